@@ -1,0 +1,608 @@
+//! Who owns which upstream connection: the table of one worker.
+//!
+//! A *client* is one client connection, a *binding* one tainted upstream connection that belongs to it, for one group
+//! and one [`Key`]. The table never hands a binding to another client than the one it was made for, never holds two for
+//! the same (client, group, key), and never keeps more parked bindings of a group than its cap. Ids are generational: an
+//! id that outlived its binding finds nothing. Every operation costs the same at any number of clients; only the walk
+//! over a client's own bindings grows, with that client's own.
+//!
+//! `C` is what the caller needs to find the client connection again, `U` the upstream connection; the table stores and
+//! returns them and never looks inside.
+
+use slotmap::{SlotMap, new_key_type};
+
+use crate::keep::Phase;
+
+new_key_type! {
+    /// Names a client connection for as long as it lives.
+    pub struct ClientId;
+    /// Names a binding for as long as it lives.
+    pub struct BindingId;
+}
+
+/// Numbers the upstream group that a binding belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupId(pub u32);
+
+/// What a request must show, beside its client connection and group, to be given a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// The client's address in text, as the request has it.
+    pub address: &'a [u8],
+}
+
+/// The answer to "has this client a binding here?".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// It never had one, as far as the table remembers.
+    None,
+    /// It had one, which ended while the client connection lived on.
+    Lost,
+    /// It has one that carries another request at this moment.
+    Busy,
+    /// It has one that waits for a request.
+    Parked(BindingId),
+}
+
+/// A connection that the caller must close, and the client that it belonged to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended<C, U> {
+    /// The client connection.
+    pub client: C,
+    /// The upstream connection.
+    pub upstream: U,
+    /// How far its authentication had come; `None` for a binding that was busy.
+    pub phase: Option<Phase>,
+}
+
+/// Why a connection was not bound. The caller closes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client has another binding for this group and key.
+    Taken,
+    /// The client connection is gone.
+    NoClient,
+    /// There was no memory.
+    NoMemory,
+}
+
+impl Refusal {
+    /// The reason in an operator's words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refusal::Taken => "the client connection has another one",
+            Refusal::NoClient => "the client connection is gone",
+            Refusal::NoMemory => "there is no memory",
+        }
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Bindings<C, U> {
+    clients: SlotMap<ClientId, Client<C>>,
+    bindings: SlotMap<BindingId, Binding<U>>,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Client<C> {
+    /// The connection number: lets a caller's stale id be told from a live one even if ids were ever to repeat.
+    number: u64,
+    connection: C,
+    /// Head of the list of this client's bindings and of the traces of lost ones.
+    first: Option<BindingId>,
+}
+
+#[derive(Debug)]
+struct Binding<U> {
+    owner: ClientId,
+    group: GroupId,
+    address: Vec<u8>,
+    state: State<U>,
+    next_of_client: Option<BindingId>,
+    /// Neighbours in the LRU list of its phase, while parked.
+    older: Option<BindingId>,
+    newer: Option<BindingId>,
+}
+
+#[derive(Debug)]
+enum State<U> {
+    Parked(Phase, U),
+    Busy(U),
+    Lost,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    parked: usize,
+    handshaking: Lru,
+    established: Lru,
+}
+
+/// The ends of a list through `Binding::{older, newer}`.
+#[derive(Debug, Default, Clone, Copy)]
+struct Lru {
+    oldest: Option<BindingId>,
+    newest: Option<BindingId>,
+}
+
+impl Group {
+    fn lru(&mut self, phase: Phase) -> &mut Lru {
+        match phase {
+            Phase::Handshaking => &mut self.handshaking,
+            Phase::Established => &mut self.established,
+        }
+    }
+}
+
+impl<U> Binding<U> {
+    fn is_for(&self, group: GroupId, key: Key<'_>) -> bool {
+        self.group == group && self.address == key.address
+    }
+}
+
+impl<C: Copy, U: Copy> Default for Bindings<C, U> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C: Copy, U: Copy> Bindings<C, U> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Bindings {
+            clients: SlotMap::with_key(),
+            bindings: SlotMap::with_key(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// Enters a client connection with its number. The caller calls [`Bindings::leave`] when it closes.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMemory`].
+    pub fn enter(&mut self, number: u64, connection: C) -> Result<ClientId, Refusal> {
+        self.clients.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
+        Ok(self.clients.insert(Client {
+            number,
+            connection,
+            first: None,
+        }))
+    }
+
+    /// Takes one of a leaving client's parked connections out of the table, until there is none; then forgets the
+    /// client. Call it until it returns `None`, and close what it returns. What is busy at that time is forgotten too,
+    /// so that its request finds a stale id and closes it.
+    pub fn leave(&mut self, id: ClientId) -> Option<U> {
+        while let Some(binding) = self.clients.get(id).and_then(|client| client.first) {
+            if let Some(State::Parked(_, upstream)) = self.forget(binding) {
+                return Some(upstream);
+            }
+        }
+        self.clients.remove(id);
+        None
+    }
+
+    /// What this client has for a group and key. An id whose connection number is another one has nothing.
+    pub fn find(&self, client: ClientId, number: u64, group: GroupId, key: Key<'_>) -> Lookup {
+        let owner = self.clients.get(client).filter(|client| client.number == number);
+        match owner.and_then(|owner| self.search(owner, group, key)) {
+            None => Lookup::None,
+            Some((id, binding)) => match binding.state {
+                State::Parked(..) => Lookup::Parked(id),
+                State::Busy(_) => Lookup::Busy,
+                State::Lost => Lookup::Lost,
+            },
+        }
+    }
+
+    fn search(&self, owner: &Client<C>, group: GroupId, key: Key<'_>) -> Option<(BindingId, &Binding<U>)> {
+        let mut next = owner.first;
+        while let Some(id) = next {
+            let binding = self.bindings.get(id)?;
+            if binding.is_for(group, key) {
+                return Some((id, binding));
+            }
+            next = binding.next_of_client;
+        }
+        None
+    }
+
+    /// The upstream connection of a parked binding; it stays parked.
+    pub fn parked(&self, id: BindingId) -> Option<U> {
+        match self.bindings.get(id)?.state {
+            State::Parked(_, upstream) => Some(upstream),
+            _ => None,
+        }
+    }
+
+    /// Gives a parked binding to a request: it is busy until [`Bindings::park`] or [`Bindings::end`].
+    pub fn take(&mut self, id: BindingId) -> Option<U> {
+        let upstream = self.parked(id)?;
+        self.unlink_parked(id);
+        self.bindings.get_mut(id)?.state = State::Busy(upstream);
+        Some(upstream)
+    }
+
+    /// Binds a connection that a request of this client tainted. It is busy; [`Bindings::park`] follows.
+    ///
+    /// # Errors
+    ///
+    /// The caller closes the connection; the table is as it was.
+    pub fn bind(
+        &mut self,
+        client: ClientId,
+        group: GroupId,
+        key: Key<'_>,
+        upstream: U,
+    ) -> Result<BindingId, Refusal> {
+        let owner = self.clients.get(client).ok_or(Refusal::NoClient)?;
+        let trace = match self.search(owner, group, key) {
+            None => None,
+            Some((
+                id,
+                Binding {
+                    state: State::Lost, ..
+                },
+            )) => Some(id),
+            Some(_) => return Err(Refusal::Taken),
+        };
+        let mut address = Vec::new();
+        address
+            .try_reserve_exact(key.address.len())
+            .map_err(|_| Refusal::NoMemory)?;
+        address.extend_from_slice(key.address);
+        self.make_group(group)?;
+        self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
+        if let Some(trace) = trace {
+            self.forget(trace);
+        }
+        let next_of_client = self.clients.get(client).and_then(|owner| owner.first);
+        let id = self.bindings.insert(Binding {
+            owner: client,
+            group,
+            address,
+            state: State::Busy(upstream),
+            next_of_client,
+            older: None,
+            newer: None,
+        });
+        if let Some(owner) = self.clients.get_mut(client) {
+            owner.first = Some(id);
+        }
+        Ok(id)
+    }
+
+    /// Parks a busy binding as the most recently used of its phase. Where the group already has `cap` parked ones, one
+    /// of them ends for it: the least recently used that is handshaking, else the least recently used established one.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoClient`] when the id is stale, because its client has left: the caller closes the connection.
+    pub fn park(&mut self, id: BindingId, phase: Phase, cap: usize) -> Result<Option<Ended<C, U>>, Refusal> {
+        let binding = self.bindings.get(id).ok_or(Refusal::NoClient)?;
+        let State::Busy(upstream) = binding.state else {
+            return Err(Refusal::NoClient);
+        };
+        let group = binding.group;
+        let evicted = self.make_room(group, cap);
+        self.link_parked(id, phase, upstream);
+        Ok(evicted)
+    }
+
+    /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
+    pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
+        let (upstream, phase) = match self.bindings.get(id)?.state {
+            State::Parked(phase, upstream) => (upstream, Some(phase)),
+            State::Busy(upstream) => (upstream, None),
+            State::Lost => return None,
+        };
+        if phase.is_some() {
+            self.unlink_parked(id);
+        }
+        let binding = self.bindings.get_mut(id)?;
+        binding.state = State::Lost;
+        let client = self.clients.get(binding.owner)?.connection;
+        Some(Ended {
+            client,
+            upstream,
+            phase,
+        })
+    }
+
+    /// Parked bindings of a group.
+    pub fn parked_in(&self, group: GroupId) -> usize {
+        self.group(group).map_or(0, |group| group.parked)
+    }
+
+    /// Client connections in the table.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    fn make_room(&mut self, group: GroupId, cap: usize) -> Option<Ended<C, U>> {
+        let group = self.group(group)?;
+        if group.parked < cap {
+            return None;
+        }
+        let oldest = group.handshaking.oldest.or(group.established.oldest)?;
+        self.end(oldest)
+    }
+
+    /// Removes a binding, or the trace of one, altogether.
+    fn forget(&mut self, id: BindingId) -> Option<State<U>> {
+        self.unlink_parked(id);
+        let binding = self.bindings.remove(id)?;
+        let owner = self.clients.get_mut(binding.owner)?;
+        if owner.first == Some(id) {
+            owner.first = binding.next_of_client;
+        } else {
+            let mut next = owner.first;
+            while let Some(before) = next.and_then(|id| self.bindings.get_mut(id)) {
+                if before.next_of_client == Some(id) {
+                    before.next_of_client = binding.next_of_client;
+                    break;
+                }
+                next = before.next_of_client;
+            }
+        }
+        Some(binding.state)
+    }
+
+    fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(usize::try_from(id.0).ok()?)
+    }
+
+    fn group_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(usize::try_from(id.0).ok()?)
+    }
+
+    fn make_group(&mut self, id: GroupId) -> Result<(), Refusal> {
+        let index = usize::try_from(id.0).map_err(|_| Refusal::NoMemory)?;
+        if let Some(missing) = (index + 1).checked_sub(self.groups.len()) {
+            self.groups.try_reserve(missing).map_err(|_| Refusal::NoMemory)?;
+            self.groups
+                .resize_with(self.groups.len() + missing, Group::default);
+        }
+        Ok(())
+    }
+
+    fn link_parked(&mut self, id: BindingId, phase: Phase, upstream: U) {
+        let Some(group) = self.bindings.get(id).map(|binding| binding.group) else {
+            return;
+        };
+        let Some(group) = self.group_mut(group) else {
+            return;
+        };
+        group.parked += 1;
+        let lru = group.lru(phase);
+        let older = lru.newest.replace(id);
+        if older.is_none() {
+            lru.oldest = Some(id);
+        }
+        if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
+            older.newer = Some(id);
+        }
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.state = State::Parked(phase, upstream);
+            binding.older = older;
+            binding.newer = None;
+        }
+    }
+
+    /// Takes a binding out of its LRU list; nothing happens to one that is not parked.
+    fn unlink_parked(&mut self, id: BindingId) {
+        let Some(binding) = self.bindings.get_mut(id) else {
+            return;
+        };
+        let State::Parked(phase, _) = binding.state else {
+            return;
+        };
+        let (group, older, newer) = (binding.group, binding.older.take(), binding.newer.take());
+        if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
+            older.newer = newer;
+        }
+        if let Some(newer) = newer.and_then(|newer| self.bindings.get_mut(newer)) {
+            newer.older = older;
+        }
+        let Some(group) = self.group_mut(group) else {
+            return;
+        };
+        group.parked -= 1;
+        let lru = group.lru(phase);
+        if lru.oldest == Some(id) {
+            lru.oldest = newer;
+        }
+        if lru.newest == Some(id) {
+            lru.newest = older;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAIL: GroupId = GroupId(0);
+    const WIKI: GroupId = GroupId(1);
+    const HOME: Key<'static> = Key {
+        address: b"127.0.0.1",
+    };
+    const AWAY: Key<'static> = Key {
+        address: b"127.0.0.9",
+    };
+
+    type Table = Bindings<&'static str, u32>;
+
+    /// A client with one parked binding in `MAIL`.
+    fn parked(
+        table: &mut Table,
+        name: &'static str,
+        number: u64,
+        upstream: u32,
+        phase: Phase,
+    ) -> (ClientId, BindingId) {
+        let client = table.enter(number, name).unwrap();
+        let id = table.bind(client, MAIL, HOME, upstream).unwrap();
+        assert_eq!(table.park(id, phase, 100), Ok(None));
+        (client, id)
+    }
+
+    #[test]
+    fn a_client_finds_its_own_binding_and_nobody_elses() {
+        let mut table = Table::new();
+        let (alice, of_alice) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        let (bob, of_bob) = parked(&mut table, "bob", 2, 20, Phase::Established);
+        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::Parked(of_alice));
+        assert_eq!(table.find(bob, 2, MAIL, HOME), Lookup::Parked(of_bob));
+        assert_eq!(table.find(alice, 1, WIKI, HOME), Lookup::None);
+        assert_eq!(table.find(alice, 1, MAIL, AWAY), Lookup::None);
+        assert_eq!(table.take(of_alice), Some(10));
+        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::Busy);
+        assert_eq!(table.take(of_alice), None);
+    }
+
+    #[test]
+    fn an_id_with_another_connection_number_finds_nothing() {
+        let mut table = Table::new();
+        let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        assert_eq!(table.find(alice, 2, MAIL, HOME), Lookup::None);
+    }
+
+    #[test]
+    fn a_stale_client_id_finds_nothing_in_the_slot_of_its_successor() {
+        let mut table = Table::new();
+        let (alice, of_alice) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        assert_eq!(table.leave(alice), Some(10));
+        assert_eq!(table.leave(alice), None);
+        let (_, of_bob) = parked(&mut table, "bob", 1, 20, Phase::Established);
+        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::None);
+        assert_eq!(table.take(of_alice), None);
+        assert_eq!(table.end(of_alice), None);
+        assert_eq!(
+            table.park(of_alice, Phase::Established, 100),
+            Err(Refusal::NoClient)
+        );
+        assert_eq!(table.leave(alice), None);
+        assert_eq!(table.parked(of_bob), Some(20));
+        assert_eq!(table.bind(alice, MAIL, HOME, 30), Err(Refusal::NoClient));
+    }
+
+    #[test]
+    fn a_second_binding_for_the_same_group_and_key_is_refused() {
+        let mut table = Table::new();
+        let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        assert_eq!(table.bind(alice, MAIL, HOME, 11), Err(Refusal::Taken));
+        table.take(id);
+        assert_eq!(table.bind(alice, MAIL, HOME, 11), Err(Refusal::Taken));
+        assert!(table.bind(alice, WIKI, HOME, 12).is_ok());
+        assert!(table.bind(alice, MAIL, AWAY, 13).is_ok());
+    }
+
+    #[test]
+    fn a_full_group_gives_up_handshakes_first_and_then_the_longest_unused() {
+        let mut table = Table::new();
+        let mut at_cap = |name, number, upstream, phase| {
+            let client = table.enter(number, name).unwrap();
+            let id = table.bind(client, MAIL, HOME, upstream).unwrap();
+            table
+                .park(id, phase, 3)
+                .unwrap()
+                .map(|ended| (ended.client, ended.upstream, ended.phase))
+        };
+        let (hand, est) = (Phase::Handshaking, Phase::Established);
+        assert_eq!(at_cap("a", 1, 10, est), None);
+        assert_eq!(at_cap("b", 2, 20, hand), None);
+        assert_eq!(at_cap("c", 3, 30, hand), None);
+        assert_eq!(at_cap("d", 4, 40, est), Some(("b", 20, Some(hand))));
+        assert_eq!(at_cap("e", 5, 50, est), Some(("c", 30, Some(hand))));
+        assert_eq!(at_cap("f", 6, 60, est), Some(("a", 10, Some(est))));
+        assert_eq!(at_cap("g", 7, 70, hand), Some(("d", 40, Some(est))));
+        assert_eq!(at_cap("h", 8, 80, hand), Some(("g", 70, Some(hand))));
+        assert_eq!(table.parked_in(MAIL), 3);
+    }
+
+    #[test]
+    fn use_makes_a_binding_recent_and_a_busy_one_is_never_evicted() {
+        let mut table = Table::new();
+        let (_, first) = parked(&mut table, "a", 1, 10, Phase::Established);
+        let (_, second) = parked(&mut table, "b", 2, 20, Phase::Established);
+        table.take(first);
+        table.park(first, Phase::Established, 2).unwrap();
+        table.take(first);
+        let client = table.enter(3, "c").unwrap();
+        let third = table.bind(client, MAIL, HOME, 30).unwrap();
+        assert_eq!(table.park(third, Phase::Established, 2), Ok(None));
+        let evicted = table.park(first, Phase::Established, 2).unwrap().unwrap();
+        assert_eq!(evicted.upstream, 20);
+        assert_eq!(table.parked(second), None);
+        assert_eq!(table.parked_in(MAIL), 2);
+    }
+
+    #[test]
+    fn groups_have_caps_of_their_own() {
+        let mut table = Table::new();
+        parked(&mut table, "a", 1, 10, Phase::Established);
+        let client = table.enter(2, "b").unwrap();
+        let id = table.bind(client, WIKI, HOME, 20).unwrap();
+        assert_eq!(table.park(id, Phase::Established, 1), Ok(None));
+        assert_eq!(
+            (
+                table.parked_in(MAIL),
+                table.parked_in(WIKI),
+                table.parked_in(GroupId(7))
+            ),
+            (1, 1, 0)
+        );
+    }
+
+    #[test]
+    fn a_binding_that_ends_before_its_client_is_remembered_as_lost_until_the_next() {
+        let mut table = Table::new();
+        let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        let ended = table.end(id).unwrap();
+        assert_eq!((ended.client, ended.upstream), ("alice", 10));
+        assert_eq!(table.end(id), None);
+        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::Lost);
+        let again = table.bind(alice, MAIL, HOME, 11).unwrap();
+        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::Busy);
+        assert_eq!(
+            table.park(id, Phase::Established, 1),
+            Err(Refusal::NoClient),
+            "the lost one's id is stale"
+        );
+        assert_eq!(table.park(again, Phase::Established, 1), Ok(None));
+        assert_eq!(table.leave(alice), Some(11));
+        assert_eq!(table.leave(alice), None);
+        assert_eq!((table.clients(), table.bindings.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_leaving_client_takes_all_its_bindings_along_and_nobody_elses() {
+        let mut table = Table::new();
+        let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        let (bob, of_bob) = parked(&mut table, "bob", 2, 20, Phase::Handshaking);
+        for (group, upstream) in [(WIKI, 11), (GroupId(5), 12)] {
+            let id = table.bind(alice, group, HOME, upstream).unwrap();
+            table.park(id, Phase::Handshaking, 9).unwrap();
+        }
+        let busy = table.bind(alice, MAIL, AWAY, 13).unwrap();
+        let mut closed: Vec<_> = std::iter::from_fn(|| table.leave(alice)).collect();
+        closed.sort();
+        assert_eq!(closed, [10, 11, 12]);
+        assert_eq!(table.park(busy, Phase::Established, 9), Err(Refusal::NoClient));
+        assert_eq!(table.find(bob, 2, MAIL, HOME), Lookup::Parked(of_bob));
+        assert_eq!(table.bindings.len(), 1);
+    }
+
+    #[test]
+    fn a_huge_group_number_or_cap_allocates_nothing_up_front() {
+        let mut table = Table::new();
+        let (_, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        table.take(id);
+        assert_eq!(table.park(id, Phase::Established, usize::MAX), Ok(None));
+        assert!(table.bindings.capacity() < 100);
+    }
+}

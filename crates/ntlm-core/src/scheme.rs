@@ -1,0 +1,159 @@
+//! Which `Authorization` and `WWW-Authenticate` fields belong to an authentication that a connection carries.
+//!
+//! Must never call another scheme connection-bound because its name merely begins alike, nor miss one because of its
+//! case: RFC 9110 §11.1 makes scheme names case-insensitive.
+
+/// The authentication schemes that authenticate a connection instead of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `NTLM` (MS-NTHT): an NTLMSSP message.
+    Ntlm,
+    /// `Negotiate` (RFC 4559): SPNEGO, bare Kerberos or bare NTLMSSP.
+    Negotiate,
+    /// `Nego2`: Microsoft's NEGOEX variant of `Negotiate`.
+    Nego2,
+    /// `Kerberos`: a bare Kerberos token.
+    Kerberos,
+}
+
+const NAMES: [(&[u8], Scheme); 4] = [
+    (b"NTLM", Scheme::Ntlm),
+    (b"Negotiate", Scheme::Negotiate),
+    (b"Nego2", Scheme::Nego2),
+    (b"Kerberos", Scheme::Kerberos),
+];
+
+/// A field value that names a connection-bound scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionBound<'a> {
+    /// The scheme the value names.
+    pub scheme: Scheme,
+    /// What follows the scheme, without the white space around it; empty where nothing follows.
+    pub token: &'a [u8],
+}
+
+impl<'a> ConnectionBound<'a> {
+    /// Reads the value of an `Authorization` field. `None` for every scheme that authenticates requests.
+    ///
+    /// The scheme counts only when it is whole: the end of the value, SP or HTAB must follow its name.
+    pub fn credentials(value: &'a [u8]) -> Option<Self> {
+        let value = value.trim_ascii();
+        NAMES.iter().find_map(|&(name, scheme)| {
+            let (head, rest) = value.split_at_checked(name.len())?;
+            let whole = matches!(rest.first(), None | Some(b' ' | b'\t'));
+            (whole && head.eq_ignore_ascii_case(name)).then(|| ConnectionBound {
+                scheme,
+                token: rest.trim_ascii(),
+            })
+        })
+    }
+}
+
+/// Whether the value of one `WWW-Authenticate` field carries a token of a connection-bound scheme: a challenge, or the
+/// mutual-authentication token that comes with a success. A bare `Negotiate` or `NTLM` is an offer and carries none.
+///
+/// One field may list several challenges (RFC 9110 §11.6.1), separated by commas outside quoted strings.
+pub fn carries_token(value: &[u8]) -> bool {
+    let mut quoted = false;
+    let mut escaped = false;
+    value
+        .split(|&byte| {
+            let separator = byte == b',' && !quoted;
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ => {}
+            }
+            separator
+        })
+        .filter_map(ConnectionBound::credentials)
+        .any(|challenge| !challenge.token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scheme(value: &str) -> Option<Scheme> {
+        ConnectionBound::credentials(value.as_bytes()).map(|credentials| credentials.scheme)
+    }
+
+    #[test]
+    fn the_four_schemes_are_recognised_in_any_case_with_any_white_space() {
+        for (value, expected) in [
+            ("NTLM TlRMTVNTUAAB", Scheme::Ntlm),
+            ("ntlm TlRMTVNTUAAB", Scheme::Ntlm),
+            ("NEGOTIATE YII=", Scheme::Negotiate),
+            ("Negotiate\tYII=", Scheme::Negotiate),
+            ("Negotiate    YII=", Scheme::Negotiate),
+            (" \tnegotiate", Scheme::Negotiate),
+            ("Nego2 AAAA", Scheme::Nego2),
+            ("Kerberos YII=", Scheme::Kerberos),
+            ("NTLM", Scheme::Ntlm),
+            ("NTLM ", Scheme::Ntlm),
+        ] {
+            assert_eq!(scheme(value), Some(expected), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn other_schemes_are_left_alone() {
+        for value in [
+            "",
+            " ",
+            "Basic dXNlcg==",
+            "Bearer",
+            "Bearer NTLM",
+            "NTLMx abc",
+            "Negotiated abc",
+            "NTL",
+            "Nego",
+            "Nego22 a",
+            "NTLM=abc",
+            "NTLM,abc",
+            "NTLM\u{0}",
+            "NTLM\nabc",
+            "Digest NTLM",
+        ] {
+            assert_eq!(scheme(value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_token_comes_without_its_white_space() {
+        let credentials = ConnectionBound::credentials(b"NTLM \t TlRM ").unwrap();
+        assert_eq!(credentials.token, b"TlRM");
+        assert_eq!(ConnectionBound::credentials(b"Negotiate").unwrap().token, b"");
+    }
+
+    #[test]
+    fn an_offer_is_no_token_and_a_challenge_is_one() {
+        for value in [
+            "NTLM",
+            "Negotiate",
+            "Negotiate, NTLM",
+            "Basic realm=\"NTLM abc\"",
+            "Basic realm=\"x, NTLM abc\"",
+            "Basic realm=\"a\\\", NTLM abc\"",
+            "Bearer abc",
+            "NTLMx abc",
+            "",
+            ",",
+            "Negotiate ,NTLM\t",
+        ] {
+            assert!(!carries_token(value.as_bytes()), "{value:?}");
+        }
+        for value in [
+            "NTLM TlRM",
+            "negotiate oYG=",
+            "Basic realm=\"x\", NTLM TlRM",
+            "Negotiate, NTLM TlRM",
+            "NTLM TlRM, Basic realm=\"x\"",
+            "Nego2\tAA",
+            "KERBEROS AA==",
+        ] {
+            assert!(carries_token(value.as_bytes()), "{value:?}");
+        }
+    }
+}
