@@ -1,0 +1,69 @@
+//! What hangs on a client connection: one cleanup of its pool, by which its bindings are found and with which they end.
+//!
+//! Must never let a binding outlive the client connection it belongs to: without a cleanup there is no binding.
+#![expect(unsafe_code, reason = "a pool cleanup's trampoline")]
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use ntlm_core::bindings::{ClientId, Refusal};
+
+use crate::log::debug;
+use crate::ngx::Connection;
+use crate::worker::with_table;
+
+/// The client in the table, if this connection ever had a binding.
+///
+/// The walk is over the cleanups of this one connection.
+pub fn find(client: Connection) -> Option<ClientId> {
+    let data = client
+        .pool()?
+        .cleanup_data::<ClientId>(Some(ngx_http_upstream_ntlm_client_cleanup))?;
+    // SAFETY: only `find_or_enter` adds cleanups with this handler, and each owns a ClientId.
+    Some(unsafe { data.read() })
+}
+
+/// The client in the table, entered now if it is not there yet.
+///
+/// # Errors
+///
+/// [`Refusal::NoMemory`]; then the table is as it was.
+pub fn find_or_enter(client: Connection) -> Result<ClientId, Refusal> {
+    if let Some(id) = find(client) {
+        return Ok(id);
+    }
+    let id = with_table(|table| table.enter(client.number(), client)).unwrap_or(Err(Refusal::NoMemory))?;
+    let cleanup = client
+        .pool()
+        .and_then(|pool| pool.add_cleanup(Some(ngx_http_upstream_ntlm_client_cleanup), id));
+    if cleanup.is_none() {
+        leave(id);
+        return Err(Refusal::NoMemory);
+    }
+    Ok(id)
+}
+
+/// Closes all that is parked for a client, and forgets it.
+fn leave(id: ClientId) {
+    while let Some(bound) = with_table(|table| table.leave(id)).flatten() {
+        let upstream = bound.connection();
+        debug!(
+            upstream.log(),
+            "closing upstream connection {} of a client that left",
+            upstream.fd()
+        );
+        upstream.close();
+    }
+}
+
+/// Called by `ngx_destroy_pool` when nginx closes the client connection.
+///
+/// # Safety
+///
+/// Called by nginx only, with the data of a cleanup that [`find_or_enter`] added.
+unsafe extern "C" fn ngx_http_upstream_ntlm_client_cleanup(data: *mut c_void) {
+    if let Some(id) = NonNull::new(data.cast::<ClientId>()) {
+        // SAFETY: see above; the data lives in the pool that is being destroyed, after its cleanups.
+        leave(unsafe { id.read() });
+    }
+}

@@ -1,0 +1,372 @@
+//! The directives, and the hook that puts the module before every other peer of a group.
+//!
+//! Must never let a value through that the module would have to guess about.
+#![expect(
+    unsafe_code,
+    reason = "directive handlers' and configuration hooks' trampolines"
+)]
+
+use core::ffi::{c_char, c_void};
+use core::fmt;
+use core::ptr::{NonNull, null_mut};
+
+use nginx_sys::{
+    NGX_LOG_EMERG, ngx_atoi, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t,
+    ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_parse_time, ngx_str_t,
+};
+use ntlm_core::bindings::GroupId;
+use ntlm_core::keep::Limits;
+
+use crate::log::Line;
+use crate::ngx::{Pool, Status};
+use crate::{filter, module, peer};
+
+/// `ntlm;` is `ntlm 100;`.
+const DEFAULT_CONNECTIONS: usize = 100;
+/// `ntlm_timeout` in milliseconds.
+const DEFAULT_TIMEOUT: ngx_msec_t = 60_000;
+/// The largest number that the directives take.
+const LARGEST: ngx_int_t = i32::MAX as ngx_int_t;
+
+const CONF_OK: *mut c_char = null_mut();
+/// `NGX_CONF_ERROR`: an error that was logged already.
+const CONF_ERROR: *mut c_char = core::ptr::without_provenance_mut(usize::MAX);
+
+/// What an `upstream` block says, once the configuration is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Group {
+    /// Numbers the group.
+    pub id: GroupId,
+    /// The most bindings that are parked at a time; never 0.
+    pub connections: usize,
+    /// Milliseconds that a binding stays parked.
+    pub timeout: ngx_msec_t,
+    /// The caps on one connection.
+    pub limits: Limits,
+}
+
+/// What an `upstream` block says. It lies in the configuration's pool, zeroed at first: 0 and null mean "not said".
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Conf {
+    connections: usize,
+    timeout: ngx_msec_t,
+    requests: usize,
+    time: ngx_msec_t,
+    /// A directive of the block that is useless without `ntlm`: its name, file and line.
+    companion: ngx_str_t,
+    companion_file: ngx_str_t,
+    companion_line: usize,
+    /// The block in the words of the requests' side; set by `install_peer`.
+    pub group: Group,
+    /// `peer.init` of the chain below.
+    pub original_init_peer: ngx_http_upstream_init_peer_pt,
+}
+
+impl Conf {
+    /// The settings of a group that nginx made from an `upstream` block.
+    ///
+    /// # Safety
+    ///
+    /// `us` is a live group's configuration with servers' configurations of its own.
+    pub unsafe fn of<'a>(us: *mut ngx_http_upstream_srv_conf_t) -> Option<&'a mut Conf> {
+        // SAFETY: vouched for by the caller; the slot is what `create_conf` returned.
+        unsafe {
+            (*(*us).srv_conf.add(module::context_index()))
+                .cast::<Conf>()
+                .as_mut()
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let said = |value: usize| (value != 0).then_some(value as u64);
+        Limits {
+            requests: said(self.requests),
+            time: said(self.time),
+        }
+    }
+}
+
+/// A directive being read.
+struct Directive {
+    cf: NonNull<ngx_conf_t>,
+}
+
+impl Directive {
+    /// # Safety
+    ///
+    /// Called while nginx reads the directive, with its `cf`.
+    unsafe fn new(cf: *mut ngx_conf_t) -> Option<Self> {
+        NonNull::new(cf).map(|cf| Directive { cf })
+    }
+
+    /// The directive's words: its name, then its arguments.
+    fn word(&self, index: usize) -> Option<ngx_str_t> {
+        // SAFETY: nginx gives each handler an array of the words it read, which live as long as the configuration.
+        unsafe {
+            (*(*self.cf.as_ptr()).args)
+                .as_slice::<ngx_str_t>()
+                .get(index)
+                .copied()
+        }
+    }
+
+    /// Logs why the directive is refused, with the file and line that nginx is at.
+    fn refuse(&self, why: fmt::Arguments<'_>) -> *mut c_char {
+        let line = Line::of(why);
+        // SAFETY: `%*s` takes a length and as many bytes, which `line` has.
+        unsafe {
+            ngx_conf_log_error(
+                NGX_LOG_EMERG as usize,
+                self.cf.as_ptr(),
+                0,
+                c"%*s".as_ptr(),
+                line.as_bytes().len(),
+                line.as_bytes().as_ptr(),
+            );
+        }
+        CONF_ERROR
+    }
+
+    fn invalid(&self, expected: &str) -> *mut c_char {
+        let (name, value) = (self.word(0).unwrap_or_default(), self.word(1).unwrap_or_default());
+        self.refuse(format_args!(
+            "invalid value \"{value}\" in \"{name}\" directive, it must be {expected}"
+        ))
+    }
+
+    /// Sets a number that must not be said twice, nor be 0.
+    fn set(&self, place: &mut usize, value: Option<usize>, expected: &str) -> *mut c_char {
+        if *place != 0 {
+            return c"is duplicate".as_ptr().cast_mut();
+        }
+        match value {
+            Some(value) => {
+                *place = value;
+                CONF_OK
+            }
+            None => self.invalid(expected),
+        }
+    }
+
+    fn set_number(&self, place: &mut usize) -> *mut c_char {
+        let number = self.word(1).map(|word| {
+            // SAFETY: the word's bytes live as long as the configuration.
+            unsafe { ngx_atoi(word.data, word.len) }
+        });
+        let number = number.filter(|number| (1..=LARGEST).contains(number));
+        self.set(
+            place,
+            number.and_then(|number| usize::try_from(number).ok()),
+            "a number from 1 to 2147483647",
+        )
+    }
+
+    fn set_time(&self, place: &mut ngx_msec_t) -> *mut c_char {
+        let time = self.word(1).map(|mut word| {
+            // SAFETY: as above; is_sec of 0 asks for milliseconds.
+            unsafe { ngx_parse_time(&raw mut word, 0) }
+        });
+        let time = time
+            .filter(|time| *time > 0)
+            .and_then(|time| usize::try_from(time).ok());
+        self.set(place, time, "a time of more than 0, such as \"60s\"")
+    }
+
+    /// Notes that the block says something that needs `ntlm`.
+    fn note_companion(&self, conf: &mut Conf) {
+        // SAFETY: nginx has a file open while it reads a directive; `-g` has none, but no upstream block either.
+        unsafe {
+            if let Some(file) = (*self.cf.as_ptr()).conf_file.as_ref() {
+                conf.companion = self.word(0).unwrap_or_default();
+                conf.companion_file = file.file.name;
+                conf.companion_line = file.line;
+            }
+        }
+    }
+}
+
+/// Runs a directive's handler on the block's settings.
+///
+/// # Safety
+///
+/// Called from a handler of the command table, with what nginx gave it.
+unsafe fn read(
+    cf: *mut ngx_conf_t,
+    conf: *mut c_void,
+    handler: impl FnOnce(&Directive, &mut Conf) -> *mut c_char,
+) -> *mut c_char {
+    // SAFETY: the command table says NGX_HTTP_SRV_CONF_OFFSET, so `conf` is what `create_conf` returned; nothing else
+    // refers to it while its directive is read.
+    unsafe {
+        match (Directive::new(cf), conf.cast::<Conf>().as_mut()) {
+            (Some(directive), Some(conf)) => handler(&directive, conf),
+            _ => CONF_ERROR,
+        }
+    }
+}
+
+/// `ntlm [connections];`
+///
+/// # Safety
+///
+/// Called by nginx while it reads the directive.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: see above.
+    unsafe {
+        read(cf, conf, |directive, conf| match directive.word(1) {
+            Some(_) => directive.set_number(&mut conf.connections),
+            None => directive.set(&mut conf.connections, Some(DEFAULT_CONNECTIONS), ""),
+        })
+    }
+}
+
+/// `ntlm_timeout time;`
+///
+/// # Safety
+///
+/// Called by nginx while it reads the directive.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_timeout(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: see above.
+    unsafe {
+        read(cf, conf, |directive, conf| {
+            directive.note_companion(conf);
+            directive.set_time(&mut conf.timeout)
+        })
+    }
+}
+
+/// `ntlm_requests number;`
+///
+/// # Safety
+///
+/// Called by nginx while it reads the directive.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_requests(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: see above.
+    unsafe {
+        read(cf, conf, |directive, conf| {
+            directive.note_companion(conf);
+            directive.set_number(&mut conf.requests)
+        })
+    }
+}
+
+/// `ntlm_time time;`
+///
+/// # Safety
+///
+/// Called by nginx while it reads the directive.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_time(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: see above.
+    unsafe {
+        read(cf, conf, |directive, conf| {
+            directive.note_companion(conf);
+            directive.set_time(&mut conf.time)
+        })
+    }
+}
+
+/// `create_srv_conf`.
+///
+/// # Safety
+///
+/// Called by nginx while it reads the configuration.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: see above; zeroes are a Conf in which nothing is said.
+    unsafe { Pool::from_raw((*cf).pool).and_then(|pool| pool.zeroed::<Conf>()) }
+        .map_or(null_mut(), |conf| conf.as_ptr().cast())
+}
+
+/// `postconfiguration`: every balancer and pool has wrapped its group by now, in whatever order its lines stand, so what
+/// is put before them here is the outermost.
+///
+/// # Safety
+///
+/// Called by `ngx_http_block`, once for each `http` block.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: see above; within `http` the context is an ngx_http_conf_ctx_t, and the upstream module is always there.
+    let groups = unsafe {
+        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        let main = *(*ctx).main_conf.add(ngx_http_upstream_module.ctx_index);
+        let main = main.cast::<ngx_http_upstream_main_conf_t>();
+        (*main).upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>()
+    };
+    for (id, &us) in (0u32..).zip(groups) {
+        // SAFETY: the array holds live groups; those that `proxy_pass` made of a bare host have no settings.
+        let conf = unsafe {
+            if (*us).srv_conf.is_null() {
+                None
+            } else {
+                Conf::of(us)
+            }
+        };
+        let Some(conf) = conf else { continue };
+        // SAFETY: as above.
+        if !unsafe { install_peer(cf, us, conf, GroupId(id)) } {
+            return Status::ERROR.0;
+        }
+    }
+    filter::install();
+    Status::OK.0
+}
+
+/// Wraps `peer.init` of a group that says `ntlm`. False when the block is refused.
+///
+/// # Safety
+///
+/// Called from `postconfiguration`, with a live group and its settings.
+unsafe fn install_peer(
+    cf: *mut ngx_conf_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+    conf: &mut Conf,
+    id: GroupId,
+) -> bool {
+    if conf.connections == 0 {
+        if conf.companion.is_empty() {
+            return true;
+        }
+        // SAFETY: vouched for by the caller.
+        let (log, host) = unsafe { ((*cf).log, (*us).host) };
+        crate::log::emerg!(
+            log,
+            "\"{}\" directive without \"ntlm\" in upstream \"{host}\" in {}:{}",
+            conf.companion,
+            conf.companion_file,
+            conf.companion_line
+        );
+        return false;
+    }
+    conf.group = Group {
+        id,
+        connections: conf.connections,
+        timeout: if conf.timeout == 0 {
+            DEFAULT_TIMEOUT
+        } else {
+            conf.timeout
+        },
+        limits: conf.limits(),
+    };
+    // SAFETY: vouched for by the caller.
+    unsafe {
+        conf.original_init_peer = (*us).peer.init;
+        (*us).peer.init = Some(peer::ngx_http_upstream_init_ntlm_peer);
+    }
+    conf.original_init_peer.is_some()
+}

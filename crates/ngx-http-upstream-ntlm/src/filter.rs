@@ -1,0 +1,45 @@
+//! The header filter: the last moment to tell a client that its connection will not go on, and to keep the response
+//! out of caches.
+#![expect(
+    unsafe_code,
+    reason = "a header filter's trampoline, and the one chain of filters that nginx has"
+)]
+
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use nginx_sys::{
+    ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
+};
+
+use crate::ngx::Status;
+use crate::peer::{NtlmPeer, with_peer_of};
+
+/// The next filter, as nginx's own filters keep it.
+static NEXT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Puts the filter on top of the chain. Called once for each configuration, from `postconfiguration`.
+pub fn install() {
+    // SAFETY: nginx builds the chain of filters anew with each configuration, on one thread. An Option of a function is
+    // a pointer that may be null.
+    unsafe {
+        let next =
+            core::mem::transmute::<ngx_http_output_header_filter_pt, *mut ()>(ngx_http_top_header_filter);
+        NEXT.store(next, Ordering::Relaxed);
+        ngx_http_top_header_filter = Some(ngx_http_upstream_ntlm_header_filter);
+    }
+}
+
+/// Called by `ngx_http_send_header`.
+///
+/// # Safety
+///
+/// Called by nginx only, with a live request.
+unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: see above; NEXT holds what `install` stored there.
+    unsafe {
+        with_peer_of(r, NtlmPeer::on_response_header);
+        let next =
+            core::mem::transmute::<*mut (), ngx_http_output_header_filter_pt>(NEXT.load(Ordering::Relaxed));
+        next.map_or(Status::ERROR.0, |next| next(r))
+    }
+}

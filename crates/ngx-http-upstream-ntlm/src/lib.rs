@@ -1,0 +1,19 @@
+//! `ngx_http_upstream_ntlm_module`: binds an upstream connection to the client connection that authenticated on it.
+//!
+//! The rule above all: a response is only ever produced over an upstream connection that this client connection
+//! tainted, or over an untainted one. A tainted connection is owned or closed; it never enters a shared pool.
+//!
+//! This crate is the nginx layer. What to do is decided in `ntlm-core`; here nginx is asked for the facts, and the
+//! decisions are carried out. Trampolines and tables are in [`module`], [`conf`], [`peer`], [`client`], [`parked`] and
+//! [`filter`]; every other access to nginx's memory is in [`ngx`].
+
+mod client;
+mod conf;
+mod filter;
+mod log;
+mod module;
+mod ngx;
+mod parked;
+mod peer;
+mod transport;
+mod worker;

@@ -1,0 +1,132 @@
+//! Messages to nginx's error log, formatted without allocation and only when the level asks for them.
+//!
+//! Must never be given a token, a password or a challenge.
+#![expect(unsafe_code, reason = "calls nginx's log")]
+
+use core::fmt::{self, Write};
+
+use nginx_sys::{
+    NGX_LOG_ALERT, NGX_LOG_DEBUG_HTTP, NGX_LOG_EMERG, NGX_LOG_INFO, ngx_log_error_core, ngx_log_t, ngx_uint_t,
+};
+
+/// Longer messages are cut; nginx itself cuts a line at 2048 bytes.
+const LONGEST: usize = 1024;
+
+/// The levels the module logs at.
+#[derive(Debug, Clone, Copy)]
+pub enum Level {
+    /// A configuration that is refused.
+    Emerg,
+    /// A broken invariant: a bug in the module, or memory that ran out.
+    Alert,
+    /// What an operator may want to know about a worker that does its work.
+    Info,
+    /// Each step, with the mask that `error_log … debug` and `debug_connection` set.
+    Debug,
+}
+
+/// Writes a message if `log` wants messages of this level.
+pub fn write(level: Level, log: *mut ngx_log_t, message: fmt::Arguments<'_>) {
+    // SAFETY: nginx's logs outlive what they belong to; the callers pass the log of a live connection or the cycle's.
+    let wanted = unsafe { (*log).log_level };
+    let code = match level {
+        Level::Emerg => NGX_LOG_EMERG,
+        Level::Alert => NGX_LOG_ALERT,
+        Level::Info => NGX_LOG_INFO,
+        Level::Debug => NGX_LOG_DEBUG_HTTP,
+    } as ngx_uint_t;
+    let asked_for = match level {
+        Level::Debug => wanted & code != 0,
+        _ => wanted >= code,
+    };
+    if asked_for {
+        emit(
+            if let Level::Debug = level {
+                nginx_sys::NGX_LOG_DEBUG as ngx_uint_t
+            } else {
+                code
+            },
+            log,
+            message,
+        );
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn emit(code: ngx_uint_t, log: *mut ngx_log_t, message: fmt::Arguments<'_>) {
+    let line = Line::of(message);
+    let bytes = line.as_bytes();
+    // SAFETY: `%*s` takes a length and as many bytes, which `line` has.
+    unsafe { ngx_log_error_core(code, log, 0, c"%*s".as_ptr(), bytes.len(), bytes.as_ptr()) };
+}
+
+/// A message as text, cut where it is too long.
+pub struct Line {
+    bytes: [u8; LONGEST],
+    length: usize,
+}
+
+impl Line {
+    /// Formats a message.
+    pub fn of(message: fmt::Arguments<'_>) -> Self {
+        let mut line = Line {
+            bytes: [0; LONGEST],
+            length: 0,
+        };
+        // A line that is too long is cut, which is no error.
+        let _ = line.write_fmt(message);
+        line
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.length..).ok_or(fmt::Error)?;
+        let fits = text.len().min(room.len());
+        for (to, from) in room.iter_mut().zip(text.bytes()) {
+            *to = from;
+        }
+        self.length += fits;
+        if fits == text.len() {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
+    }
+}
+
+/// `debug!(log, "…", …)`: a step, for `error_log … debug`.
+macro_rules! debug {
+    ($log:expr, $($message:tt)+) => {
+        $crate::log::write($crate::log::Level::Debug, $log, format_args!("ntlm: {}", format_args!($($message)+)))
+    };
+}
+
+/// `info!(log, "…", …)`: for an operator.
+macro_rules! info {
+    ($log:expr, $($message:tt)+) => {
+        $crate::log::write($crate::log::Level::Info, $log, format_args!($($message)+))
+    };
+}
+
+/// `alert!(log, "…", …)`: a broken invariant.
+macro_rules! alert {
+    ($log:expr, $($message:tt)+) => {
+        $crate::log::write($crate::log::Level::Alert, $log, format_args!($($message)+))
+    };
+}
+
+/// `emerg!(log, "…", …)`: a configuration that is refused.
+macro_rules! emerg {
+    ($log:expr, $($message:tt)+) => {
+        $crate::log::write($crate::log::Level::Emerg, $log, format_args!($($message)+))
+    };
+}
+
+pub(crate) use {alert, debug, emerg, info};

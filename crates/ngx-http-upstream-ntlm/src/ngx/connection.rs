@@ -1,0 +1,293 @@
+//! `ngx_connection_t` and its events, on the client's and on the upstream's side.
+#![expect(unsafe_code, reason = "reads and writes nginx's connections and events")]
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use nginx_sys::{
+    NGX_AGAIN, NGX_OK, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_current_msec, ngx_cycle,
+    ngx_del_timer, ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t,
+    ngx_log_t, ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_reusable_connection,
+};
+
+use super::{Pool, Slice};
+
+/// A connection that nginx keeps for as long as the handle is used. nginx never frees the memory of its connections
+/// while a worker lives; it hands them to other peers. So a handle that is kept needs a reason why it is still the same
+/// peer: an upstream connection because its owner removes it from the table before closing it, a client connection
+/// because the cleanup of its pool removes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection(NonNull<ngx_connection_t>);
+
+/// What a parked connection has for its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readable {
+    /// Nothing that an HTTP reader would see.
+    Nothing,
+    /// Data that nobody asked for.
+    Data,
+    /// The end of the stream, or an error.
+    Closed,
+}
+
+impl Connection {
+    /// # Safety
+    ///
+    /// nginx keeps the connection for as long as the handle is used (see the type).
+    pub unsafe fn from_raw(c: *mut ngx_connection_t) -> Option<Self> {
+        NonNull::new(c).map(Connection)
+    }
+
+    /// The connection itself, for a call into nginx.
+    pub fn as_ptr(self) -> *mut ngx_connection_t {
+        self.0.as_ptr()
+    }
+
+    /// `c->number`: never repeats within a worker.
+    pub fn number(self) -> u64 {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).number }
+    }
+
+    /// The log of the connection.
+    pub fn log(self) -> *mut ngx_log_t {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).log }
+    }
+
+    /// The pool that lives as long as the connection; an upstream connection has one once it carried a request.
+    pub fn pool(self) -> Option<Pool> {
+        // SAFETY: alive (from_raw), and its pool with it.
+        unsafe { Pool::from_raw((*self.as_ptr()).pool) }
+    }
+
+    /// The address in text, as `ngx_http_realip_module` may have changed it for the request at hand.
+    pub fn address(self) -> Slice {
+        // SAFETY: alive (from_raw); the text is in the pool of the connection or of the request.
+        unsafe { Slice::from_raw((*self.as_ptr()).addr_text) }
+    }
+
+    /// Requests carried, the present one included.
+    pub fn requests(self) -> u64 {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).requests as u64 }
+    }
+
+    /// Milliseconds since it was opened.
+    pub fn age(self) -> u64 {
+        // SAFETY: alive (from_raw); ngx_current_msec is written by this thread only.
+        unsafe { ngx_current_msec.wrapping_sub((*self.as_ptr()).start_time) as u64 }
+    }
+
+    /// The descriptor.
+    pub fn fd(self) -> i32 {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).fd }
+    }
+
+    /// Whether either direction saw an end of stream, an error or a time-out.
+    pub fn is_broken(self) -> bool {
+        // SAFETY: alive (from_raw), and its two events with it.
+        unsafe {
+            let (read, write) = (&*(*self.as_ptr()).read, &*(*self.as_ptr()).write);
+            read.eof() != 0
+                || read.error() != 0
+                || read.timedout() != 0
+                || write.error() != 0
+                || write.timedout() != 0
+        }
+    }
+
+    /// `ngx_handle_read_event`: false when the event cannot be registered.
+    pub fn watch_for_reading(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { ngx_handle_read_event((*self.as_ptr()).read, 0) == NGX_OK as ngx_int_t }
+    }
+
+    /// Whether a read event has been seen and not yet handled.
+    pub fn is_read_ready(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*(*self.as_ptr()).read).ready() != 0 }
+    }
+
+    /// Whether its timer ran out.
+    pub fn is_timed_out(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*(*self.as_ptr()).read).timedout() != 0 }
+    }
+
+    /// Whether nginx asked the connection to close: at shutdown, or for want of connections.
+    pub fn is_closing(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).close() != 0 }
+    }
+
+    /// What hangs on `c->data`.
+    ///
+    /// # Safety
+    ///
+    /// The caller knows that it is a `T`.
+    pub unsafe fn data<T>(self) -> Option<NonNull<T>> {
+        // SAFETY: alive (from_raw); the type is vouched for by the caller.
+        unsafe { NonNull::new((*self.as_ptr()).data.cast()) }
+    }
+
+    /// Lets an upstream connection wait without a request, as `ngx_http_upstream_free_keepalive_peer` does: no request's
+    /// log, these handlers, a read timer of `timeout` milliseconds, reusable when connections run short.
+    ///
+    /// # Safety
+    ///
+    /// `data` is what `read` expects, and lives as long as the connection waits.
+    pub unsafe fn idle(
+        self,
+        data: *mut c_void,
+        read: ngx_event_handler_pt,
+        write: ngx_event_handler_pt,
+        timeout: ngx_msec_t,
+    ) {
+        let c = self.as_ptr();
+        // SAFETY: alive (from_raw), with its events and its pool; ngx_cycle lives as long as the worker. The timer calls
+        // only touch the timer tree, ngx_reusable_connection the connection's queue.
+        unsafe {
+            let log = (*ngx_cycle).log;
+            (*(*c).read).set_delayed(0);
+            ngx_add_timer((*c).read, timeout);
+            if (*(*c).write).timer_set() != 0 {
+                ngx_del_timer((*c).write);
+            }
+            (*(*c).read).handler = read;
+            (*(*c).write).handler = write;
+            (*c).data = data;
+            self.set_log(log);
+            (*c).set_idle(1);
+            // A session that arrives while the connection waits belongs to no request's balancer.
+            #[cfg(nginx_tls)]
+            if let Some(tls) = NonNull::new((*c).ssl) {
+                (*tls.as_ptr()).save_session = None;
+            }
+            ngx_reusable_connection(c, 1);
+        }
+    }
+
+    /// The reverse of [`Connection::idle`]: the connection is about to carry a request that logs to `log`.
+    pub fn wake(self, log: *mut ngx_log_t) {
+        let c = self.as_ptr();
+        // SAFETY: alive (from_raw), with its events and its pool; `log` is the request's.
+        unsafe {
+            ngx_reusable_connection(c, 0);
+            (*c).set_idle(0);
+            (*c).sent = 0;
+            (*c).data = core::ptr::null_mut();
+            self.set_log(log);
+            if (*(*c).read).timer_set() != 0 {
+                ngx_del_timer((*c).read);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The connection has its pool, and `log` lives as long as it logs there.
+    unsafe fn set_log(self, log: *mut ngx_log_t) {
+        let c = self.as_ptr();
+        // SAFETY: vouched for by the caller.
+        unsafe {
+            (*c).log = log;
+            (*(*c).read).log = log;
+            (*(*c).write).log = log;
+            (*(*c).pool).log = log;
+        }
+    }
+
+    /// Looks what a waiting connection has to read. TLS records are taken in, since a session ticket or a key update is
+    /// readable but no data; of a plain connection nothing is consumed.
+    pub fn peek(self) -> Readable {
+        let mut byte = 0u8;
+        let c = self.as_ptr();
+        #[cfg(nginx_tls)]
+        // SAFETY: alive (from_raw); recv reads at most the one byte it is given.
+        unsafe {
+            if !(*c).ssl.is_null()
+                && let Some(recv) = (*c).recv
+            {
+                return match recv(c, &raw mut byte, 1) {
+                    n if n == NGX_AGAIN as isize => Readable::Nothing,
+                    n if n > 0 => Readable::Data,
+                    _ => Readable::Closed,
+                };
+            }
+        }
+        // SAFETY: the descriptor is open while the connection is; one byte is asked for and there is room for it.
+        let n = unsafe { nginx_sys::recv((*c).fd, (&raw mut byte).cast(), 1, nginx_sys::MSG_PEEK as i32) };
+        match n {
+            -1 if ngx_errno() == nginx_sys::EAGAIN as i32 => {
+                // SAFETY: alive (from_raw).
+                unsafe { (*(*c).read).set_ready(0) };
+                Readable::Nothing
+            }
+            n if n > 0 => Readable::Data,
+            _ => Readable::Closed,
+        }
+    }
+
+    /// Closes a waiting upstream connection and frees its pool. The handle, and whatever is in that pool, is not to be
+    /// used again.
+    pub fn close(self) {
+        let c = self.as_ptr();
+        // SAFETY: alive (from_raw) until here; the caller has taken it out of the table, so nobody finds it any more.
+        unsafe {
+            #[cfg(nginx_tls)]
+            if let Some(tls) = NonNull::new((*c).ssl) {
+                (*tls.as_ptr()).set_no_wait_shutdown(1);
+                (*tls.as_ptr()).set_no_send_shutdown(1);
+                if nginx_sys::ngx_ssl_shutdown(c) == NGX_AGAIN as ngx_int_t {
+                    (*tls.as_ptr()).handler = Some(ngx_http_upstream_ntlm_close);
+                    return;
+                }
+            }
+            if !(*c).pool.is_null() {
+                ngx_destroy_pool((*c).pool);
+            }
+            ngx_close_connection(c);
+        }
+    }
+
+    /// Asks nginx to close a client connection that has no request, the way it asks for it itself when connections run
+    /// short. Nothing happens to one that has a request, or bytes of one: false then.
+    pub fn close_if_unused(self) -> bool {
+        let c = self.as_ptr();
+        // SAFETY: alive (from_raw). The handler runs later, from the event loop; nginx takes a posted event back when the
+        // connection closes before.
+        unsafe {
+            if (*c).idle() == 0 || (*c).reusable() == 0 || (*c).close() != 0 {
+                return false;
+            }
+            // Several QUIC connections share the socket; what waits there says nothing about this one.
+            if (*c).udp.is_null() && self.has_unread_bytes() {
+                return false;
+            }
+            (*c).set_close(1);
+            ngx_post_event((*c).read, &raw mut ngx_posted_events);
+        }
+        true
+    }
+
+    fn has_unread_bytes(self) -> bool {
+        let mut byte = 0u8;
+        // SAFETY: as in peek.
+        let n = unsafe { nginx_sys::recv(self.fd(), (&raw mut byte).cast(), 1, nginx_sys::MSG_PEEK as i32) };
+        n > 0
+    }
+}
+
+/// Called by ngx_ssl_shutdown's event handlers when a shutdown that had to wait is over.
+///
+/// # Safety
+///
+/// Called by nginx only, with the connection that [`Connection::close`] left to it.
+unsafe extern "C" fn ngx_http_upstream_ntlm_close(c: *mut ngx_connection_t) {
+    // SAFETY: nginx calls with a live connection.
+    if let Some(c) = unsafe { Connection::from_raw(c) } {
+        c.close();
+    }
+}

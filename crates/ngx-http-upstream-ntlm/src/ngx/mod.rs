@@ -1,0 +1,29 @@
+//! Copyable handles over nginx's structs: the one place, beside trampolines and tables, that touches nginx's memory.
+//!
+//! A handle is made by an `unsafe` constructor whose caller vouches that nginx keeps the struct alive for as long as
+//! the handle is used; nginx runs a worker's events on one thread, so no method can race. No method holds a Rust
+//! reference into nginx's memory while it calls nginx: nginx re-enters the module.
+
+mod connection;
+mod pool;
+mod request;
+
+pub use connection::{Connection, Readable};
+pub use pool::{Pool, Slice};
+pub use request::{Peer, Request, Upstream};
+
+use nginx_sys::{NGX_DONE, NGX_ERROR, NGX_OK, ngx_int_t};
+
+/// What nginx's functions return, in Rust's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Status(pub ngx_int_t);
+
+impl Status {
+    /// Done as asked.
+    pub const OK: Status = Status(NGX_OK as ngx_int_t);
+    /// Done, and nothing is left to do for the caller.
+    pub const DONE: Status = Status(NGX_DONE as ngx_int_t);
+    /// Not done.
+    pub const ERROR: Status = Status(NGX_ERROR as ngx_int_t);
+}

@@ -1,0 +1,378 @@
+//! `ngx_http_request_t`, its upstream, and the upstream's peer.
+#![expect(unsafe_code, reason = "reads and writes nginx's requests and upstreams")]
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use nginx_sys::{
+    NGX_HTTP_VERSION_20, NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t,
+    ngx_str_t, ngx_table_elt_t,
+};
+
+use super::{Connection, Pool, Slice};
+
+/// A request that is alive while the handle is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request(NonNull<ngx_http_request_t>);
+
+/// `r->upstream` of a request that is alive while the handle is used.
+#[derive(Debug, Clone, Copy)]
+pub struct Upstream(NonNull<ngx_http_upstream_t>);
+
+/// A location's settings for TLS to its servers. The values with variables are null where not configured.
+#[cfg(nginx_tls)]
+#[derive(Debug, Clone, Copy)]
+pub struct TlsConf {
+    /// Names the TLS context.
+    pub context: usize,
+    /// `proxy_ssl_verify`.
+    pub verify: bool,
+    /// `proxy_ssl_server_name`.
+    pub server_name: bool,
+    /// `proxy_ssl_name`.
+    pub name: *mut ngx_http_complex_value_t,
+    /// `proxy_ssl_certificate`.
+    pub certificate: *mut ngx_http_complex_value_t,
+    /// `proxy_ssl_certificate_key`.
+    pub certificate_key: *mut ngx_http_complex_value_t,
+}
+
+/// `u->peer` (or another peer connection) that is alive while the handle is used.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(NonNull<ngx_peer_connection_t>);
+
+impl Request {
+    /// # Safety
+    ///
+    /// The request is alive while the handle is used.
+    pub unsafe fn from_raw(r: *mut ngx_http_request_t) -> Option<Self> {
+        NonNull::new(r).map(Request)
+    }
+
+    /// The request itself, for a call into nginx.
+    pub fn as_ptr(self) -> *mut ngx_http_request_t {
+        self.0.as_ptr()
+    }
+
+    /// The request's pool.
+    pub fn pool(self) -> Option<Pool> {
+        // SAFETY: alive (from_raw), and its pool with it.
+        unsafe { Pool::from_raw((*self.as_ptr()).pool) }
+    }
+
+    /// `r->connection`: the client connection, or the fake one of an HTTP/2 or HTTP/3 stream.
+    pub fn connection(self) -> Option<Connection> {
+        // SAFETY: alive (from_raw), and its connection with it.
+        unsafe { Connection::from_raw((*self.as_ptr()).connection) }
+    }
+
+    /// The log of the request.
+    pub fn log(self) -> *mut ngx_log_t {
+        // SAFETY: alive (from_raw), and its connection with it.
+        unsafe { (*(*self.as_ptr()).connection).log }
+    }
+
+    /// The connection that the client holds with nginx, whatever the protocol: never the fake one of a stream.
+    pub fn client_connection(self) -> Option<Connection> {
+        let r = self.as_ptr();
+        // SAFETY: alive (from_raw); a stream's connection outlives its requests.
+        unsafe {
+            #[cfg(nginx_http2)]
+            if let Some(stream) = NonNull::new((*r).stream) {
+                return Connection::from_raw((*(*stream.as_ptr()).connection).connection);
+            }
+            let c: *mut ngx_connection_t = (*r).connection;
+            #[cfg(nginx_http3)]
+            if let Some(stream) = NonNull::new((*c).quic) {
+                return Connection::from_raw((*stream.as_ptr()).parent);
+            }
+            Connection::from_raw(c)
+        }
+    }
+
+    /// The value of the `Authorization` field. nginx answers 400 to a second one.
+    pub fn authorization(self) -> Option<Slice> {
+        // SAFETY: alive (from_raw), and its header with it.
+        unsafe {
+            NonNull::new((*self.as_ptr()).headers_in.authorization)
+                .map(|field| Slice::from_raw(field.as_ref().value))
+        }
+    }
+
+    /// Whether the method is HEAD, whose responses have no body.
+    pub fn is_head(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).method == nginx_sys::NGX_HTTP_HEAD as _ }
+    }
+
+    /// Whether it is a subrequest that nobody waits for (`mirror`, the background update of a cache).
+    pub fn is_background(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).background() != 0 }
+    }
+
+    /// Whether the answer at hand came out of a cache.
+    pub fn is_answered_from_cache(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).cached() != 0 }
+    }
+
+    /// Makes nginx close an HTTP/1.x client connection after the response, and say so if its header is not out yet.
+    /// Nothing happens to HTTP/2 and HTTP/3, whose connections carry other streams.
+    pub fn close_client_after_response(self) {
+        // SAFETY: alive (from_raw), and its main request with it.
+        unsafe {
+            if (*self.as_ptr()).http_version < NGX_HTTP_VERSION_20 as _ {
+                (*(*self.as_ptr()).main).set_keepalive(0);
+            }
+        }
+    }
+
+    /// The module's context of this request.
+    ///
+    /// # Safety
+    ///
+    /// The caller knows that what is stored at `index` is a `T`.
+    pub unsafe fn context<T>(self, index: usize) -> Option<NonNull<T>> {
+        // SAFETY: alive (from_raw); nginx allocates one slot for each HTTP module.
+        unsafe { NonNull::new(*(*self.as_ptr()).ctx.add(index)).map(NonNull::cast) }
+    }
+
+    /// Stores the module's context of this request.
+    ///
+    /// # Safety
+    ///
+    /// `index` is the `ctx_index` of an HTTP module, and `context` lives as long as the request.
+    pub unsafe fn set_context(self, index: usize, context: *mut c_void) {
+        // SAFETY: alive (from_raw); nginx allocates one slot for each HTTP module.
+        unsafe { *(*self.as_ptr()).ctx.add(index) = context };
+    }
+
+    /// `r->upstream`.
+    pub fn upstream(self) -> Option<Upstream> {
+        // SAFETY: alive (from_raw).
+        unsafe { NonNull::new((*self.as_ptr()).upstream).map(Upstream) }
+    }
+
+    /// Evaluates a configured value with variables. `None` where none is configured or evaluation fails.
+    pub fn evaluate(self, value: *mut ngx_http_complex_value_t) -> Option<Slice> {
+        let mut result = ngx_str_t::empty();
+        // SAFETY: alive (from_raw); the value is configuration, or null and then not used; no reference is held.
+        unsafe {
+            (!value.is_null()
+                && ngx_http_complex_value(self.as_ptr(), value, &raw mut result) == NGX_OK as ngx_int_t)
+                .then(|| Slice::from_raw(result))
+        }
+    }
+}
+
+impl Upstream {
+    /// The peer.
+    pub fn peer(self) -> Peer {
+        // SAFETY: alive (see the type), and the peer is a part of it.
+        unsafe { Peer(NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).peer)) }
+    }
+
+    /// Names the protocol spoken: each upstream module, and each version of HTTP, has its own `create_request`.
+    pub fn protocol(self) -> usize {
+        // SAFETY: alive (see the type).
+        unsafe {
+            (*self.0.as_ptr())
+                .create_request
+                .map_or(0, |function| function as usize)
+        }
+    }
+
+    /// Whether it speaks TLS.
+    #[cfg(nginx_tls)]
+    pub fn is_tls(self) -> bool {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.0.as_ptr()).ssl() != 0 }
+    }
+
+    /// The name that `proxy_ssl_name` has by default.
+    #[cfg(nginx_tls)]
+    pub fn default_tls_name(self) -> Slice {
+        // SAFETY: alive (see the type); the name is configuration or the request's.
+        unsafe { Slice::from_raw((*self.0.as_ptr()).ssl_name) }
+    }
+
+    /// The location's settings for TLS.
+    #[cfg(nginx_tls)]
+    pub fn tls_conf(self) -> TlsConf {
+        // SAFETY: alive (see the type), and its configuration with it.
+        unsafe {
+            let conf = &*(*self.0.as_ptr()).conf;
+            TlsConf {
+                context: conf.ssl as usize,
+                verify: conf.ssl_verify == 1,
+                server_name: conf.ssl_server_name == 1,
+                name: conf.ssl_name,
+                certificate: conf.ssl_certificate,
+                certificate_key: conf.ssl_certificate_key,
+            }
+        }
+    }
+
+    /// The HTTP status of the response, 0 before there is one.
+    pub fn status(self) -> usize {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.0.as_ptr()).headers_in.status_n }
+    }
+
+    /// Whether a field of the response's header passes the test, asked for each `WWW-Authenticate`.
+    pub fn any_www_authenticate(self, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+        let u = self.0.as_ptr();
+        // SAFETY: alive (see the type). nginx sets `www_authenticate` when the list has one such field or more; up to
+        // 1.22 it names the last of them only, so the list is walked. The list is well formed once it has an element.
+        unsafe {
+            if (*u).headers_in.www_authenticate.is_null() {
+                return false;
+            }
+            let mut part: *const ngx_list_part_t = &raw const (*u).headers_in.headers.part;
+            while let Some(here) = part.as_ref() {
+                let fields = core::slice::from_raw_parts(here.elts.cast::<ngx_table_elt_t>(), here.nelts);
+                let found = fields.iter().any(|field| {
+                    field.hash != 0
+                        && field.key.as_bytes().eq_ignore_ascii_case(b"www-authenticate")
+                        && test(field.value.as_bytes())
+                });
+                if found {
+                    return true;
+                }
+                part = here.next;
+            }
+        }
+        false
+    }
+
+    /// `u->keepalive`: the response was read to its end, and the connection may be used again.
+    pub fn is_kept_alive(self) -> bool {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.0.as_ptr()).keepalive() != 0 }
+    }
+
+    /// Clears `u->keepalive`: no pool below may keep the connection.
+    pub fn forbid_keepalive(self) {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.0.as_ptr()).set_keepalive(0) }
+    }
+
+    /// `u->request_body_sent`: nothing of the request is still to be sent.
+    pub fn is_request_sent(self) -> bool {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.0.as_ptr()).request_body_sent() != 0 }
+    }
+
+    /// Whether the response's header, already parsed, rules out that the connection is kept: the server says so, its end
+    /// is marked by nothing but the connection's end, or the request is not wholly sent and never will be.
+    pub fn will_not_be_kept_alive(self, head: bool) -> bool {
+        let u = self.0.as_ptr();
+        // SAFETY: alive (see the type), and its configuration with it.
+        unsafe {
+            let bodiless = head || matches!((*u).headers_in.status_n, 204 | 304);
+            let unmarked_end =
+                !bodiless && (*u).headers_in.content_length_n < 0 && (*u).headers_in.chunked() == 0;
+            let cut_short = (*u).request_body_sent() == 0 && (*(*u).conf).preserve_output() == 0;
+            (*u).headers_in.connection_close() != 0 || unmarked_end || cut_short
+        }
+    }
+
+    /// Keeps the response out of `proxy_cache` and `proxy_store`. In time until the header has been sent.
+    pub fn forbid_storing(self) {
+        // SAFETY: alive (see the type).
+        unsafe {
+            (*self.0.as_ptr()).set_cacheable(0);
+            (*self.0.as_ptr()).set_store(0);
+        }
+    }
+}
+
+impl Peer {
+    /// # Safety
+    ///
+    /// The peer connection is alive while the handle is used.
+    pub unsafe fn from_raw(pc: *mut ngx_peer_connection_t) -> Option<Self> {
+        NonNull::new(pc).map(Peer)
+    }
+
+    /// The peer connection itself, for a call into nginx and for the callbacks in it.
+    pub fn as_ptr(self) -> *mut ngx_peer_connection_t {
+        self.0.as_ptr()
+    }
+
+    /// The log of the peer.
+    pub fn log(self) -> *mut ngx_log_t {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).log }
+    }
+
+    /// `pc->connection`.
+    pub fn connection(self) -> Option<Connection> {
+        // SAFETY: alive (from_raw), and its connection with it.
+        unsafe { Connection::from_raw((*self.as_ptr()).connection) }
+    }
+
+    /// Sets `pc->connection`. What hangs there when the peer has been freed is closed by nginx.
+    pub fn set_connection(self, connection: Option<Connection>) {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).connection = connection.map_or(core::ptr::null_mut(), Connection::as_ptr) };
+    }
+
+    /// The server's address, as bytes.
+    pub fn address(self) -> Slice {
+        // SAFETY: alive (from_raw); the address belongs to the balancer or to the request.
+        unsafe {
+            let pc = self.as_ptr();
+            Slice::from_raw(ngx_str_t {
+                len: (*pc).socklen as usize,
+                data: (*pc).sockaddr.cast(),
+            })
+        }
+    }
+
+    /// The server's name, as `$upstream_addr` shows it.
+    pub fn name(self) -> Slice {
+        // SAFETY: alive (from_raw); the name belongs to the balancer or to the request.
+        unsafe {
+            NonNull::new((*self.as_ptr()).name).map_or(Slice::EMPTY, |name| Slice::from_raw(name.read()))
+        }
+    }
+
+    /// The local address that `proxy_bind` asks for, as bytes.
+    pub fn local_address(self) -> Slice {
+        // SAFETY: alive (from_raw); the address belongs to the request or to the configuration.
+        unsafe {
+            NonNull::new((*self.as_ptr()).local).map_or(Slice::EMPTY, |local| {
+                let local = local.as_ref();
+                Slice::from_raw(ngx_str_t {
+                    len: local.socklen as usize,
+                    data: local.sockaddr.cast(),
+                })
+            })
+        }
+    }
+
+    /// Offers a connection that is already open, to the server of this address and name.
+    ///
+    /// `name` is read when the request is logged; `address` until the peer is freed.
+    pub fn offer(self, connection: Connection, address: Slice, name: NonNull<ngx_str_t>) {
+        let pc = self.as_ptr();
+        let address = address.as_raw();
+        // SAFETY: alive (from_raw). The address is one that nginx connected to, so its length is a socklen_t.
+        unsafe {
+            (*pc).sockaddr = address.data.cast();
+            (*pc).socklen = address.len.try_into().unwrap_or(0);
+            (*pc).name = name.as_ptr();
+            (*pc).connection = connection.as_ptr();
+            (*pc).set_cached(1);
+        }
+    }
+
+    /// Charges a failed attempt, as `ngx_http_upstream_free_round_robin_peer` does.
+    pub fn charge_try(self) {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).tries = (*self.as_ptr()).tries.saturating_sub(1) };
+    }
+}

@@ -1,0 +1,546 @@
+//! The peer of a request to an `ntlm` group: takes the client's own upstream connection where there is one, asks the
+//! balancer (and the keepalive pool over it) where there is none, and decides at the end who owns the connection.
+//!
+//! Must never let a tainted connection reach the chain below, nor call the chain about an attempt that it was not asked
+//! for.
+#![expect(
+    unsafe_code,
+    reason = "peer callbacks' trampolines, and the calls to the chain below"
+)]
+
+use core::cell::Cell;
+use core::ffi::c_void;
+
+use nginx_sys::{
+    NGX_PEER_FAILED, ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_exiting,
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_terminate,
+    ngx_uint_t,
+};
+use ntlm_core::bindings::{Key, Lookup, Refusal};
+use ntlm_core::keep::{Ending, NotKept, Phase};
+use ntlm_core::scheme::{ConnectionBound, carries_token};
+
+use crate::conf::{Conf, Group};
+use crate::log::{debug, info};
+use crate::ngx::{Connection, Peer, Request, Status, Upstream};
+use crate::parked::{self, Bound};
+use crate::transport::Transport;
+use crate::{client, module, worker::with_table};
+
+/// One request's peer, in the pool of the request.
+pub struct NtlmPeer {
+    r: Request,
+    u: Upstream,
+    group: Group,
+    chain: Chain,
+    /// The request carries connection-bound credentials.
+    credentials: bool,
+    /// The client's binding was looked for already: a retry asks the chain.
+    looked: Cell<bool>,
+    /// The client had a binding that is gone.
+    lost: Cell<bool>,
+    source: Cell<Source>,
+}
+
+/// The peer callbacks that were there before.
+#[derive(Clone, Copy)]
+struct Chain {
+    data: *mut c_void,
+    get: ngx_event_get_peer_pt,
+    free: ngx_event_free_peer_pt,
+    notify: ngx_event_notify_peer_pt,
+    #[cfg(nginx_tls)]
+    set_session: nginx_sys::ngx_event_set_peer_session_pt,
+    #[cfg(nginx_tls)]
+    save_session: nginx_sys::ngx_event_save_peer_session_pt,
+}
+
+/// Where the connection of the present attempt comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// There is no attempt.
+    Nowhere,
+    /// The chain was asked.
+    Chain,
+    /// The client's binding; the chain knows nothing of it.
+    Binding(Bound),
+}
+
+/// Why a tainted connection is closed instead of parked.
+#[derive(Clone, Copy)]
+enum NotParked {
+    Ending(NotKept),
+    Refused(Refusal),
+    /// The request is one that nobody waits for; the client's own request needs the place.
+    Background,
+    /// The answer was replaced by one out of a cache, so nobody knows what it was.
+    Unjudged,
+    /// nginx cannot register its read event.
+    Unwatched,
+}
+
+impl NotParked {
+    fn as_str(self) -> &'static str {
+        match self {
+            NotParked::Ending(reason) => reason.as_str(),
+            NotParked::Refused(refusal) => refusal.as_str(),
+            NotParked::Background => "its request is one that nobody waits for",
+            NotParked::Unjudged => "its answer was replaced out of a cache",
+            NotParked::Unwatched => "it cannot be watched",
+        }
+    }
+
+    /// Whether the client cannot go on as if it were authenticated: it must open another connection.
+    fn ends_the_clients_session(self) -> bool {
+        !matches!(
+            self,
+            NotParked::Refused(Refusal::Taken) | NotParked::Background | NotParked::Unjudged
+        )
+    }
+}
+
+impl NtlmPeer {
+    /// Puts itself before the chain that the group's `peer.init` has just set up. `None` when there is no memory.
+    fn install(r: Request, group: Group) -> Option<()> {
+        let u = r.upstream()?;
+        let pc = u.peer().as_ptr();
+        // SAFETY: the peer is part of the request's upstream.
+        let chain = unsafe {
+            Chain {
+                data: (*pc).data,
+                get: (*pc).get,
+                free: (*pc).free,
+                notify: (*pc).notify,
+                #[cfg(nginx_tls)]
+                set_session: (*pc).set_session,
+                #[cfg(nginx_tls)]
+                save_session: (*pc).save_session,
+            }
+        };
+        let credentials = r
+            .authorization()
+            .is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
+        let peer = r.pool()?.place(NtlmPeer {
+            r,
+            u,
+            group,
+            chain,
+            credentials,
+            looked: Cell::new(false),
+            lost: Cell::new(false),
+            source: Cell::new(Source::Nowhere),
+        })?;
+        // SAFETY: as above; what the callbacks and the context point to lives in the request's pool.
+        unsafe {
+            (*pc).data = peer.as_ptr().cast();
+            (*pc).get = Some(ngx_http_upstream_get_ntlm_peer);
+            (*pc).free = Some(ngx_http_upstream_free_ntlm_peer);
+            if chain.notify.is_some() {
+                (*pc).notify = Some(ngx_http_upstream_notify_ntlm_peer);
+            }
+            #[cfg(nginx_tls)]
+            {
+                (*pc).set_session = Some(ngx_http_upstream_set_ntlm_peer_session);
+                (*pc).save_session = Some(ngx_http_upstream_save_ntlm_peer_session);
+            }
+            r.set_context(module::context_index(), peer.as_ptr().cast());
+        }
+        Some(())
+    }
+
+    fn get(&self, pc: Peer) -> Status {
+        if !self.looked.replace(true)
+            && let Some(bound) = self.wake_binding(pc)
+        {
+            debug!(
+                pc.log(),
+                "using bound upstream connection {}",
+                bound.connection().fd()
+            );
+            self.source.set(Source::Binding(bound));
+            return Status::DONE;
+        }
+        self.source.set(Source::Chain);
+        let Some(get) = self.chain.get else {
+            return Status::ERROR;
+        };
+        // SAFETY: the chain's own callback with its own data, as nginx would have called it.
+        Status(unsafe { get(pc.as_ptr(), self.chain.data) })
+    }
+
+    /// The client's binding, awake, if it has one that is free and fits this request.
+    fn wake_binding(&self, pc: Peer) -> Option<Bound> {
+        if self.r.is_background() {
+            return None;
+        }
+        let owner = self.r.client_connection()?;
+        let id = client::find(owner)?;
+        let address = self.r.connection()?.address();
+        let key = Key {
+            address: address.as_bytes(),
+        };
+        let (found, bound) = with_table(|table| {
+            let found = table.find(id, owner.number(), self.group.id, key);
+            let bound = if let Lookup::Parked(binding) = found {
+                table.parked(binding)
+            } else {
+                None
+            };
+            (found, bound)
+        })?;
+        self.lost.set(found == Lookup::Lost);
+        let Some(bound) = bound else {
+            debug!(
+                pc.log(),
+                "no bound upstream connection for client connection {}: {found:?}",
+                owner.number()
+            );
+            return None;
+        };
+        if bound.takes(&Transport::of(self.r, self.u)) {
+            return bound.wake(pc, self.r.pool()?).map(|()| bound);
+        }
+        info!(
+            pc.log(),
+            "bound upstream connection {} is closed, the request goes another way to its server",
+            bound.connection().fd()
+        );
+        self.lost.set(true);
+        if let Some(ended) = with_table(|table| table.end(bound.binding())).flatten() {
+            parked::close(ended);
+        }
+        None
+    }
+
+    fn free(&self, pc: Peer, state: ngx_uint_t) {
+        let connection = pc.connection();
+        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+        match self.source.replace(Source::Nowhere) {
+            // The chain was not asked, so it is not told.
+            Source::Nowhere => {}
+            Source::Binding(bound) => {
+                match self.park(bound, failed) {
+                    Ok(()) => pc.set_connection(None),
+                    Err(reason) => {
+                        // The table only forgets it: nginx closes what is left on the peer.
+                        with_table(|table| table.end(bound.binding()));
+                        self.lost.set(true);
+                        self.not_parked(bound.connection(), reason, failed && self.credentials);
+                    }
+                }
+                if failed {
+                    pc.charge_try();
+                }
+            }
+            Source::Chain if !self.is_tainted() => self.free_chain(pc, state),
+            Source::Chain => {
+                let parked = connection.map(|c| self.bind(pc, c, failed).map_err(|reason| (c, reason)));
+                // Twice hidden from whatever pools connections below.
+                self.u.forbid_keepalive();
+                pc.set_connection(None);
+                self.free_chain(pc, state);
+                if let Some(Err((c, reason))) = parked {
+                    pc.set_connection(Some(c));
+                    self.not_parked(c, reason, failed);
+                }
+            }
+        }
+    }
+
+    fn free_chain(&self, pc: Peer, state: ngx_uint_t) {
+        if let Some(free) = self.chain.free {
+            // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
+            unsafe { free(pc.as_ptr(), self.chain.data, state) };
+        }
+    }
+
+    /// Whether the connection of the present attempt carried connection-bound credentials, or a token in an answer. One
+    /// whose answer cannot be seen any more counts as tainted.
+    fn is_tainted(&self) -> bool {
+        self.credentials || self.r.is_answered_from_cache() || self.u.any_www_authenticate(carries_token)
+    }
+
+    /// Binds the connection that this request tainted to the request's client, and parks it.
+    fn bind(&self, pc: Peer, c: Connection, failed: bool) -> Result<(), NotParked> {
+        self.may_park(c, failed)?;
+        if self.r.is_background() {
+            return Err(NotParked::Background);
+        }
+        if self.r.is_answered_from_cache() {
+            return Err(NotParked::Unjudged);
+        }
+        let no_memory = NotParked::Refused(Refusal::NoMemory);
+        let owner = self
+            .r
+            .client_connection()
+            .ok_or(NotParked::Refused(Refusal::NoClient))?;
+        let id = client::find_or_enter(owner).map_err(NotParked::Refused)?;
+        let bound = Bound::new(c, pc, Transport::of(self.r, self.u)).ok_or(no_memory)?;
+        let address = self.r.connection().ok_or(no_memory)?.address();
+        let key = Key {
+            address: address.as_bytes(),
+        };
+        let binding = with_table(|table| table.bind(id, self.group.id, key, bound))
+            .unwrap_or(Err(Refusal::NoMemory))
+            .map_err(NotParked::Refused)?;
+        bound.set_binding(binding);
+        debug!(
+            pc.log(),
+            "binding upstream connection {} to client connection {}",
+            c.fd(),
+            owner.number()
+        );
+        self.park(bound, failed).inspect_err(|_| {
+            with_table(|table| table.end(binding));
+        })
+    }
+
+    /// Lets a busy binding wait for the next request, and closes another one if the group is full.
+    fn park(&self, bound: Bound, failed: bool) -> Result<(), NotParked> {
+        let c = bound.connection();
+        self.may_park(c, failed)?;
+        if !c.watch_for_reading() {
+            return Err(NotParked::Unwatched);
+        }
+        let phase = Phase::after(self.u.status());
+        let evicted = with_table(|table| table.park(bound.binding(), phase, self.group.connections))
+            .unwrap_or(Err(Refusal::NoMemory))
+            .map_err(NotParked::Refused)?;
+        let log = self.r.log();
+        debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
+        if let Some(evicted) = evicted {
+            info!(
+                log,
+                "bound upstream connection {} is closed, \"ntlm {}\" is reached",
+                evicted.upstream.connection().fd(),
+                self.group.connections
+            );
+            parked::close(evicted);
+        }
+        bound.park(self.group.timeout);
+        Ok(())
+    }
+
+    fn may_park(&self, c: Connection, failed: bool) -> Result<(), NotParked> {
+        Ending {
+            failed,
+            broken: c.is_broken(),
+            keepalive: self.u.is_kept_alive(),
+            request_sent: self.u.is_request_sent(),
+            exiting: is_exiting(),
+            requests: c.requests(),
+            age: c.age(),
+        }
+        .may_park(&self.group.limits)
+        .map_err(NotParked::Ending)
+    }
+
+    /// A tainted connection is about to be closed. The client, which takes its own for authenticated, is told so, unless
+    /// `may_go_on`: it is about to authenticate anew over the next attempt.
+    fn not_parked(&self, c: Connection, reason: NotParked, may_go_on: bool) {
+        let log = self.r.log();
+        if let NotParked::Ending(NotKept::RequestCap | NotKept::TimeCap) = reason {
+            info!(
+                log,
+                "bound upstream connection {} is closed, {}",
+                c.fd(),
+                reason.as_str()
+            );
+        } else {
+            debug!(
+                log,
+                "upstream connection {} is not parked, {}",
+                c.fd(),
+                reason.as_str()
+            );
+        }
+        if reason.ends_the_clients_session() && !may_go_on {
+            self.r.close_client_after_response();
+        }
+    }
+
+    /// The header of the response is about to be sent to the client.
+    pub fn on_response_header(&self) {
+        if self.lost.get() && !self.credentials {
+            self.r.close_client_after_response();
+        }
+        let tainted = match self.source.get() {
+            Source::Nowhere => false,
+            Source::Chain => self.is_tainted(),
+            Source::Binding(_) => true,
+        };
+        if !tainted || self.r.is_answered_from_cache() {
+            return;
+        }
+        self.u.forbid_storing();
+        let Some(c) = self.u.peer().connection() else {
+            return;
+        };
+        let capped = self.group.limits.reached(c.requests(), c.age()).is_some();
+        if capped || is_exiting() || self.u.will_not_be_kept_alive(self.r.is_head()) {
+            self.r.close_client_after_response();
+        }
+    }
+
+    #[cfg(nginx_tls)]
+    fn set_session(&self, pc: Peer) -> Status {
+        let (Source::Chain, Some(set_session)) = (self.source.get(), self.chain.set_session) else {
+            return Status::OK;
+        };
+        // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
+        Status(unsafe { set_session(pc.as_ptr(), self.chain.data) })
+    }
+
+    #[cfg(nginx_tls)]
+    fn save_session(&self, pc: Peer) {
+        if let (Source::Chain, Some(save_session)) = (self.source.get(), self.chain.save_session) {
+            // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
+            unsafe { save_session(pc.as_ptr(), self.chain.data) };
+        }
+    }
+
+    fn notify(&self, pc: Peer, event: ngx_uint_t) {
+        if let (Source::Chain, Some(notify)) = (self.source.get(), self.chain.notify) {
+            // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
+            unsafe { notify(pc.as_ptr(), self.chain.data, event) };
+        }
+    }
+}
+
+/// Whether the worker is about to leave, so that nothing is worth keeping.
+fn is_exiting() -> bool {
+    // SAFETY: signal handlers set these flags; a stale read is as good as a signal that comes a moment later.
+    unsafe { ngx_terminate != 0 || ngx_exiting != 0 }
+}
+
+/// Runs the peer of a request to an `ntlm` group; nothing happens for another request.
+///
+/// # Safety
+///
+/// `r` is a request that nginx is at work on.
+pub unsafe fn with_peer_of(r: *mut ngx_http_request_t, run: impl FnOnce(&NtlmPeer)) {
+    // SAFETY: only `install` sets this module's context, to a peer in the request's pool.
+    unsafe {
+        if let Some(peer) = Request::from_raw(r).and_then(|r| r.context::<NtlmPeer>(module::context_index()))
+        {
+            run(peer.as_ref());
+        }
+    }
+}
+
+/// `peer.init` of an `ntlm` group.
+///
+/// # Safety
+///
+/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
+pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: see above; `install_peer` of this group's configuration has run, since it put this function there.
+    unsafe {
+        let Some(conf) = Conf::of(us) else {
+            return Status::ERROR.0;
+        };
+        let Some(init) = conf.original_init_peer else {
+            return Status::ERROR.0;
+        };
+        let rc = init(r, us);
+        if rc != Status::OK.0 {
+            return rc;
+        }
+        match Request::from_raw(r).and_then(|r| NtlmPeer::install(r, conf.group)) {
+            Some(()) => Status::OK.0,
+            None => Status::ERROR.0,
+        }
+    }
+}
+
+/// `pc->get`.
+///
+/// # Safety
+///
+/// Called by `ngx_event_connect_peer` with the peer that `install` set up and its data.
+unsafe extern "C" fn ngx_http_upstream_get_ntlm_peer(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+) -> ngx_int_t {
+    // SAFETY: see above; the request, and so the data in its pool, lives through the call.
+    unsafe {
+        Peer::from_raw(pc)
+            .map_or(Status::ERROR, |pc| (*data.cast::<NtlmPeer>()).get(pc))
+            .0
+    }
+}
+
+/// `pc->free`.
+///
+/// # Safety
+///
+/// As for `pc->get`; called once an attempt, by `ngx_http_upstream_next` or `ngx_http_upstream_finalize_request`.
+unsafe extern "C" fn ngx_http_upstream_free_ntlm_peer(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    state: ngx_uint_t,
+) {
+    // SAFETY: see above.
+    unsafe {
+        if let Some(pc) = Peer::from_raw(pc) {
+            (*data.cast::<NtlmPeer>()).free(pc, state);
+        }
+    }
+}
+
+/// `pc->notify`.
+///
+/// # Safety
+///
+/// As for `pc->get`.
+unsafe extern "C" fn ngx_http_upstream_notify_ntlm_peer(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    event: ngx_uint_t,
+) {
+    // SAFETY: see above.
+    unsafe {
+        if let Some(pc) = Peer::from_raw(pc) {
+            (*data.cast::<NtlmPeer>()).notify(pc, event);
+        }
+    }
+}
+
+/// `pc->set_session`.
+///
+/// # Safety
+///
+/// As for `pc->get`; called by `ngx_http_upstream_ssl_init_connection`.
+#[cfg(nginx_tls)]
+unsafe extern "C" fn ngx_http_upstream_set_ntlm_peer_session(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+) -> ngx_int_t {
+    // SAFETY: see above.
+    unsafe {
+        Peer::from_raw(pc)
+            .map_or(Status::ERROR, |pc| (*data.cast::<NtlmPeer>()).set_session(pc))
+            .0
+    }
+}
+
+/// `pc->save_session`.
+///
+/// # Safety
+///
+/// As for `pc->get`; called by `ngx_http_upstream_ssl_save_session`, while the connection carries the request.
+#[cfg(nginx_tls)]
+unsafe extern "C" fn ngx_http_upstream_save_ntlm_peer_session(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+) {
+    // SAFETY: see above.
+    unsafe {
+        if let Some(pc) = Peer::from_raw(pc) {
+            (*data.cast::<NtlmPeer>()).save_session(pc);
+        }
+    }
+}
