@@ -1,0 +1,105 @@
+//! Builds the module for one NGINX, through the door that NGINX has.
+//!
+//! Every NGINX has a cargo target folder of its own: bindings and `cfg`s differ from one to the next.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::nginx::{self, Door, Nginx};
+use crate::packages::{self, Need};
+use crate::{paths, source, ui};
+
+/// The file NGINX loads.
+const MODULE: &str = "ngx_http_upstream_ntlm_module.so";
+
+/// An NGINX and the module built for it.
+pub struct Built {
+    /// The file to run.
+    pub nginx: PathBuf,
+    /// What `load_module` takes; nothing if the module is in the binary.
+    pub module: Option<PathBuf>,
+}
+
+/// `cargo xtask build`
+pub fn command(name: &str) -> Result<()> {
+    let built = build(name)?;
+    println!("{}", built.module.unwrap_or(built.nginx).display());
+    Ok(())
+}
+
+/// Gets the NGINX called `name` if need be and builds the module for it.
+pub fn build(name: &str) -> Result<Built> {
+    let nginx = Nginx::named(name)?;
+    packages::ensure(&[Need::Module])?;
+    nginx.get()?;
+    let file = match nginx.door() {
+        Door::Cargo => with_cargo(nginx)?,
+        Door::Dynamic => {
+            // Its binary is 1.28's.
+            Nginx::named("1.28")?.get()?;
+            source::run_make(&nginx.source_dir(), "modules", "module (make modules)", &nginx.log())?;
+            nginx.build_dir().join(MODULE)
+        }
+        Door::Static => {
+            source::run_make(&nginx.source_dir(), "build", "NGINX with the module in it", &nginx.log())?;
+            return Ok(Built { nginx: nginx.binary(), module: None });
+        }
+    };
+    let module = nginx.dir().join("modules").join(MODULE);
+    install(&file, &module)?;
+    Ok(Built { nginx: nginx.binary(), module: Some(module) })
+}
+
+/// A cargo that compiles the module for `nginx`; the caller adds the subcommand.
+pub fn cargo_for(nginx: &Nginx, subcommand: &str) -> Command {
+    let mut cargo = Command::new(paths::cargo());
+    cargo
+        .arg(subcommand)
+        .args(["--package", "ngx-http-upstream-ntlm"])
+        .arg("--target-dir")
+        .arg(nginx.dir().join("cargo"))
+        .env("NGINX_SOURCE_DIR", nginx.source_dir())
+        .env("NGINX_BUILD_DIR", nginx.build_dir())
+        .current_dir(paths::repo());
+    cargo
+}
+
+fn with_cargo(nginx: &Nginx) -> Result<PathBuf> {
+    seed(&nginx.dir().join("cargo"))?;
+    let mut cargo = cargo_for(nginx, "build");
+    ui::run(cargo.arg("--release").stdin(Stdio::null()))?;
+    Ok(nginx.dir().join("cargo/release").join(format!("lib{MODULE}")))
+}
+
+/// Starts a new target folder as a copy of another NGINX's: all but the bindings and what stands on them is the same,
+/// and cargo sees by itself what is not. Half of a cold build's time.
+fn seed(target: &Path) -> Result<()> {
+    let others = nginx::ALL.iter().map(|other| other.dir().join("cargo/release"));
+    let Some(other) = others.into_iter().find(|dir| dir.is_dir()) else {
+        return Ok(());
+    };
+    if target.join("release").exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(target)?;
+    let new = target.join(format!(".release.{}", process::id()));
+    ui::run(Command::new("cp").arg("-a").arg(other).arg(&new))?;
+    if fs::rename(&new, target.join("release")).is_err() {
+        fs::remove_dir_all(&new)?;
+    }
+    Ok(())
+}
+
+/// Copies by renaming: a running NGINX has the old file mapped.
+fn install(from: &Path, to: &Path) -> Result<()> {
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let new = to.with_extension(format!("{}.new", process::id()));
+    fs::copy(from, &new).with_context(|| format!("the build left no {}", paths::shown(from)))?;
+    fs::rename(&new, to)?;
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! `cargo xtask`: everything a developer or CI runs. This file owns the command line and nothing else.
+
+mod build;
+mod debian;
+mod demo;
+mod deny;
+mod nginx;
+mod packages;
+mod paths;
+mod source;
+mod test;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(about = "Gets NGINX versions, builds the module, tests it, shows it at work")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Get NGINX versions into target/nginx (or $NTLM_CACHE_DIR)
+    Nginx {
+        /// The versions to get, as `--list` names them
+        #[arg(value_name = "NAME", default_value = nginx::DEFAULT)]
+        names: Vec<String>,
+        /// Show the names, where they come from and what is here already
+        #[arg(long)]
+        list: bool,
+    },
+    /// Build the module for one NGINX and print where it is
+    Build {
+        /// The NGINX to build against
+        #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
+        nginx: String,
+    },
+    /// Run what a change has to pass
+    Test(TestArgs),
+    /// Check the dependencies' licences, sources and bans, installing cargo-deny if it is missing
+    Deny,
+    /// Start NGINX with the module in front of an origin and watch NTLM pass through
+    Demo(DemoArgs),
+}
+
+/// What `cargo xtask test` can be told.
+#[derive(Args)]
+struct TestArgs {
+    /// Run the whole suite on these, and on no other
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    nginx: Vec<String>,
+    /// Only the core's tests and the whole suite on one NGINX: no lints, no documentation, no other versions
+    #[arg(long)]
+    quick: bool,
+    /// Tests of the suite run at the same time; each owns an NGINX
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    test_threads: usize,
+    /// Passed to the suite's test runner as it is; with a filter, only the suite is run
+    #[arg(last = true, value_name = "FILTER")]
+    filter: Vec<String>,
+}
+
+/// What `cargo xtask demo` can be told.
+#[derive(Args)]
+struct DemoArgs {
+    /// Show one handshake and end
+    #[arg(long)]
+    once: bool,
+    /// An origin of your own, instead of the one that comes with the demo
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// The NGINX to show it on
+    #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
+    nginx: String,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Nginx { list: true, .. } => nginx::list(),
+        Command::Nginx { names, .. } => nginx::get_all(&names),
+        Command::Build { nginx } => build::command(&nginx),
+        Command::Test(args) => test::command(&args),
+        Command::Deny => deny::command(),
+        Command::Demo(args) => demo::command(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

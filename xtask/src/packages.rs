@@ -1,0 +1,97 @@
+//! The Debian packages each command needs: one table, and what is done when one of them is missing.
+//!
+//! As root on a machine with apt they are installed; anybody else is told the one command that does it.
+
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::ui;
+
+/// What is about to be done, as far as it decides which packages it takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Download a Debian suite's NGINX.
+    Fetch,
+    /// Configure or compile NGINX.
+    Nginx,
+    /// Compile the module.
+    Module,
+    /// Run the suite or the demo.
+    Suite,
+}
+
+use Need::{Fetch, Module, Nginx, Suite};
+
+/// Package, who needs it, for what.
+const TABLE: &[(&str, &[Need], &str)] = &[
+    ("apt", &[Fetch], "the packages of other Debian suites"),
+    ("ca-certificates", &[Fetch], "mirrors behind HTTPS"),
+    ("debian-archive-keyring", &[Fetch], "the signatures of other Debian suites"),
+    ("dpkg", &[Fetch], "unpacking"),
+    ("dpkg-dev", &[Fetch], "the compiler flags Debian's NGINX was configured with"),
+    ("gcc", &[Fetch, Nginx, Module], "NGINX's configure and the module's headers"),
+    ("libc6-dev", &[Fetch, Nginx, Module], "the C library's headers"),
+    ("libclang-dev", &[Module], "bindgen, which reads NGINX's headers"),
+    ("libpcre2-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
+    ("libssl-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
+    ("make", &[Fetch, Nginx], "NGINX's build"),
+    ("zlib1g-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
+    ("curl", &[Suite], "a client that speaks NTLM and Negotiate"),
+    ("gss-ntlmssp", &[Suite], "NTLM inside Negotiate for curl"),
+];
+
+/// Makes sure that the packages for all of `needs` are installed.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let wanted = TABLE.iter().filter(|(_, by, _)| by.iter().any(|need| needs.contains(need)));
+    let missing: Vec<_> = wanted.filter(|(package, ..)| !installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+
+    ui::say("these packages are missing:");
+    for (package, _, what_for) in &missing {
+        ui::say(format!("  {package:24} {what_for}"));
+    }
+    let names: Vec<&str> = missing.iter().map(|(package, ..)| *package).collect();
+    if !has_apt() {
+        bail!("this is no Debian system (no apt-get): install what corresponds to {}", names.join(" "));
+    }
+    if !is_root() {
+        bail!(
+            "run this, then try again:\n\n    sudo apt-get install -y --no-install-recommends {}\n",
+            names.join(" ")
+        );
+    }
+    ui::run(apt().arg("update")).context("apt-get update failed: is a Debian mirror reachable?")?;
+    ui::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&names))
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).arg("-q");
+    // stdout is for results.
+    apt.stdout(std::io::stderr());
+    apt
+}
+
+/// Whether the package is there; without dpkg nothing is.
+fn installed(package: &str) -> bool {
+    let query = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}\n", package])
+        .stderr(Stdio::null())
+        .output();
+    query.is_ok_and(|out| out.stdout.split(|byte| *byte == b'\n').any(|line| line == b"installed"))
+}
+
+fn has_apt() -> bool {
+    let version =
+        Command::new("apt-get").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
+/// Our own entry in /proc belongs to whom we run as.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}

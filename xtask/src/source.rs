@@ -1,0 +1,99 @@
+//! An NGINX compiled here. The sources come as a crate (`nginx-src`), so cargo's own registry and checksums serve.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::nginx::Door;
+use crate::{paths, ui};
+
+/// The releases taken: `nginx-src` is numbered as NGINX is, up to the patch level.
+const CRATE: &str = "~1.28";
+
+/// Everything that touches what the module does.
+pub const FULL: &[&str] = &[
+    "--with-compat",
+    "--with-debug",
+    "--with-http_auth_request_module",
+    "--with-http_realip_module",
+    "--with-http_slice_module",
+    "--with-http_ssl_module",
+    "--with-http_stub_status_module",
+    "--with-http_v2_module",
+    "--with-http_v3_module",
+    "--with-stream",
+    "--with-stream_ssl_module",
+    "--with-threads",
+];
+
+/// Nothing that can be left out: no debug log, no SSL, no HTTP/2, and structures without the space for compatibility.
+pub const BARE: &[&str] = &["--with-http_realip_module"];
+
+/// Fills `dir`: `src`, configured with `flags`, and `nginx`.
+///
+/// With a door, what depends on the module is left to `make` below: the module changes more often than NGINX does.
+pub fn make(flags: &[&str], door: Door, dir: &Path, log: &Path) -> Result<()> {
+    let sources = fetch(&dir.join("fetch"), log)?;
+    let src = dir.join("src");
+    ui::run(Command::new("cp").args(["-r", "--"]).arg(sources).arg(&src))?;
+    fs::remove_dir_all(dir.join("fetch"))?;
+
+    let mut configure = Command::new("sh");
+    configure.arg("auto/configure").args(flags).current_dir(&src);
+    match door {
+        Door::Cargo => {}
+        Door::Dynamic => _ = configure.arg(format!("--add-dynamic-module={}", paths::repo().display())),
+        Door::Static => _ = configure.arg(format!("--add-module={}", paths::repo().display())),
+    }
+    ui::quietly("configuring", log, &mut configure)?;
+
+    let binary = match door {
+        Door::Cargo => {
+            run_make(&src, "build", "compiling NGINX", log)?;
+            "src/objs/nginx"
+        }
+        Door::Static => "src/objs/nginx",
+        // The module is built as if for somebody's existing binary, and is loaded into one.
+        Door::Dynamic => "../1.28/nginx",
+    };
+    std::os::unix::fs::symlink(binary, dir.join("nginx"))?;
+    Ok(())
+}
+
+/// Runs `make TARGET` in a configured source folder.
+pub fn run_make(src: &Path, target: &str, what: &str, log: &Path) -> Result<()> {
+    let jobs = available_parallelism().map_or(1, usize::from);
+    let mut make = Command::new("make");
+    make.arg(format!("-j{jobs}")).arg(target).current_dir(src);
+    ui::quietly(what, log, &mut make)
+}
+
+/// Has cargo download the crate; returns the folder of the sources, which is not to be written to.
+fn fetch(dir: &Path, log: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(dir.join("src"))?;
+    fs::write(dir.join("src/lib.rs"), "")?;
+    fs::write(
+        dir.join("Cargo.toml"),
+        format!(
+            "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n\n\
+             [dependencies]\nnginx-src = \"{CRATE}\"\n"
+        ),
+    )?;
+    let manifest = dir.join("Cargo.toml");
+    let mut fetch = Command::new(paths::cargo());
+    ui::quietly("sources", log, fetch.args(["fetch", "--manifest-path"]).arg(&manifest))?;
+    let mut metadata = Command::new(paths::cargo());
+    metadata.args(["metadata", "--offline", "--format-version", "1", "--manifest-path"]).arg(&manifest);
+    let metadata: Value = serde_json::from_str(&ui::output(&mut metadata)?)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let manifest = packages
+        .iter()
+        .find(|package| package["name"] == "nginx-src")
+        .and_then(|package| package["manifest_path"].as_str())
+        .context("cargo metadata does not name nginx-src")?;
+    Ok(Path::new(manifest).with_file_name("nginx"))
+}

@@ -1,0 +1,154 @@
+//! What a change has to pass, stage by stage; the first stage that fails is the last that runs.
+//!
+//! The suite is compiled once and run against several versions: it finds NGINX and the module in `NTLM_NGINX` and
+//! `NTLM_MODULE` (not set where the module is in the binary). The test runner's output goes to stdout.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::{self, Built};
+use crate::nginx::{self, Nginx, Tested};
+use crate::packages::{self, Need};
+use crate::{TestArgs, deny, paths, ui};
+
+/// Crates that need no NGINX to compile.
+const PLAIN: &[&str] = &["ntlm-core", "ntlm-testkit", "xtask"];
+/// The tests that run on every version live below a module of this name.
+const SMOKE: &str = "smoke::";
+
+/// `cargo xtask test`
+pub fn command(args: &TestArgs) -> Result<()> {
+    let runs = plan(args)?;
+    ui::stage("packages", || packages::ensure(&[Need::Fetch, Need::Nginx, Need::Module, Need::Suite]))?;
+
+    let filtered = args.filter.iter().any(|word| !word.starts_with('-'));
+    if !args.quick && !filtered {
+        lint()?;
+    }
+    if !filtered {
+        // In a checkout without NGINX, as the core promises.
+        ui::stage("core and xtask tests", || {
+            let mut cargo = cargo("test");
+            cargo.env_remove("NGINX_SOURCE_DIR").env_remove("NGINX_BUILD_DIR");
+            ui::run(cargo.args(["--package", "ntlm-core", "--package", "xtask"]))
+        })?;
+    }
+
+    let suite = ui::stage("compile the suite", Suite::compile)?;
+    if !filtered {
+        ui::stage("the test kit's own tests", || suite.run_unit_tests())?;
+    }
+    for (nginx, tested) in &runs {
+        let built = ui::stage(&format!("module for nginx {}", nginx.name), || build::build(nginx.name))?;
+        let how_much = if *tested == Tested::Smoke { "smoke tests" } else { "suite" };
+        ui::stage(&format!("{how_much} on nginx {}", nginx.name), || suite.run(&built, *tested, args))?;
+    }
+    let names: Vec<&str> = runs.iter().map(|(nginx, _)| nginx.name).collect();
+    ui::say(format!("\nall passed, on nginx {}", names.join(", ")));
+    Ok(())
+}
+
+/// Which versions, and how much of the suite on each.
+fn plan(args: &TestArgs) -> Result<Vec<(&'static Nginx, Tested)>> {
+    let filtered = args.filter.iter().any(|word| !word.starts_with('-'));
+    if !args.nginx.is_empty() {
+        return args.nginx.iter().map(|name| Ok((Nginx::named(name)?, Tested::Whole))).collect();
+    }
+    if args.quick {
+        return Ok(vec![(Nginx::named(nginx::DEFAULT)?, Tested::Whole)]);
+    }
+    let all = nginx::ALL.iter().map(|nginx| (nginx, nginx.tested));
+    // A filter and "smoke::" would add up to more tests, not to fewer.
+    Ok(all.filter(|(_, tested)| !filtered || *tested == Tested::Whole).collect())
+}
+
+/// Formatting, clippy, rustdoc and licences: everything that is said about the sources without running them.
+fn lint() -> Result<()> {
+    ui::stage("format", || ui::run(cargo("fmt").args(["--all", "--check"])))?;
+    ui::stage("clippy", || {
+        let mut plain = with_packages("clippy");
+        plain.args(["--all-targets", "--features", "ntlm-testkit/suite", "--", "-D", "warnings"]);
+        ui::run(&mut plain)
+    })?;
+    ui::stage("rustdoc", || {
+        let mut plain = with_packages("doc");
+        plain.args(["--no-deps", "--document-private-items", "--features", "ntlm-testkit/suite"]);
+        ui::run(plain.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+
+    let oldest = Nginx::named(nginx::DEFAULT)?;
+    ui::stage(&format!("nginx {}", oldest.name), || oldest.get())?;
+    ui::stage("clippy on the module", || {
+        ui::run(build::cargo_for(oldest, "clippy").args(["--all-targets", "--", "-D", "warnings"]))
+    })?;
+    ui::stage("rustdoc of the module", || {
+        let mut module = build::cargo_for(oldest, "doc");
+        module.args(["--no-deps", "--document-private-items"]);
+        ui::run(module.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    ui::stage("licences, sources and bans", deny::check_if_installed)
+}
+
+/// The compiled suite.
+struct Suite {
+    unit_tests: Vec<PathBuf>,
+    tests: Vec<PathBuf>,
+}
+
+impl Suite {
+    fn compile() -> Result<Self> {
+        let mut cargo = cargo("test");
+        cargo.args(["--package", "ntlm-testkit", "--features", "suite", "--no-run"]);
+        let messages = ui::output(cargo.args(["--message-format", "json-render-diagnostics"]))?;
+        let suite =
+            Self { unit_tests: ui::executables(&messages, "lib"), tests: ui::executables(&messages, "test") };
+        if suite.tests.is_empty() {
+            bail!("ntlm-testkit has no tests with the feature \"suite\"");
+        }
+        Ok(suite)
+    }
+
+    fn run_unit_tests(&self) -> Result<()> {
+        self.unit_tests.iter().try_for_each(|test| ui::run(&mut in_testkit(test)))
+    }
+
+    fn run(&self, built: &Built, tested: Tested, args: &TestArgs) -> Result<()> {
+        for test in &self.tests {
+            let mut test = in_testkit(test);
+            test.env("NTLM_NGINX", &built.nginx).env_remove("NTLM_MODULE");
+            if let Some(module) = &built.module {
+                test.env("NTLM_MODULE", module);
+            }
+            if tested == Tested::Smoke {
+                test.arg(SMOKE);
+            }
+            test.arg(format!("--test-threads={}", args.test_threads)).args(&args.filter);
+            ui::run(&mut test).context("tests failed; what they printed is above")?;
+        }
+        Ok(())
+    }
+}
+
+/// A test executable, in the environment `cargo test` would give it.
+fn in_testkit(test: &Path) -> Command {
+    let package = paths::repo().join("crates/ntlm-testkit");
+    let mut command = Command::new(test);
+    command.env("CARGO_MANIFEST_DIR", &package).env("CARGO_PKG_NAME", "ntlm-testkit").current_dir(package);
+    command
+}
+
+fn cargo(subcommand: &str) -> Command {
+    let mut cargo = Command::new(paths::cargo());
+    cargo.arg(subcommand).current_dir(paths::repo());
+    cargo
+}
+
+fn with_packages(subcommand: &str) -> Command {
+    let mut cargo = cargo(subcommand);
+    for package in PLAIN {
+        cargo.args(["--package", package]);
+    }
+    cargo
+}
