@@ -1,0 +1,119 @@
+//! How an HTTP/1.1 client connects: plainly, over TLS, from another address, behind a PROXY protocol line.
+//!
+//! It must never send a byte of HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+
+use rustls::pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::{Client, Endpoint, Target, tls};
+use crate::stream::Stream;
+use crate::within;
+
+/// How to connect.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    tls: bool,
+    certified: bool,
+    server_name: Option<String>,
+    host: Option<String>,
+    source: Option<String>,
+    preamble: Vec<u8>,
+    name: Option<String>,
+}
+
+impl Builder {
+    /// Over TLS, for the server name `localhost`.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Asks for this server name (SNI) and checks it.
+    #[must_use]
+    pub fn server_name(mut self, name: &str) -> Self {
+        self.server_name = Some(name.to_owned());
+        self.tls()
+    }
+
+    /// Shows the tests' client certificate.
+    #[must_use]
+    pub fn client_certificate(mut self) -> Self {
+        self.certified = true;
+        self.tls()
+    }
+
+    /// The value of `Host`; `localhost` if not given.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        self.host = Some(host.to_owned());
+        self
+    }
+
+    /// Connects from this address, such as `127.0.0.7`.
+    #[must_use]
+    pub fn source(mut self, ip: &str) -> Self {
+        self.source = Some(ip.to_owned());
+        self
+    }
+
+    /// Sends a PROXY protocol line first, which presents the client as `ip`.
+    #[must_use]
+    pub fn proxy_protocol(mut self, ip: &str) -> Self {
+        self.preamble = format!("PROXY TCP4 {ip} 127.0.0.1 12345 80\r\n").into_bytes();
+        self
+    }
+
+    /// Sends `X-Client: name` with each request: the ledger shows it.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Connects; panics if that fails.
+    pub async fn connect(&self, target: impl Target) -> Client {
+        let endpoint = target.endpoint();
+        let connected =
+            within(self.try_connect(&endpoint), || format!("no connection to {endpoint:?}")).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to {endpoint:?}: {error}"))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the connection or the TLS handshake is refused.
+    pub async fn try_connect(&self, target: impl Target) -> io::Result<Client> {
+        let mut stream = match target.endpoint() {
+            Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+            Endpoint::Socket(address) => {
+                let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+                if let Some(source) = &self.source {
+                    let ip = source.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+                    socket.bind(SocketAddr::new(ip, 0))?;
+                }
+                let stream = socket.connect(address).await?;
+                stream.set_nodelay(true)?;
+                Stream::Tcp(stream)
+            }
+        };
+        stream.write_all(&self.preamble).await?;
+        if self.tls {
+            let Stream::Tcp(tcp) = stream else {
+                return Err(io::ErrorKind::Unsupported.into());
+            };
+            let name = self.server_name.clone().unwrap_or_else(|| "localhost".to_owned());
+            let name =
+                ServerName::try_from(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+            let connector = TlsConnector::from(tls::config(&["http/1.1"], self.certified));
+            stream = Stream::Tls(Box::new(connector.connect(name, tcp).await?.into()));
+        }
+        let host = self.host.clone().unwrap_or_else(|| "localhost".to_owned());
+        Ok(Client::over(stream, host, self.name.clone()))
+    }
+}

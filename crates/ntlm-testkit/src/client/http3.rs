@@ -1,0 +1,151 @@
+//! An HTTP/3 client with one QUIC connection.
+//!
+//! Its methods take `&self`: `tokio::join!` runs streams side by side. It must never open a second connection.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+use h3::client::SendRequest;
+use h3::error::StreamError;
+use h3_quinn::OpenStreams;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{Connection, Endpoint as Quic, VarInt};
+
+use super::http2::{answer, head};
+use super::login::must_be_in;
+use super::{Body, Endpoint, Login, Request, Response, Scheme, Target, tls};
+use crate::background::run;
+use crate::{password_of, within};
+
+/// H3_NO_ERROR (RFC 9114 section 8.1).
+const CLOSED: VarInt = VarInt::from_u32(0x100);
+
+/// A client with one HTTP/3 connection.
+pub struct Client {
+    send: SendRequest<OpenStreams, Bytes>,
+    connection: Connection,
+    endpoint: Quic,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects; panics if that fails.
+    pub async fn connect(target: impl Target) -> Self {
+        run(Self::over(target.endpoint())).await
+    }
+
+    async fn over(endpoint: Endpoint) -> Self {
+        let Endpoint::Socket(address) = endpoint else { panic!("there is no QUIC over unix sockets") };
+        // Not 127.0.0.1: its ports are reserved for servers (crate::ports).
+        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0));
+        let mut endpoint = Quic::client(source).expect("a UDP socket");
+        let crypto = QuicClientConfig::try_from(tls::config(&["h3"], false)).expect("TLS 1.3");
+        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+        let connecting = endpoint.connect(address, "localhost").expect("an address QUIC can connect to");
+        let connection = within(connecting, || format!("no QUIC connection to {address}"))
+            .await
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        let quinn = h3_quinn::Connection::new(connection.clone());
+        let (mut driving, send) = within(h3::client::new(quinn), || format!("no HTTP/3 with {address}"))
+            .await
+            .unwrap_or_else(|error| panic!("no HTTP/3 with {address}: {error}"));
+        tokio::spawn(async move {
+            // How it ended shows in the requests.
+            let _ = std::future::poll_fn(|cx| driving.poll_close(cx)).await;
+        });
+        Self { send, connection, endpoint }
+    }
+
+    /// GET.
+    pub async fn get(&self, target: &str) -> Response {
+        self.request(Request::get(target)).await
+    }
+
+    /// GET with one more field.
+    pub async fn get_with(&self, target: &str, name: &str, value: &str) -> Response {
+        self.request(Request::get(target).header(name, value)).await
+    }
+
+    /// Sends `request` on a stream of its own and reads the response; panics if there is none.
+    pub async fn request(&self, request: Request) -> Response {
+        let what = format!("{} {}", request.method, request.target);
+        self.try_request(request).await.unwrap_or_else(|error| panic!("no answer to {what}: {error}"))
+    }
+
+    /// Sends `request` on a stream of its own and reads the response.
+    ///
+    /// # Errors
+    /// When stream or connection end before the response does.
+    pub async fn try_request(&self, request: Request) -> Result<Response, StreamError> {
+        let what = format!("no answer to {} {}", request.method, request.target);
+        within(self.exchange(request), || what).await
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Response, StreamError> {
+        let body = match request.body {
+            Body::None => None,
+            Body::Sized(body) | Body::Chunked(body, _) => Some(Bytes::from(body)),
+        };
+        let head = head("https", &request.method, &request.target, &request.headers, body.as_ref());
+        let mut stream = self.send.clone().send_request(head).await?;
+        if let Some(body) = body {
+            stream.send_data(body).await?;
+        }
+        stream.finish().await?;
+        let (parts, ()) = stream.recv_response().await?.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(data) = stream.recv_data().await? {
+            bytes.extend_from_slice(data.chunk());
+        }
+        Ok(answer("HTTP/3", &parts, bytes))
+    }
+
+    /// Logs in by NTLM and returns all responses; panics unless the last one serves `user`.
+    pub async fn login(&self, user: &str, path: &str) -> Vec<Response> {
+        let responses = self.login_with("NTLM", user, &password_of(user), path).await;
+        must_be_in(user, &responses);
+        responses
+    }
+
+    /// Tries to log in, and returns all responses, however it ends.
+    pub async fn login_with(
+        &self,
+        scheme: impl Into<Scheme>,
+        user: &str,
+        password: &str,
+        path: &str,
+    ) -> Vec<Response> {
+        let mut login = Login::new(scheme, user, password);
+        let mut responses = Vec::new();
+        let mut authorization = Some(login.first());
+        while let Some(value) = authorization {
+            let response = self.get_with(path, "Authorization", &value).await;
+            authorization = login.next(&response);
+            responses.push(response);
+        }
+        responses
+    }
+
+    /// Awaits the end of the connection from the server's side.
+    pub async fn closed(&self) {
+        within(self.connection.closed(), || "the server does not close the connection".to_owned()).await;
+    }
+
+    /// Closes at once (CONNECTION_CLOSE), and waits until nothing is left to send.
+    pub async fn close(self) {
+        self.connection.close(CLOSED, b"");
+        within(self.endpoint.wait_idle(), || "QUIC does not get idle".to_owned()).await;
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.connection.close(CLOSED, b"");
+    }
+}

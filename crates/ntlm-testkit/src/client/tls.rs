@@ -1,0 +1,25 @@
+//! The TLS side of the clients: they trust the authority of the tests and nobody else.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+
+use crate::pki::{pki, provider};
+
+/// A configuration that offers `alpn`, with the tests' client certificate if `certified`.
+pub(super) fn config(alpn: &[&str], certified: bool) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions the provider knows")
+        .with_root_certificates(pki().roots());
+    let mut config = if certified {
+        let identity = &pki().client;
+        builder
+            .with_client_auth_cert(identity.chain(), identity.key())
+            .expect("the client certificate of the tests")
+    } else {
+        builder.with_no_client_auth()
+    };
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}

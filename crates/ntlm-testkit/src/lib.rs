@@ -1,0 +1,41 @@
+//! What the module is tested with: an origin that authenticates connections as IIS does and keeps a ledger,
+//! clients that own their connection, and a runner that gives each test an nginx of its own.
+//!
+//! It must never know the module under test: what it sees is nginx, bytes and logs. Everything listens on loopback,
+//! on ports the kernel hands out; no wait is longer than [`PATIENCE`], and none is a fixed sleep.
+
+use std::future::Future;
+use std::time::Duration;
+
+mod background;
+pub mod client;
+pub mod nginx;
+pub mod ntlm;
+pub mod origin;
+pub mod pki;
+pub mod ports;
+pub mod spnego;
+mod stream;
+
+pub use client::{Client, Endpoint, Request, Response, Target};
+pub use nginx::Nginx;
+pub use origin::Origin;
+
+/// How long anything in a test may take before the test fails and says what it was waiting for.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The password of `user` at every origin that was not given other users.
+///
+/// Names that start with `nobody` have none: they do not exist.
+#[must_use]
+pub fn password_of(user: &str) -> String {
+    format!("{}-password", user.to_lowercase())
+}
+
+/// Awaits `future` for at most [`PATIENCE`], and panics with what `otherwise` says if that was not enough.
+pub async fn within<T>(future: impl Future<Output = T>, otherwise: impl FnOnce() -> String) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{} (waited {} s)", otherwise(), PATIENCE.as_secs()),
+    }
+}

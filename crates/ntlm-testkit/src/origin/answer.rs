@@ -1,0 +1,145 @@
+//! An answer, composed to the last byte before the first is sent.
+//!
+//! It must never name an identity but the one this very request was served as.
+
+use super::auth::Verdict;
+use super::behaviour::{Behaviour, Close, Framing};
+use super::connection::Connection;
+use super::http::{Body, Head};
+
+/// What goes on the wire, and what comes after it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) header: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) close: bool,
+    pub(super) upgraded: bool,
+}
+
+pub(super) fn compose(
+    connection: &Connection,
+    head: &Head,
+    behaviour: &Behaviour,
+    verdict: &Verdict,
+    request_body: &Body,
+) -> Answer {
+    let path = head.target.split('?').next().unwrap_or_default();
+    let public = path.starts_with("/public") || behaviour.token_without_auth;
+    let unknown = verdict.identity.is_none() && !public;
+    let status = if verdict.challenged || verdict.refused || behaviour.logout || unknown {
+        401
+    } else if behaviour.upgrade {
+        101
+    } else {
+        behaviour.status.unwrap_or(200)
+    };
+    let unauthorized = status == 401;
+    let refused_early = behaviour.early && head.expects_continue();
+    let ordered = match behaviour.close {
+        Some(Close::Challenge) => verdict.challenged,
+        Some(Close::After | Close::Header | Close::Mid) => !unauthorized,
+        Some(Close::Read) | None => false,
+    };
+    let says_close = (ordered && matches!(behaviour.close, Some(Close::Challenge | Close::Header)))
+        || head.wants_close()
+        || refused_early;
+    let delimited =
+        behaviour.framing == Framing::Close || (behaviour.http10 && behaviour.framing == Framing::Chunked);
+    let close = ordered || says_close || delimited || behaviour.http10;
+
+    let identity = verdict.identity.as_deref().unwrap_or("anonymous");
+    let name = &connection.shared.name;
+    let (id, request) = (connection.id, connection.requests);
+    let mut header = format!(
+        "HTTP/1.{} {status} {}\r\nServer: ntlm-testkit\r\nX-Identity: {identity}\r\nX-Connection: {id}\r\nX-Request: {request}\r\nX-Origin: {name}\r\nX-Body-Length: {}\r\nX-Body-Hash: {}\r\n",
+        u8::from(!behaviour.http10),
+        reason(status),
+        request_body.length,
+        request_body.hash(),
+    );
+    let mut field = |name: &str, value: &str| header.push_str(&format!("{name}: {value}\r\n"));
+    match &verdict.token {
+        Some(token) => field("WWW-Authenticate", token),
+        None if unauthorized => {
+            field("WWW-Authenticate", "Negotiate");
+            field("WWW-Authenticate", "NTLM");
+        }
+        None => {}
+    }
+    if verdict.identity.is_some() && behaviour.persist && verdict.leg != super::Leg::None {
+        field("Persistent-Auth", "true");
+    }
+    if matches!(status, 301 | 302 | 303 | 307 | 308) {
+        field("Location", "/public/moved");
+    }
+
+    if status == 101 {
+        let protocol = head.get("Upgrade").unwrap_or("websocket");
+        field("Connection", "Upgrade");
+        field("Upgrade", protocol);
+        header.push_str("\r\n");
+        return Answer { status, header: header.into(), body: Vec::new(), close: false, upgraded: true };
+    }
+
+    let mut body = format!("{identity} on connection {id} of {name}, request {request}\n").into_bytes();
+    if let Some(size) = behaviour.size {
+        body = body.iter().copied().cycle().take(size).collect();
+    }
+    let bodiless = status == 304 || status == 204;
+    field("Content-Type", "text/plain");
+    if !bodiless {
+        if delimited {
+            // The end of the connection is the end of the body.
+        } else if behaviour.framing == Framing::Chunked {
+            field("Transfer-Encoding", "chunked");
+            body = chunked(&body);
+        } else {
+            field("Content-Length", &body.len().to_string());
+        }
+    }
+    if says_close {
+        field("Connection", "close");
+    } else if !head.http11 && !close {
+        field("Connection", "keep-alive");
+    }
+    header.push_str("\r\n");
+    if bodiless || head.method == "HEAD" {
+        body.clear();
+    }
+    if ordered && behaviour.close == Some(Close::Mid) {
+        body.truncate(body.len() / 2);
+    }
+    if behaviour.extra.is_some_and(|after| after.is_zero()) {
+        body.extend_from_slice(b"unsolicited");
+    }
+    Answer { status, header: header.into(), body, close, upgraded: false }
+}
+
+/// In chunks of at most 8000 bytes.
+fn chunked(body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(body.len() + 64);
+    for chunk in body.chunks(8000) {
+        bytes.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        101 => "Switching Protocols",
+        200 => "OK",
+        204 => "No Content",
+        302 => "Found",
+        304 => "Not Modified",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "Whatever",
+    }
+}

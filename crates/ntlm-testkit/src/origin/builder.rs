@@ -1,0 +1,184 @@
+//! An origin to order: where it listens, how it is secured, who may log in.
+//!
+//! It must never choose a fixed port.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+
+use super::Origin;
+use super::listen::Place;
+use super::shared::Shared;
+use crate::pki::{pki, provider};
+use crate::ports::Reserved;
+
+/// The TLS versions an origin offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    #[default]
+    Both,
+    /// 1.2 alone.
+    V12,
+    /// 1.3 alone.
+    V13,
+}
+
+#[derive(Debug, Default)]
+enum Listen {
+    #[default]
+    V4,
+    V6,
+    Unix,
+    At(SocketAddr),
+}
+
+/// Builds an [`Origin`].
+#[derive(Debug, Default)]
+pub struct Builder {
+    name: Option<String>,
+    listen: Listen,
+    tls: Option<TlsVersions>,
+    client_ca: bool,
+    no_resumption: bool,
+    users: HashMap<String, String>,
+    echo: bool,
+}
+
+impl Builder {
+    /// The name in `X-Origin`; `origin` if not given.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Listens on a free port of ::1.
+    #[must_use]
+    pub fn ipv6(mut self) -> Self {
+        self.listen = Listen::V6;
+        self
+    }
+
+    /// Listens on a unix socket in a folder of its own.
+    #[must_use]
+    pub fn unix(mut self) -> Self {
+        self.listen = Listen::Unix;
+        self
+    }
+
+    /// Listens at this address (port 0: a free one).
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Listen::At(address);
+        self
+    }
+
+    /// Speaks TLS 1.2 and 1.3, with the server certificate of [`crate::pki::pki`].
+    #[must_use]
+    pub fn tls(self) -> Self {
+        self.tls_versions(TlsVersions::Both)
+    }
+
+    /// Speaks these versions of TLS.
+    #[must_use]
+    pub fn tls_versions(mut self, versions: TlsVersions) -> Self {
+        self.tls = Some(versions);
+        self
+    }
+
+    /// Asks TLS clients for a certificate of the tests' authority; none is fine too, and the ledger shows which.
+    #[must_use]
+    pub fn client_ca(mut self) -> Self {
+        self.client_ca = true;
+        self
+    }
+
+    /// Sends no session tickets and resumes nothing.
+    #[must_use]
+    pub fn no_resumption(mut self) -> Self {
+        self.no_resumption = true;
+        self
+    }
+
+    /// Knows this user (and, once this was called, nobody else but those so named).
+    #[must_use]
+    pub fn user(mut self, name: &str, password: &str) -> Self {
+        self.users.insert(name.to_owned(), password.to_owned());
+        self
+    }
+
+    /// Prints each entry of the ledger as it is made.
+    #[must_use]
+    pub fn echo(mut self) -> Self {
+        self.echo = true;
+        self
+    }
+
+    /// Starts it; panics if it cannot listen.
+    pub async fn start(self) -> Origin {
+        let folder = tempfile::Builder::new().prefix("ntlm-origin-").tempdir().expect("a temporary folder");
+        let reserved = match self.listen {
+            Listen::V4 => Some(Reserved::v4().expect("a free port of 127.0.0.1")),
+            Listen::V6 => Some(Reserved::v6().expect("a free port of ::1")),
+            Listen::Unix | Listen::At(_) => None,
+        };
+        let place = match (&self.listen, &reserved) {
+            (Listen::At(address), _) if address.port() == 0 => {
+                // Taken and given back at once: where a test needs more certainty it does not name an address.
+                let socket = std::net::TcpListener::bind(address).expect("an address to listen at");
+                Place::Tcp(socket.local_addr().expect("the address of a listening socket"))
+            }
+            (Listen::At(address), _) => Place::Tcp(*address),
+            (_, Some(reserved)) => Place::Tcp(reserved.address()),
+            (_, None) => Place::Unix(folder.path().join("origin.sock")),
+        };
+        let origin = Origin {
+            tls: self.tls.map(|versions| self.server_config(versions)),
+            files: pki().write_to(folder.path()).expect("a temporary folder to write to"),
+            shared: Arc::new(Shared::new(
+                self.name.unwrap_or_else(|| "origin".to_owned()),
+                self.users,
+                self.echo,
+            )),
+            place,
+            life: Mutex::default(),
+            _folder: folder,
+            _reserved: reserved,
+        };
+        origin.start_again().await;
+        origin
+    }
+
+    fn server_config(&self, versions: TlsVersions) -> Arc<ServerConfig> {
+        let versions: &[_] = match versions {
+            TlsVersions::Both => &[&rustls::version::TLS12, &rustls::version::TLS13],
+            TlsVersions::V12 => &[&rustls::version::TLS12],
+            TlsVersions::V13 => &[&rustls::version::TLS13],
+        };
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .expect("TLS versions the provider knows");
+        let builder = if self.client_ca {
+            let verifier = WebPkiClientVerifier::builder_with_provider(pki().roots(), provider())
+                .allow_unauthenticated()
+                .build()
+                .expect("a verifier for client certificates");
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let identity = &pki().server;
+        let mut config = builder
+            .with_single_cert(identity.chain(), identity.key())
+            .expect("the server certificate of the tests");
+        if self.no_resumption {
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
+        Arc::new(config)
+    }
+}

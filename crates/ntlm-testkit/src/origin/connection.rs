@@ -1,0 +1,255 @@
+//! One connection of a client: requests in, answers out, misbehaviour where ordered.
+//!
+//! It must never share its authentication with another connection.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot};
+
+use super::answer;
+use super::auth::Auth;
+use super::behaviour::{Behaviour, Close};
+use super::http::{Head, send, take_head};
+use super::ledger::Entry;
+use super::shared::Shared;
+use crate::stream::Stream;
+
+/// What a test orders a connection to do, once it is idle.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Send bytes nobody asked for.
+    Send(Vec<u8>, oneshot::Sender<bool>),
+    /// Send a TLS KeyUpdate.
+    KeyUpdate(oneshot::Sender<bool>),
+    /// Close in order.
+    Close(oneshot::Sender<bool>),
+    /// Close by RST.
+    Reset(oneshot::Sender<bool>),
+}
+
+/// What the origin keeps of an open connection.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) idle: Arc<AtomicBool>,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) shared: Arc<Shared>,
+    pub(super) stream: Stream,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) idle: Arc<AtomicBool>,
+    pub(super) sni: Option<String>,
+    pub(super) client_certificate: bool,
+    pub(super) buf: Vec<u8>,
+    pub(super) auth: Auth,
+    pub(super) requests: u64,
+}
+
+/// What comes after a request.
+enum Next {
+    Request,
+    /// Send these bytes when so much time has passed, and go on.
+    Extra(Duration),
+    Close,
+    Reset,
+    Echo,
+}
+
+impl Connection {
+    /// Serves the connection until it ends.
+    pub(super) async fn run(&mut self) {
+        let mut extra = None;
+        loop {
+            let head = match self.next_head(extra.take()).await {
+                Ok(Some(head)) => head,
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    let _ = send(
+                        &mut self.stream,
+                        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                    )
+                    .await;
+                    break;
+                }
+                Err(_) => break,
+            };
+            self.requests += 1;
+            match self.exchange(&head).await {
+                Ok(Next::Request) => {}
+                Ok(Next::Extra(after)) => extra = Some(after),
+                Ok(Next::Close) => break,
+                Ok(Next::Reset) => {
+                    self.stream.reset_on_drop();
+                    return;
+                }
+                Ok(Next::Echo) => {
+                    let _ = self.echo().await;
+                    break;
+                }
+                Err(_) => return,
+            }
+        }
+        // The peer may be gone.
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// The next request; `None` when the connection ended, or was ordered to.
+    async fn next_head(&mut self, extra: Option<Duration>) -> io::Result<Option<Head>> {
+        let mut extra = std::pin::pin!(async move {
+            match extra {
+                Some(after) => tokio::time::sleep(after).await,
+                None => std::future::pending().await,
+            }
+        });
+        let mut extra_sent = false;
+        loop {
+            if let Some(head) = take_head(&mut self.buf)? {
+                self.idle.store(false, Ordering::SeqCst);
+                return Ok(Some(head));
+            }
+            if self.buf.is_empty() && !self.idle.swap(true, Ordering::SeqCst) {
+                self.shared.ledger.ring();
+            }
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    None => return Ok(None),
+                    Some(command) => if !self.obey(command).await { return Ok(None) },
+                },
+                () = &mut extra, if !extra_sent => {
+                    extra_sent = true;
+                    send(&mut self.stream, b"unsolicited").await?;
+                }
+                read = self.stream.read_buf(&mut self.buf) => if read? == 0 { return Ok(None) },
+            }
+        }
+    }
+
+    /// Does what was ordered; `false` if that ended the connection.
+    async fn obey(&mut self, command: Command) -> bool {
+        match command {
+            Command::Send(bytes, done) => {
+                let _ = done.send(send(&mut self.stream, &bytes).await.is_ok());
+            }
+            Command::KeyUpdate(done) => {
+                let sent = self.stream.queue_key_update() && self.stream.flush().await.is_ok();
+                let _ = done.send(sent);
+            }
+            Command::Close(done) => {
+                let _ = done.send(self.stream.shutdown().await.is_ok());
+                return false;
+            }
+            Command::Reset(done) => {
+                self.stream.reset_on_drop();
+                let _ = done.send(true);
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn exchange(&mut self, head: &Head) -> io::Result<Next> {
+        let behaviour = Behaviour::of(&head.target);
+        let mut body = head.body();
+        if !behaviour.early && !body.is_done() {
+            if head.expects_continue() {
+                send(&mut self.stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            }
+            body.drain(&mut self.stream, &mut self.buf).await?;
+        }
+        if behaviour.close == Some(Close::Read) || behaviour.reset.is_some() {
+            self.shared.ledger.enter(self.entry(head, None, 0));
+            return Ok(if behaviour.reset.is_some() { Next::Reset } else { Next::Close });
+        }
+
+        let shared = self.shared.clone();
+        let verdict =
+            self.auth.consider(head.get("Authorization"), &behaviour, |user| shared.password_of(user));
+        let answer = answer::compose(self, head, &behaviour, &verdict, &body);
+        if let Some(gate) = &behaviour.gate {
+            self.hold(shared.pass(gate)).await?;
+        }
+        if let Some(delay) = behaviour.delay {
+            self.hold(tokio::time::sleep(delay)).await?;
+        }
+        self.shared.ledger.enter(self.entry(head, Some(&verdict), answer.status));
+
+        if behaviour.gate_body.is_none() && behaviour.delay_body.is_none() {
+            // Header and body in one write, as servers do where the body is small.
+            send(&mut self.stream, &[&answer.header[..], &answer.body].concat()).await?;
+        } else {
+            send(&mut self.stream, &answer.header).await?;
+            if let Some(gate) = &behaviour.gate_body {
+                self.hold(shared.pass(gate)).await?;
+            }
+            if let Some(delay) = behaviour.delay_body {
+                self.hold(tokio::time::sleep(delay)).await?;
+            }
+            send(&mut self.stream, &answer.body).await?;
+        }
+        if answer.upgraded {
+            return Ok(Next::Echo);
+        }
+        if answer.close {
+            return Ok(Next::Close);
+        }
+        body.drain(&mut self.stream, &mut self.buf).await?;
+        Ok(behaviour.extra.map_or(Next::Request, Next::Extra))
+    }
+
+    fn entry(&self, head: &Head, verdict: Option<&super::auth::Verdict>, status: u16) -> Entry {
+        Entry {
+            connection: self.id,
+            request: self.requests,
+            method: head.method.clone(),
+            target: head.target.clone(),
+            version: if head.http11 { "1.1" } else { "1.0" },
+            connection_field: head.get("Connection").map(str::to_owned),
+            scheme: verdict.and_then(|verdict| verdict.scheme.clone()),
+            leg: verdict.map_or(super::Leg::None, |verdict| verdict.leg),
+            status,
+            identity: verdict.and_then(|verdict| verdict.identity.clone()),
+            origin: self.shared.name.clone(),
+            x_client: head.get("X-Client").map(str::to_owned),
+            sni: self.sni.clone(),
+            client_certificate: self.client_certificate,
+        }
+    }
+
+    /// Awaits `what`, but not longer than the peer stays.
+    async fn hold(&mut self, what: impl Future<Output = ()>) -> io::Result<()> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut what => return Ok(()),
+                read = self.stream.read_buf(&mut self.buf) => if read? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                },
+            }
+        }
+    }
+
+    async fn echo(&mut self) -> io::Result<()> {
+        loop {
+            if self.buf.is_empty() && self.stream.read_buf(&mut self.buf).await? == 0 {
+                return Ok(());
+            }
+            let bytes = std::mem::take(&mut self.buf);
+            send(&mut self.stream, &bytes).await?;
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.forget(self.id);
+    }
+}

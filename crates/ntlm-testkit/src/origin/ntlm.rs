@@ -1,0 +1,169 @@
+//! The server's side of NTLM: a CHALLENGE, and the check of the AUTHENTICATE message that answers it (MS-NLMP 2.2.1, 3.3.2).
+//!
+//! The NTLMv2 proof is recomputed from the password: a message that merely looks right must never log anybody in.
+//! (The acceptor of `sspi` compares the MIC only, which curl does not send.) NTLMv1 is refused.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use md4::{Digest as _, Md4};
+use md5::Md5;
+
+/// The domain of every user.
+pub const DOMAIN: &str = "EXAMPLE";
+const COMPUTER: &str = "ORIGIN";
+const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
+
+const UNICODE: u32 = 0x0000_0001;
+const OEM: u32 = 0x0000_0002;
+const REQUEST_TARGET: u32 = 0x0000_0004;
+const NTLM: u32 = 0x0000_0200;
+const ALWAYS_SIGN: u32 = 0x0000_8000;
+const TARGET_TYPE_DOMAIN: u32 = 0x0001_0000;
+const EXTENDED_SESSIONSECURITY: u32 = 0x0008_0000;
+const TARGET_INFO: u32 = 0x0080_0000;
+const VERSION: u32 = 0x0200_0000;
+/// What the client gets because it asked for it: SIGN, SEAL, VERSION, 128, KEY_EXCH, 56.
+const ECHOED: u32 = 0x0000_0010 | 0x0000_0020 | VERSION | 0x2000_0000 | 0x4000_0000 | 0x8000_0000;
+
+/// The type of an NTLMSSP message; `None` if it is none.
+pub(crate) fn message_type(token: &[u8]) -> Option<u32> {
+    token.starts_with(SIGNATURE).then(|| u32_at(token, 8)).flatten()
+}
+
+/// A CHALLENGE message, and what must be remembered of it.
+#[derive(Debug)]
+pub(crate) struct Challenge {
+    pub(crate) message: Vec<u8>,
+    pub(crate) nonce: [u8; 8],
+}
+
+/// Answers a NEGOTIATE message.
+pub(crate) fn challenge(negotiate: &[u8]) -> Challenge {
+    let offered = u32_at(negotiate, 12).unwrap_or(UNICODE | NTLM);
+    let mut nonce = [0; 8];
+    getrandom::fill(&mut nonce).expect("random bytes");
+    let (charset, target) =
+        if offered & UNICODE != 0 { (UNICODE, utf16(DOMAIN)) } else { (OEM, DOMAIN.as_bytes().to_vec()) };
+    let flags = charset
+        | REQUEST_TARGET
+        | NTLM
+        | ALWAYS_SIGN
+        | TARGET_TYPE_DOMAIN
+        | EXTENDED_SESSIONSECURITY
+        | TARGET_INFO
+        | (offered & ECHOED);
+
+    let mut info = Vec::new();
+    let mut pair = |id: u16, value: &[u8]| {
+        info.extend(id.to_le_bytes());
+        info.extend((value.len() as u16).to_le_bytes());
+        info.extend_from_slice(value);
+    };
+    pair(2, &utf16(DOMAIN));
+    pair(1, &utf16(COMPUTER));
+    pair(4, &utf16("example.test"));
+    pair(3, &utf16("origin.example.test"));
+    pair(7, &filetime().to_le_bytes());
+    pair(0, &[]);
+
+    let mut message = Vec::with_capacity(56 + target.len() + info.len());
+    message.extend_from_slice(SIGNATURE);
+    message.extend(2u32.to_le_bytes());
+    let field = |length: usize, offset: usize| {
+        let length = (length as u16).to_le_bytes();
+        [&length[..], &length, &(offset as u32).to_le_bytes()].concat()
+    };
+    message.extend(field(target.len(), 56));
+    message.extend(flags.to_le_bytes());
+    message.extend(nonce);
+    message.extend([0; 8]);
+    message.extend(field(info.len(), 56 + target.len()));
+    message.extend([10, 0, 0x5d, 0x58, 0, 0, 0, 15]);
+    message.extend(target);
+    message.extend(info);
+    Challenge { message, nonce }
+}
+
+/// The user an AUTHENTICATE message logs in: its name if the proof in it follows from `password_of` that name.
+pub(crate) fn verify(
+    authenticate: &[u8],
+    nonce: &[u8; 8],
+    password_of: impl FnOnce(&str) -> Option<String>,
+) -> Option<String> {
+    let response = field_at(authenticate, 20)?;
+    let flags = u32_at(authenticate, 60)?;
+    let text = |field: &[u8]| {
+        if flags & UNICODE != 0 { from_utf16(field) } else { String::from_utf8_lossy(field).into_owned() }
+    };
+    let domain = text(field_at(authenticate, 28)?);
+    let user = text(field_at(authenticate, 36)?);
+    // 16 bytes of proof, and a client challenge of at least 28 (MS-NLMP 2.2.2.8): else it is NTLMv1, or anonymous.
+    let (proof, blob) = response.split_at_checked(16)?;
+    if user.is_empty() || blob.len() < 28 {
+        return None;
+    }
+    let nt_hash = Md4::digest(utf16(&password_of(&user)?));
+    let key = hmac_md5(&nt_hash, &[&utf16(&user.to_uppercase()), &utf16(&domain)]);
+    (hmac_md5(&key, &[nonce, blob]) == proof).then_some(user)
+}
+
+fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
+    let mut mac = <Hmac<Md5>>::new_from_slice(key).expect("HMAC takes keys of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+fn field_at(message: &[u8], position: usize) -> Option<&[u8]> {
+    let length = u16::from_le_bytes(message.get(position..position + 2)?.try_into().ok()?);
+    let offset = u32_at(message, position + 4)? as usize;
+    message.get(offset..offset.checked_add(usize::from(length))?)
+}
+
+fn u32_at(message: &[u8], position: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(message.get(position..position + 4)?.try_into().ok()?))
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+fn from_utf16(bytes: &[u8]) -> String {
+    let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+    String::from_utf16_lossy(&units)
+}
+
+/// Now, in steps of 100 ns since 1601.
+fn filetime() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since_1970.as_nanos() as u64 / 100 + 116_444_736_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ntlm::NtlmClient;
+
+    #[test]
+    fn only_the_right_password_answers_the_right_challenge() {
+        let mut client = NtlmClient::new("alice", "alice-password");
+        let challenge = challenge(&client.negotiate());
+        let answer = client.authenticate(&challenge.message).unwrap();
+        let known = |user: &str| Some(crate::password_of(user));
+        assert_eq!(verify(&answer, &challenge.nonce, known).as_deref(), Some("alice"));
+        assert_eq!(verify(&answer, &challenge.nonce, |_| Some("other".into())), None);
+        assert_eq!(verify(&answer, &challenge.nonce, |_| None), None);
+        assert_eq!(verify(&answer, &[0; 8], known), None);
+        assert_eq!(verify(&answer[..70], &challenge.nonce, known), None);
+    }
+
+    #[test]
+    fn the_maths_are_those_of_the_specification() {
+        // MS-NLMP 4.2.4.1.1: NTOWFv2 of "User", "Domain", "Password".
+        let nt_hash = Md4::digest(utf16("Password"));
+        let key = hmac_md5(&nt_hash, &[&utf16("USER"), &utf16("Domain")]);
+        assert_eq!(key[..4], [0x0c, 0x86, 0x8a, 0x40]);
+    }
+}

@@ -1,0 +1,12 @@
+//! The test suite: one binary, a module for each theme. `cargo xtask test` says which nginx it runs against.
+
+mod balancing;
+mod configuration;
+mod eviction;
+mod handshakes;
+mod isolation;
+mod lifetime;
+mod multiplexed;
+mod origin_itself;
+mod runner_itself;
+mod smoke;

@@ -1,0 +1,49 @@
+//! The main job on every nginx, however it was built: a login goes through, and stays with who logged in.
+
+use ntlm_testkit::client::curl::Curl;
+use ntlm_testkit::{Client, Nginx, Origin};
+
+#[tokio::test]
+async fn a_login_goes_through_and_stays_on_its_connection() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let legs = alice.login("alice", "/").await;
+    let connection = legs.last().unwrap().connection();
+    for _ in 0..3 {
+        let response = alice.get("/again").await;
+        assert_eq!((response.status, response.identity()), (200, "alice"));
+        assert_eq!(response.connection(), connection);
+    }
+    nginx.stop().await;
+}
+
+#[tokio::test]
+async fn curl_needs_no_more_requests_than_straight_to_the_origin() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    for curl in [Curl::ntlm("alice"), Curl::negotiate("alice")] {
+        let mut direct = curl.clone();
+        let mut proxied = curl;
+        for target in ["/a", "/b", "/c"] {
+            direct = direct.url(&origin.url(target));
+            proxied = proxied.url(&nginx.url(target));
+        }
+        let (direct, proxied) = (direct.run().await, proxied.run().await);
+        assert_eq!(proxied.statuses, direct.statuses, "{proxied:?}");
+        assert_eq!(proxied.connects, direct.connects);
+        assert_eq!(proxied.last().identity(), "alice");
+    }
+}
+
+#[tokio::test]
+async fn an_anonymous_neighbour_stays_anonymous() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.login("alice", "/").await;
+    let mut bob = Client::connect(&nginx).await;
+    assert_eq!(bob.get("/").await.status, 401);
+    assert_eq!(bob.get("/public/").await.identity(), "anonymous");
+    assert_eq!(alice.get("/").await.identity(), "alice");
+}
