@@ -1,17 +1,30 @@
-//! Turns what nginx-sys read off the configured nginx into cfgs named by capability.
+//! Turns what nginx-sys read off the configured nginx into cfgs named by capability, and compiles the one C file.
+
+use std::env;
 
 fn main() {
-    let features = std::env::var("DEP_NGINX_FEATURES").unwrap_or_default();
+    let features = env::var("DEP_NGINX_FEATURES").unwrap_or_default();
     let has = |name: &str| features.split(',').any(|feature| feature == name);
     for (capability, present) in [
         ("nginx_tls", has("http_ssl")),
         ("nginx_http2", has("http_v2")),
         ("nginx_http3", has("http_v3")),
+        ("nginx_cache", has("http_cache")),
     ] {
         println!("cargo::rustc-check-cfg=cfg({capability})");
         if present {
             println!("cargo::rustc-cfg={capability}");
         }
     }
+
+    let mut bits = cc::Build::new();
+    bits.file("src/ngx/bits.c")
+        .includes(env::split_paths(&env::var_os("DEP_NGINX_INCLUDE").unwrap_or_default()));
+    for define in env::var("DEP_NGINX_CFLAGS").unwrap_or_default().split_whitespace() {
+        bits.flag(define);
+    }
+    bits.warnings(false).compile("ngx_http_upstream_ntlm_bits");
+
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/ngx/bits.c");
 }

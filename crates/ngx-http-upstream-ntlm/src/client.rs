@@ -16,9 +16,7 @@ use crate::worker::with_table;
 ///
 /// The walk is over the cleanups of this one connection.
 pub fn find(client: Connection) -> Option<ClientId> {
-    let data = client
-        .pool()?
-        .cleanup_data::<ClientId>(Some(ngx_http_upstream_ntlm_client_cleanup))?;
+    let data = client.pool()?.cleanup_data::<ClientId>(Some(ngx_http_upstream_ntlm_client_cleanup))?;
     // SAFETY: only `find_or_enter` adds cleanups with this handler, and each owns a ClientId.
     Some(unsafe { data.read() })
 }
@@ -33,9 +31,8 @@ pub fn find_or_enter(client: Connection) -> Result<ClientId, Refusal> {
         return Ok(id);
     }
     let id = with_table(|table| table.enter(client.number(), client)).unwrap_or(Err(Refusal::NoMemory))?;
-    let cleanup = client
-        .pool()
-        .and_then(|pool| pool.add_cleanup(Some(ngx_http_upstream_ntlm_client_cleanup), id));
+    let cleanup =
+        client.pool().and_then(|pool| pool.add_cleanup(Some(ngx_http_upstream_ntlm_client_cleanup), id));
     if cleanup.is_none() {
         leave(id);
         return Err(Refusal::NoMemory);
@@ -47,11 +44,7 @@ pub fn find_or_enter(client: Connection) -> Result<ClientId, Refusal> {
 fn leave(id: ClientId) {
     while let Some(bound) = with_table(|table| table.leave(id)).flatten() {
         let upstream = bound.connection();
-        debug!(
-            upstream.log(),
-            "closing upstream connection {} of a client that left",
-            upstream.fd()
-        );
+        debug!(upstream.log(), "closing upstream connection {} of a client that left", upstream.fd());
         upstream.close();
     }
 }

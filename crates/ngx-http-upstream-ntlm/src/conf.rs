@@ -1,10 +1,7 @@
 //! The directives, and the hook that puts the module before every other peer of a group.
 //!
 //! Must never let a value through that the module would have to guess about.
-#![expect(
-    unsafe_code,
-    reason = "directive handlers' and configuration hooks' trampolines"
-)]
+#![expect(unsafe_code, reason = "directive handlers' and configuration hooks' trampolines")]
 
 use core::ffi::{c_char, c_void};
 use core::fmt;
@@ -70,21 +67,14 @@ impl Conf {
     /// # Safety
     ///
     /// `us` is a live group's configuration with servers' configurations of its own.
-    pub unsafe fn of<'a>(us: *mut ngx_http_upstream_srv_conf_t) -> Option<&'a mut Conf> {
+    pub unsafe fn of(us: *mut ngx_http_upstream_srv_conf_t) -> Option<NonNull<Conf>> {
         // SAFETY: vouched for by the caller; the slot is what `create_conf` returned.
-        unsafe {
-            (*(*us).srv_conf.add(module::context_index()))
-                .cast::<Conf>()
-                .as_mut()
-        }
+        unsafe { NonNull::new((*(*us).srv_conf.add(module::context_index())).cast()) }
     }
 
     fn limits(&self) -> Limits {
         let said = |value: usize| (value != 0).then_some(value as u64);
-        Limits {
-            requests: said(self.requests),
-            time: said(self.time),
-        }
+        Limits { requests: said(self.requests), time: said(self.time) }
     }
 }
 
@@ -104,12 +94,7 @@ impl Directive {
     /// The directive's words: its name, then its arguments.
     fn word(&self, index: usize) -> Option<ngx_str_t> {
         // SAFETY: nginx gives each handler an array of the words it read, which live as long as the configuration.
-        unsafe {
-            (*(*self.cf.as_ptr()).args)
-                .as_slice::<ngx_str_t>()
-                .get(index)
-                .copied()
-        }
+        unsafe { (*(*self.cf.as_ptr()).args).as_slice::<ngx_str_t>().get(index).copied() }
     }
 
     /// Logs why the directive is refused, with the file and line that nginx is at.
@@ -131,9 +116,7 @@ impl Directive {
 
     fn invalid(&self, expected: &str) -> *mut c_char {
         let (name, value) = (self.word(0).unwrap_or_default(), self.word(1).unwrap_or_default());
-        self.refuse(format_args!(
-            "invalid value \"{value}\" in \"{name}\" directive, it must be {expected}"
-        ))
+        self.refuse(format_args!("invalid value \"{value}\" in \"{name}\" directive, it must be {expected}"))
     }
 
     /// Sets a number that must not be said twice, nor be 0.
@@ -168,9 +151,7 @@ impl Directive {
             // SAFETY: as above; is_sec of 0 asks for milliseconds.
             unsafe { ngx_parse_time(&raw mut word, 0) }
         });
-        let time = time
-            .filter(|time| *time > 0)
-            .and_then(|time| usize::try_from(time).ok());
+        let time = time.filter(|time| *time > 0).and_then(|time| usize::try_from(time).ok());
         self.set(place, time, "a time of more than 0, such as \"60s\"")
     }
 
@@ -310,16 +291,10 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx
     };
     for (id, &us) in (0u32..).zip(groups) {
         // SAFETY: the array holds live groups; those that `proxy_pass` made of a bare host have no settings.
-        let conf = unsafe {
-            if (*us).srv_conf.is_null() {
-                None
-            } else {
-                Conf::of(us)
-            }
-        };
-        let Some(conf) = conf else { continue };
-        // SAFETY: as above.
-        if !unsafe { install_peer(cf, us, conf, GroupId(id)) } {
+        let conf = unsafe { if (*us).srv_conf.is_null() { None } else { Conf::of(us) } };
+        let Some(mut conf) = conf else { continue };
+        // SAFETY: as above; nothing else refers to the settings while the configuration is read.
+        if !unsafe { install_peer(cf, us, conf.as_mut(), GroupId(id)) } {
             return Status::ERROR.0;
         }
     }
@@ -356,11 +331,7 @@ unsafe fn install_peer(
     conf.group = Group {
         id,
         connections: conf.connections,
-        timeout: if conf.timeout == 0 {
-            DEFAULT_TIMEOUT
-        } else {
-            conf.timeout
-        },
+        timeout: if conf.timeout == 0 { DEFAULT_TIMEOUT } else { conf.timeout },
         limits: conf.limits(),
     };
     // SAFETY: vouched for by the caller.

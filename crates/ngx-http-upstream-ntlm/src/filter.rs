@@ -1,9 +1,6 @@
 //! The header filter: the last moment to tell a client that its connection will not go on, and to keep the response
 //! out of caches.
-#![expect(
-    unsafe_code,
-    reason = "a header filter's trampoline, and the one chain of filters that nginx has"
-)]
+#![expect(unsafe_code, reason = "a header filter's trampoline, and the one chain of filters that nginx has")]
 
 use core::sync::atomic::{AtomicPtr, Ordering};
 

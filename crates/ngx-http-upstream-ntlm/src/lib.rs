@@ -15,5 +15,6 @@ mod module;
 mod ngx;
 mod parked;
 mod peer;
+mod request;
 mod transport;
 mod worker;

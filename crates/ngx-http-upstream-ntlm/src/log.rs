@@ -9,6 +9,9 @@ use nginx_sys::{
     NGX_LOG_ALERT, NGX_LOG_DEBUG_HTTP, NGX_LOG_EMERG, NGX_LOG_INFO, ngx_log_error_core, ngx_log_t, ngx_uint_t,
 };
 
+/// `NGX_LOG_DEBUG`, which the generated bindings leave out.
+const NGX_LOG_DEBUG: u32 = 8;
+
 /// Longer messages are cut; nginx itself cuts a line at 2048 bytes.
 const LONGEST: usize = 1024;
 
@@ -25,40 +28,33 @@ pub enum Level {
     Debug,
 }
 
-/// Writes a message if `log` wants messages of this level.
-pub fn write(level: Level, log: *mut ngx_log_t, message: fmt::Arguments<'_>) {
+/// Whether `log` wants messages of a level.
+#[inline]
+pub fn wanted(level: Level, log: *mut ngx_log_t) -> bool {
     // SAFETY: nginx's logs outlive what they belong to; the callers pass the log of a live connection or the cycle's.
     let wanted = unsafe { (*log).log_level };
+    match level {
+        Level::Debug => wanted & NGX_LOG_DEBUG_HTTP as ngx_uint_t != 0,
+        Level::Info => wanted >= NGX_LOG_INFO as ngx_uint_t,
+        Level::Alert => wanted >= NGX_LOG_ALERT as ngx_uint_t,
+        Level::Emerg => true,
+    }
+}
+
+/// Writes a message that is [`wanted`].
+#[cold]
+#[inline(never)]
+pub fn write(level: Level, log: *mut ngx_log_t, message: fmt::Arguments<'_>) {
     let code = match level {
         Level::Emerg => NGX_LOG_EMERG,
         Level::Alert => NGX_LOG_ALERT,
         Level::Info => NGX_LOG_INFO,
-        Level::Debug => NGX_LOG_DEBUG_HTTP,
-    } as ngx_uint_t;
-    let asked_for = match level {
-        Level::Debug => wanted & code != 0,
-        _ => wanted >= code,
+        Level::Debug => NGX_LOG_DEBUG,
     };
-    if asked_for {
-        emit(
-            if let Level::Debug = level {
-                nginx_sys::NGX_LOG_DEBUG as ngx_uint_t
-            } else {
-                code
-            },
-            log,
-            message,
-        );
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn emit(code: ngx_uint_t, log: *mut ngx_log_t, message: fmt::Arguments<'_>) {
     let line = Line::of(message);
     let bytes = line.as_bytes();
-    // SAFETY: `%*s` takes a length and as many bytes, which `line` has.
-    unsafe { ngx_log_error_core(code, log, 0, c"%*s".as_ptr(), bytes.len(), bytes.as_ptr()) };
+    // SAFETY: `%*s` takes a length and as many bytes, which `line` has; for the log see `wanted`.
+    unsafe { ngx_log_error_core(code as ngx_uint_t, log, 0, c"%*s".as_ptr(), bytes.len(), bytes.as_ptr()) };
 }
 
 /// A message as text, cut where it is too long.
@@ -70,10 +66,7 @@ pub struct Line {
 impl Line {
     /// Formats a message.
     pub fn of(message: fmt::Arguments<'_>) -> Self {
-        let mut line = Line {
-            bytes: [0; LONGEST],
-            length: 0,
-        };
+        let mut line = Line { bytes: [0; LONGEST], length: 0 };
         // A line that is too long is cut, which is no error.
         let _ = line.write_fmt(message);
         line
@@ -93,40 +86,40 @@ impl Write for Line {
             *to = from;
         }
         self.length += fits;
-        if fits == text.len() {
-            Ok(())
-        } else {
-            Err(fmt::Error)
-        }
+        if fits == text.len() { Ok(()) } else { Err(fmt::Error) }
     }
+}
+
+/// Formats nothing unless it is wanted.
+macro_rules! log_at {
+    ($level:ident, $log:expr, $($message:tt)+) => {{
+        let log = $log;
+        if $crate::log::wanted($crate::log::Level::$level, log) {
+            $crate::log::write($crate::log::Level::$level, log, format_args!($($message)+));
+        }
+    }};
 }
 
 /// `debug!(log, "…", …)`: a step, for `error_log … debug`.
 macro_rules! debug {
     ($log:expr, $($message:tt)+) => {
-        $crate::log::write($crate::log::Level::Debug, $log, format_args!("ntlm: {}", format_args!($($message)+)))
+        $crate::log::log_at!(Debug, $log, "ntlm: {}", format_args!($($message)+))
     };
 }
 
 /// `info!(log, "…", …)`: for an operator.
 macro_rules! info {
-    ($log:expr, $($message:tt)+) => {
-        $crate::log::write($crate::log::Level::Info, $log, format_args!($($message)+))
-    };
+    ($log:expr, $($message:tt)+) => { $crate::log::log_at!(Info, $log, $($message)+) };
 }
 
 /// `alert!(log, "…", …)`: a broken invariant.
 macro_rules! alert {
-    ($log:expr, $($message:tt)+) => {
-        $crate::log::write($crate::log::Level::Alert, $log, format_args!($($message)+))
-    };
+    ($log:expr, $($message:tt)+) => { $crate::log::log_at!(Alert, $log, $($message)+) };
 }
 
 /// `emerg!(log, "…", …)`: a configuration that is refused.
 macro_rules! emerg {
-    ($log:expr, $($message:tt)+) => {
-        $crate::log::write($crate::log::Level::Emerg, $log, format_args!($($message)+))
-    };
+    ($log:expr, $($message:tt)+) => { $crate::log::log_at!(Emerg, $log, $($message)+) };
 }
 
-pub(crate) use {alert, debug, emerg, info};
+pub(crate) use {alert, debug, emerg, info, log_at};

@@ -1,8 +1,5 @@
 //! The tables by which nginx knows the module.
-#![expect(
-    unsafe_code,
-    reason = "nginx's tables are mutable statics with exported names"
-)]
+#![expect(unsafe_code, reason = "nginx's tables are mutable statics with exported names")]
 
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::{addr_of, addr_of_mut, null_mut};
@@ -24,10 +21,7 @@ const fn directive(
     set: unsafe extern "C" fn(*mut nginx_sys::ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char,
 ) -> ngx_command_t {
     ngx_command_t {
-        name: ngx_str_t {
-            len: name.count_bytes(),
-            data: name.as_ptr().cast_mut().cast(),
-        },
+        name: ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() },
         type_: (NGX_HTTP_UPS_CONF | arguments) as ngx_uint_t,
         set: Some(set),
         conf: NGX_HTTP_SRV_CONF_OFFSET,
@@ -37,21 +31,9 @@ const fn directive(
 }
 
 static mut NGX_HTTP_UPSTREAM_NTLM_COMMANDS: [ngx_command_t; DIRECTIVES + 1] = [
-    directive(
-        c"ntlm",
-        NGX_CONF_NOARGS | NGX_CONF_TAKE1,
-        conf::ngx_http_upstream_ntlm,
-    ),
-    directive(
-        c"ntlm_timeout",
-        NGX_CONF_TAKE1,
-        conf::ngx_http_upstream_ntlm_timeout,
-    ),
-    directive(
-        c"ntlm_requests",
-        NGX_CONF_TAKE1,
-        conf::ngx_http_upstream_ntlm_requests,
-    ),
+    directive(c"ntlm", NGX_CONF_NOARGS | NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm),
+    directive(c"ntlm_timeout", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_timeout),
+    directive(c"ntlm_requests", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_requests),
     directive(c"ntlm_time", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_time),
     ngx_command_t::empty(),
 ];
@@ -69,10 +51,7 @@ static mut NGX_HTTP_UPSTREAM_NTLM_MODULE_CTX: ngx_http_module_t = ngx_http_modul
 
 /// The module.
 #[unsafe(no_mangle)]
-#[allow(
-    non_upper_case_globals,
-    reason = "nginx's build system and load_module look for this very name"
-)]
+#[allow(non_upper_case_globals, reason = "nginx's build system and load_module look for this very name")]
 pub static mut ngx_http_upstream_ntlm_module: ngx_module_t = ngx_module_t {
     ctx: addr_of_mut!(NGX_HTTP_UPSTREAM_NTLM_MODULE_CTX).cast(),
     commands: addr_of_mut!(NGX_HTTP_UPSTREAM_NTLM_COMMANDS).cast(),

@@ -1,10 +1,7 @@
 //! An upstream connection that is bound, and how it waits: parking, waking, and the events that end the wait.
 //!
 //! Must never close a connection that is still in the table, nor leave one in the table that is closed.
-#![expect(
-    unsafe_code,
-    reason = "event handlers' trampolines, and what they find on c->data"
-)]
+#![expect(unsafe_code, reason = "event handlers' trampolines, and what they find on c->data")]
 
 use core::ptr::NonNull;
 
@@ -12,7 +9,7 @@ use nginx_sys::{ngx_event_t, ngx_msec_t};
 use ntlm_core::bindings::{BindingId, Ended};
 
 use crate::log::{alert, debug};
-use crate::ngx::{Connection, Peer, Pool, Readable, Slice};
+use crate::ngx::{Connection, Peer, Readable, ServerName, Slice};
 use crate::transport::Transport;
 use crate::worker::with_table;
 
@@ -45,32 +42,28 @@ impl Bound {
         pool.place(inner).map(Bound)
     }
 
-    fn inner(self) -> Inner {
-        // SAFETY: the pool of the connection is alive while the handle is used (see the type).
-        unsafe { self.0.read() }
-    }
-
     /// The upstream connection.
     pub fn connection(self) -> Connection {
-        // SAFETY: as in `inner`.
+        // SAFETY: the pool of the connection is alive while the handle is used (see the type).
         unsafe { (*self.0.as_ptr()).connection }
     }
 
     /// The binding that the table made for it.
     pub fn binding(self) -> BindingId {
-        // SAFETY: as in `inner`.
+        // SAFETY: the pool of the connection is alive while the handle is used (see the type).
         unsafe { (*self.0.as_ptr()).binding }
     }
 
     /// Notes the binding that the table made for it.
     pub fn set_binding(self, binding: BindingId) {
-        // SAFETY: as in `inner`; no reference to it is held anywhere.
+        // SAFETY: the pool of the connection is alive while the handle is used (see the type); no reference to it is held anywhere.
         unsafe { (*self.0.as_ptr()).binding = binding };
     }
 
     /// Whether it took the way that a request would take.
     pub fn takes(self, transport: &Transport) -> bool {
-        self.inner().transport == *transport
+        // SAFETY: the pool of the connection is alive while the handle is used (see the type).
+        unsafe { (*self.0.as_ptr()).transport == *transport }
     }
 
     /// Lets the connection wait for the next request of its client, for `timeout` milliseconds. The table has it parked
@@ -91,14 +84,14 @@ impl Bound {
         }
     }
 
-    /// Hands the connection to a request. `None` when there is no memory; then it still waits.
-    pub fn wake(self, pc: Peer, pool: Pool) -> Option<()> {
-        let inner = self.inner();
-        let name = pool.place(pool.copy(inner.name.as_bytes())?.as_raw())?;
-        with_table(|table| table.take(inner.binding))??;
-        inner.connection.wake(pc.log());
-        pc.offer(inner.connection, inner.address, name);
-        Some(())
+    /// Hands the connection to a request, whose client has just taken the binding. `$upstream_addr` will show the
+    /// server's name, which is copied to `server` since the connection may be gone by then.
+    pub fn wake(self, pc: Peer, server: &ServerName) {
+        let inner = self.0.as_ptr();
+        // SAFETY: the pool of the connection is alive while the handle is used (see the type).
+        let (c, address, name) = unsafe { ((*inner).connection, (*inner).address, (*inner).name) };
+        c.wake(pc.log());
+        pc.offer(c, address, server.set(name));
     }
 
     /// The connection waits and something happened to it.
@@ -120,11 +113,7 @@ impl Bound {
         match with_table(|table| table.end(self.binding())).flatten() {
             Some(ended) => close(ended),
             None => {
-                alert!(
-                    c.log(),
-                    "ntlm: parked upstream connection {} is in no table",
-                    c.fd()
-                );
+                alert!(c.log(), "ntlm: parked upstream connection {} is in no table", c.fd());
                 c.close();
             }
         }
@@ -136,11 +125,7 @@ impl Bound {
 pub fn close(ended: Ended<Connection, Bound>) {
     let upstream = ended.upstream.connection();
     if ended.client.close_if_unused() {
-        debug!(
-            upstream.log(),
-            "closing idle client connection {} with it",
-            ended.client.fd()
-        );
+        debug!(upstream.log(), "closing idle client connection {} with it", ended.client.fd());
     }
     upstream.close();
 }

@@ -3,27 +3,26 @@
 //!
 //! Must never let a tainted connection reach the chain below, nor call the chain about an attempt that it was not asked
 //! for.
-#![expect(
-    unsafe_code,
-    reason = "peer callbacks' trampolines, and the calls to the chain below"
-)]
+#![expect(unsafe_code, reason = "peer callbacks' trampolines, and the calls to the chain below")]
 
 use core::cell::Cell;
 use core::ffi::c_void;
+use core::ptr::NonNull;
 
 use nginx_sys::{
     NGX_PEER_FAILED, ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_exiting,
     ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_terminate,
     ngx_uint_t,
 };
-use ntlm_core::bindings::{Key, Lookup, Refusal};
+use ntlm_core::bindings::{Claim, ClientId, Key, Refusal};
 use ntlm_core::keep::{Ending, NotKept, Phase};
 use ntlm_core::scheme::{ConnectionBound, carries_token};
 
 use crate::conf::{Conf, Group};
 use crate::log::{debug, info};
-use crate::ngx::{Connection, Peer, Request, Status, Upstream};
+use crate::ngx::{Connection, Peer, Request, ServerName, Status, Upstream};
 use crate::parked::{self, Bound};
+use crate::request::lift_defaults;
 use crate::transport::Transport;
 use crate::{client, module, worker::with_table};
 
@@ -31,7 +30,7 @@ use crate::{client, module, worker::with_table};
 pub struct NtlmPeer {
     r: Request,
     u: Upstream,
-    group: Group,
+    group: NonNull<Group>,
     chain: Chain,
     /// The request carries connection-bound credentials.
     credentials: bool,
@@ -40,6 +39,7 @@ pub struct NtlmPeer {
     /// The client had a binding that is gone.
     lost: Cell<bool>,
     source: Cell<Source>,
+    server: ServerName,
 }
 
 /// The peer callbacks that were there before.
@@ -92,16 +92,13 @@ impl NotParked {
 
     /// Whether the client cannot go on as if it were authenticated: it must open another connection.
     fn ends_the_clients_session(self) -> bool {
-        !matches!(
-            self,
-            NotParked::Refused(Refusal::Taken) | NotParked::Background | NotParked::Unjudged
-        )
+        !matches!(self, NotParked::Refused(Refusal::Taken) | NotParked::Background | NotParked::Unjudged)
     }
 }
 
 impl NtlmPeer {
     /// Puts itself before the chain that the group's `peer.init` has just set up. `None` when there is no memory.
-    fn install(r: Request, group: Group) -> Option<()> {
+    fn install(r: Request, group: NonNull<Group>) -> Option<()> {
         let u = r.upstream()?;
         let pc = u.peer().as_ptr();
         // SAFETY: the peer is part of the request's upstream.
@@ -117,9 +114,8 @@ impl NtlmPeer {
                 save_session: (*pc).save_session,
             }
         };
-        let credentials = r
-            .authorization()
-            .is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
+        let credentials =
+            r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
         let peer = r.pool()?.place(NtlmPeer {
             r,
             u,
@@ -129,6 +125,7 @@ impl NtlmPeer {
             looked: Cell::new(false),
             lost: Cell::new(false),
             source: Cell::new(Source::Nowhere),
+            server: ServerName::new(),
         })?;
         // SAFETY: as above; what the callbacks and the context point to lives in the request's pool.
         unsafe {
@@ -148,17 +145,22 @@ impl NtlmPeer {
         Some(())
     }
 
+    fn group(&self) -> Group {
+        // SAFETY: the configuration outlives the requests that were made under it.
+        unsafe { self.group.read() }
+    }
+
     fn get(&self, pc: Peer) -> Status {
-        if !self.looked.replace(true)
-            && let Some(bound) = self.wake_binding(pc)
-        {
-            debug!(
-                pc.log(),
-                "using bound upstream connection {}",
-                bound.connection().fd()
-            );
-            self.source.set(Source::Binding(bound));
-            return Status::DONE;
+        if !self.looked.replace(true) {
+            let client = self.client();
+            lift_defaults(self.u, self.credentials || client.is_some());
+            if let Some((owner, id)) = client
+                && let Some(bound) = self.wake_binding(pc, owner, id)
+            {
+                debug!(pc.log(), "using bound upstream connection {}", bound.connection().fd());
+                self.source.set(Source::Binding(bound));
+                return Status::DONE;
+            }
         }
         self.source.set(Source::Chain);
         let Some(get) = self.chain.get else {
@@ -168,51 +170,63 @@ impl NtlmPeer {
         Status(unsafe { get(pc.as_ptr(), self.chain.data) })
     }
 
+    /// The client connection, if it ever had a binding. All that a request without one pays for looking.
+    #[inline]
+    fn client(&self) -> Option<(Connection, ClientId)> {
+        let owner = self.r.client_connection()?;
+        client::find(owner).map(|id| (owner, id))
+    }
+
     /// The client's binding, awake, if it has one that is free and fits this request.
-    fn wake_binding(&self, pc: Peer) -> Option<Bound> {
+    #[inline(never)]
+    fn wake_binding(&self, pc: Peer, owner: Connection, id: ClientId) -> Option<Bound> {
         if self.r.is_background() {
             return None;
         }
-        let owner = self.r.client_connection()?;
-        let id = client::find(owner)?;
         let address = self.r.connection()?.address();
-        let key = Key {
-            address: address.as_bytes(),
-        };
-        let (found, bound) = with_table(|table| {
-            let found = table.find(id, owner.number(), self.group.id, key);
-            let bound = if let Lookup::Parked(binding) = found {
-                table.parked(binding)
-            } else {
-                None
-            };
-            (found, bound)
+        let key = Key { address: address.as_bytes() };
+        let transport = Transport::of(self.r, self.u);
+        let claim = with_table(|table| {
+            table.claim(id, owner.number(), self.group().id, key, |bound| bound.takes(&transport))
         })?;
-        self.lost.set(found == Lookup::Lost);
-        let Some(bound) = bound else {
-            debug!(
-                pc.log(),
-                "no bound upstream connection for client connection {}: {found:?}",
-                owner.number()
-            );
-            return None;
-        };
-        if bound.takes(&Transport::of(self.r, self.u)) {
-            return bound.wake(pc, self.r.pool()?).map(|()| bound);
-        }
-        info!(
-            pc.log(),
-            "bound upstream connection {} is closed, the request goes another way to its server",
-            bound.connection().fd()
-        );
-        self.lost.set(true);
-        if let Some(ended) = with_table(|table| table.end(bound.binding())).flatten() {
-            parked::close(ended);
+        match claim {
+            Claim::Taken(bound) => {
+                bound.wake(pc, &self.server);
+                return Some(bound);
+            }
+            Claim::Unfit(binding, bound) => {
+                info!(
+                    pc.log(),
+                    "bound upstream connection {} is closed, the request goes another way to its server",
+                    bound.connection().fd()
+                );
+                self.lost.set(true);
+                if let Some(ended) = with_table(|table| table.end(binding)).flatten() {
+                    parked::close(ended);
+                }
+            }
+            Claim::Lost => self.lost.set(true),
+            Claim::Busy => {
+                debug!(pc.log(), "bound upstream connection of client connection {} is busy", owner.number())
+            }
+            Claim::None => {}
         }
         None
     }
 
     fn free(&self, pc: Peer, state: ngx_uint_t) {
+        if let Source::Chain = self.source.get()
+            && !self.is_tainted()
+        {
+            self.source.set(Source::Nowhere);
+            self.free_chain(pc, state);
+        } else {
+            self.free_tainted(pc, state);
+        }
+    }
+
+    #[inline(never)]
+    fn free_tainted(&self, pc: Peer, state: ngx_uint_t) {
         let connection = pc.connection();
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
         match self.source.replace(Source::Nowhere) {
@@ -232,7 +246,6 @@ impl NtlmPeer {
                     pc.charge_try();
                 }
             }
-            Source::Chain if !self.is_tainted() => self.free_chain(pc, state),
             Source::Chain => {
                 let parked = connection.map(|c| self.bind(pc, c, failed).map_err(|reason| (c, reason)));
                 // Twice hidden from whatever pools connections below.
@@ -256,8 +269,9 @@ impl NtlmPeer {
 
     /// Whether the connection of the present attempt carried connection-bound credentials, or a token in an answer. One
     /// whose answer cannot be seen any more counts as tainted.
+    #[inline]
     fn is_tainted(&self) -> bool {
-        self.credentials || self.r.is_answered_from_cache() || self.u.any_www_authenticate(carries_token)
+        self.credentials || self.u.is_answered_from_cache() || self.u.any_www_authenticate(carries_token)
     }
 
     /// Binds the connection that this request tainted to the request's client, and parks it.
@@ -266,30 +280,20 @@ impl NtlmPeer {
         if self.r.is_background() {
             return Err(NotParked::Background);
         }
-        if self.r.is_answered_from_cache() {
+        if self.u.is_answered_from_cache() {
             return Err(NotParked::Unjudged);
         }
         let no_memory = NotParked::Refused(Refusal::NoMemory);
-        let owner = self
-            .r
-            .client_connection()
-            .ok_or(NotParked::Refused(Refusal::NoClient))?;
+        let owner = self.r.client_connection().ok_or(NotParked::Refused(Refusal::NoClient))?;
         let id = client::find_or_enter(owner).map_err(NotParked::Refused)?;
         let bound = Bound::new(c, pc, Transport::of(self.r, self.u)).ok_or(no_memory)?;
         let address = self.r.connection().ok_or(no_memory)?.address();
-        let key = Key {
-            address: address.as_bytes(),
-        };
-        let binding = with_table(|table| table.bind(id, self.group.id, key, bound))
+        let key = Key { address: address.as_bytes() };
+        let binding = with_table(|table| table.bind(id, self.group().id, key, bound))
             .unwrap_or(Err(Refusal::NoMemory))
             .map_err(NotParked::Refused)?;
         bound.set_binding(binding);
-        debug!(
-            pc.log(),
-            "binding upstream connection {} to client connection {}",
-            c.fd(),
-            owner.number()
-        );
+        debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
         self.park(bound, failed).inspect_err(|_| {
             with_table(|table| table.end(binding));
         })
@@ -303,7 +307,7 @@ impl NtlmPeer {
             return Err(NotParked::Unwatched);
         }
         let phase = Phase::after(self.u.status());
-        let evicted = with_table(|table| table.park(bound.binding(), phase, self.group.connections))
+        let evicted = with_table(|table| table.park(bound.binding(), phase, self.group().connections))
             .unwrap_or(Err(Refusal::NoMemory))
             .map_err(NotParked::Refused)?;
         let log = self.r.log();
@@ -313,11 +317,11 @@ impl NtlmPeer {
                 log,
                 "bound upstream connection {} is closed, \"ntlm {}\" is reached",
                 evicted.upstream.connection().fd(),
-                self.group.connections
+                self.group().connections
             );
             parked::close(evicted);
         }
-        bound.park(self.group.timeout);
+        bound.park(self.group().timeout);
         Ok(())
     }
 
@@ -331,7 +335,7 @@ impl NtlmPeer {
             requests: c.requests(),
             age: c.age(),
         }
-        .may_park(&self.group.limits)
+        .may_park(&self.group().limits)
         .map_err(NotParked::Ending)
     }
 
@@ -340,19 +344,9 @@ impl NtlmPeer {
     fn not_parked(&self, c: Connection, reason: NotParked, may_go_on: bool) {
         let log = self.r.log();
         if let NotParked::Ending(NotKept::RequestCap | NotKept::TimeCap) = reason {
-            info!(
-                log,
-                "bound upstream connection {} is closed, {}",
-                c.fd(),
-                reason.as_str()
-            );
+            info!(log, "bound upstream connection {} is closed, {}", c.fd(), reason.as_str());
         } else {
-            debug!(
-                log,
-                "upstream connection {} is not parked, {}",
-                c.fd(),
-                reason.as_str()
-            );
+            debug!(log, "upstream connection {} is not parked, {}", c.fd(), reason.as_str());
         }
         if reason.ends_the_clients_session() && !may_go_on {
             self.r.close_client_after_response();
@@ -369,14 +363,18 @@ impl NtlmPeer {
             Source::Chain => self.is_tainted(),
             Source::Binding(_) => true,
         };
-        if !tainted || self.r.is_answered_from_cache() {
-            return;
+        if tainted && !self.u.is_answered_from_cache() {
+            self.on_tainted_response_header();
         }
+    }
+
+    #[inline(never)]
+    fn on_tainted_response_header(&self) {
         self.u.forbid_storing();
         let Some(c) = self.u.peer().connection() else {
             return;
         };
-        let capped = self.group.limits.reached(c.requests(), c.age()).is_some();
+        let capped = self.group().limits.reached(c.requests(), c.age()).is_some();
         if capped || is_exiting() || self.u.will_not_be_kept_alive(self.r.is_head()) {
             self.r.close_client_after_response();
         }
@@ -442,14 +440,16 @@ pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
         let Some(conf) = Conf::of(us) else {
             return Status::ERROR.0;
         };
-        let Some(init) = conf.original_init_peer else {
+        let conf = conf.as_ptr();
+        let Some(init) = (*conf).original_init_peer else {
             return Status::ERROR.0;
         };
         let rc = init(r, us);
         if rc != Status::OK.0 {
             return rc;
         }
-        match Request::from_raw(r).and_then(|r| NtlmPeer::install(r, conf.group)) {
+        let group = NonNull::new_unchecked(&raw mut (*conf).group);
+        match Request::from_raw(r).and_then(|r| NtlmPeer::install(r, group)) {
             Some(()) => Status::OK.0,
             None => Status::ERROR.0,
         }
@@ -466,11 +466,7 @@ unsafe extern "C" fn ngx_http_upstream_get_ntlm_peer(
     data: *mut c_void,
 ) -> ngx_int_t {
     // SAFETY: see above; the request, and so the data in its pool, lives through the call.
-    unsafe {
-        Peer::from_raw(pc)
-            .map_or(Status::ERROR, |pc| (*data.cast::<NtlmPeer>()).get(pc))
-            .0
-    }
+    unsafe { Peer::from_raw(pc).map_or(Status::ERROR, |pc| (*data.cast::<NtlmPeer>()).get(pc)).0 }
 }
 
 /// `pc->free`.
@@ -520,11 +516,7 @@ unsafe extern "C" fn ngx_http_upstream_set_ntlm_peer_session(
     data: *mut c_void,
 ) -> ngx_int_t {
     // SAFETY: see above.
-    unsafe {
-        Peer::from_raw(pc)
-            .map_or(Status::ERROR, |pc| (*data.cast::<NtlmPeer>()).set_session(pc))
-            .0
-    }
+    unsafe { Peer::from_raw(pc).map_or(Status::ERROR, |pc| (*data.cast::<NtlmPeer>()).set_session(pc)).0 }
 }
 
 /// `pc->save_session`.

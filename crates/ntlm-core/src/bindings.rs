@@ -31,17 +31,19 @@ pub struct Key<'a> {
     pub address: &'a [u8],
 }
 
-/// The answer to "has this client a binding here?".
+/// The answer to a client that asks for its binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lookup {
+pub enum Claim<U> {
     /// It never had one, as far as the table remembers.
     None,
     /// It had one, which ended while the client connection lived on.
     Lost,
     /// It has one that carries another request at this moment.
     Busy,
-    /// It has one that waits for a request.
-    Parked(BindingId),
+    /// It has one that waits, but does not fit the request. It still waits.
+    Unfit(BindingId, U),
+    /// It has this one, which is busy until [`Bindings::park`] or [`Bindings::end`].
+    Taken(U),
 }
 
 /// A connection that the caller must close, and the client that it belonged to.
@@ -151,11 +153,7 @@ impl<C: Copy, U: Copy> Default for Bindings<C, U> {
 impl<C: Copy, U: Copy> Bindings<C, U> {
     /// An empty table.
     pub fn new() -> Self {
-        Bindings {
-            clients: SlotMap::with_key(),
-            bindings: SlotMap::with_key(),
-            groups: Vec::new(),
-        }
+        Bindings { clients: SlotMap::with_key(), bindings: SlotMap::with_key(), groups: Vec::new() }
     }
 
     /// Enters a client connection with its number. The caller calls [`Bindings::leave`] when it closes.
@@ -165,11 +163,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// [`Refusal::NoMemory`].
     pub fn enter(&mut self, number: u64, connection: C) -> Result<ClientId, Refusal> {
         self.clients.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
-        Ok(self.clients.insert(Client {
-            number,
-            connection,
-            first: None,
-        }))
+        Ok(self.clients.insert(Client { number, connection, first: None }))
     }
 
     /// Takes one of a leaving client's parked connections out of the table, until there is none; then forgets the
@@ -177,24 +171,37 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// so that its request finds a stale id and closes it.
     pub fn leave(&mut self, id: ClientId) -> Option<U> {
         while let Some(binding) = self.clients.get(id).and_then(|client| client.first) {
-            if let Some(State::Parked(_, upstream)) = self.forget(binding) {
-                return Some(upstream);
+            let parked = self.forget(binding);
+            if parked.is_some() {
+                return parked;
             }
         }
         self.clients.remove(id);
         None
     }
 
-    /// What this client has for a group and key. An id whose connection number is another one has nothing.
-    pub fn find(&self, client: ClientId, number: u64, group: GroupId, key: Key<'_>) -> Lookup {
-        let owner = self.clients.get(client).filter(|client| client.number == number);
-        match owner.and_then(|owner| self.search(owner, group, key)) {
-            None => Lookup::None,
-            Some((id, binding)) => match binding.state {
-                State::Parked(..) => Lookup::Parked(id),
-                State::Busy(_) => Lookup::Busy,
-                State::Lost => Lookup::Lost,
-            },
+    /// Gives a request the binding that its client has for a group and key, if it waits and `fits`. An id whose
+    /// connection number is another one has nothing.
+    pub fn claim(
+        &mut self,
+        client: ClientId,
+        number: u64,
+        group: GroupId,
+        key: Key<'_>,
+        fits: impl FnOnce(U) -> bool,
+    ) -> Claim<U> {
+        let owner = self.clients.get(client).filter(|owner| owner.number == number);
+        let Some((id, binding)) = owner.and_then(|owner| self.search(owner, group, key)) else {
+            return Claim::None;
+        };
+        match binding.state {
+            State::Lost => Claim::Lost,
+            State::Busy(_) => Claim::Busy,
+            State::Parked(_, upstream) if !fits(upstream) => Claim::Unfit(id, upstream),
+            State::Parked(_, upstream) => {
+                self.unlink_parked(id, State::Busy(upstream));
+                Claim::Taken(upstream)
+            }
         }
     }
 
@@ -208,22 +215,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             next = binding.next_of_client;
         }
         None
-    }
-
-    /// The upstream connection of a parked binding; it stays parked.
-    pub fn parked(&self, id: BindingId) -> Option<U> {
-        match self.bindings.get(id)?.state {
-            State::Parked(_, upstream) => Some(upstream),
-            _ => None,
-        }
-    }
-
-    /// Gives a parked binding to a request: it is busy until [`Bindings::park`] or [`Bindings::end`].
-    pub fn take(&mut self, id: BindingId) -> Option<U> {
-        let upstream = self.parked(id)?;
-        self.unlink_parked(id);
-        self.bindings.get_mut(id)?.state = State::Busy(upstream);
-        Some(upstream)
     }
 
     /// Binds a connection that a request of this client tainted. It is busy; [`Bindings::park`] follows.
@@ -241,18 +232,11 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let owner = self.clients.get(client).ok_or(Refusal::NoClient)?;
         let trace = match self.search(owner, group, key) {
             None => None,
-            Some((
-                id,
-                Binding {
-                    state: State::Lost, ..
-                },
-            )) => Some(id),
+            Some((id, Binding { state: State::Lost, .. })) => Some(id),
             Some(_) => return Err(Refusal::Taken),
         };
         let mut address = Vec::new();
-        address
-            .try_reserve_exact(key.address.len())
-            .map_err(|_| Refusal::NoMemory)?;
+        address.try_reserve_exact(key.address.len()).map_err(|_| Refusal::NoMemory)?;
         address.extend_from_slice(key.address);
         self.make_group(group)?;
         self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
@@ -288,28 +272,27 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         };
         let group = binding.group;
         let evicted = self.make_room(group, cap);
-        self.link_parked(id, phase, upstream);
+        self.link_parked(id, group, phase, upstream);
         Ok(evicted)
     }
 
     /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
     pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
-        let (upstream, phase) = match self.bindings.get(id)?.state {
-            State::Parked(phase, upstream) => (upstream, Some(phase)),
-            State::Busy(upstream) => (upstream, None),
+        let binding = self.bindings.get_mut(id)?;
+        let owner = binding.owner;
+        let (upstream, phase) = match binding.state {
+            State::Parked(phase, upstream) => {
+                self.unlink_parked(id, State::Lost);
+                (upstream, Some(phase))
+            }
+            State::Busy(upstream) => {
+                binding.state = State::Lost;
+                (upstream, None)
+            }
             State::Lost => return None,
         };
-        if phase.is_some() {
-            self.unlink_parked(id);
-        }
-        let binding = self.bindings.get_mut(id)?;
-        binding.state = State::Lost;
-        let client = self.clients.get(binding.owner)?.connection;
-        Some(Ended {
-            client,
-            upstream,
-            phase,
-        })
+        let client = self.clients.get(owner)?.connection;
+        Some(Ended { client, upstream, phase })
     }
 
     /// Parked bindings of a group.
@@ -331,9 +314,15 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.end(oldest)
     }
 
-    /// Removes a binding, or the trace of one, altogether.
-    fn forget(&mut self, id: BindingId) -> Option<State<U>> {
-        self.unlink_parked(id);
+    /// Removes a binding, or the trace of one, altogether. Returns the connection that was parked.
+    fn forget(&mut self, id: BindingId) -> Option<U> {
+        let parked = match self.bindings.get(id)?.state {
+            State::Parked(_, upstream) => {
+                self.unlink_parked(id, State::Lost);
+                Some(upstream)
+            }
+            _ => None,
+        };
         let binding = self.bindings.remove(id)?;
         let owner = self.clients.get_mut(binding.owner)?;
         if owner.first == Some(id) {
@@ -348,7 +337,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 next = before.next_of_client;
             }
         }
-        Some(binding.state)
+        parked
     }
 
     fn group(&self, id: GroupId) -> Option<&Group> {
@@ -363,19 +352,14 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let index = usize::try_from(id.0).map_err(|_| Refusal::NoMemory)?;
         if let Some(missing) = (index + 1).checked_sub(self.groups.len()) {
             self.groups.try_reserve(missing).map_err(|_| Refusal::NoMemory)?;
-            self.groups
-                .resize_with(self.groups.len() + missing, Group::default);
+            self.groups.resize_with(self.groups.len() + missing, Group::default);
         }
         Ok(())
     }
 
-    fn link_parked(&mut self, id: BindingId, phase: Phase, upstream: U) {
-        let Some(group) = self.bindings.get(id).map(|binding| binding.group) else {
-            return;
-        };
-        let Some(group) = self.group_mut(group) else {
-            return;
-        };
+    /// Puts a busy binding at the new end of its LRU list.
+    fn link_parked(&mut self, id: BindingId, group: GroupId, phase: Phase, upstream: U) {
+        let Some(group) = self.group_mut(group) else { return };
         group.parked += 1;
         let lru = group.lru(phase);
         let older = lru.newest.replace(id);
@@ -392,30 +376,25 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// Takes a binding out of its LRU list; nothing happens to one that is not parked.
-    fn unlink_parked(&mut self, id: BindingId) {
-        let Some(binding) = self.bindings.get_mut(id) else {
-            return;
-        };
-        let State::Parked(phase, _) = binding.state else {
-            return;
-        };
-        let (group, older, newer) = (binding.group, binding.older.take(), binding.newer.take());
+    /// Takes a parked binding out of its LRU list, into another state. Nothing happens to one that is not parked.
+    fn unlink_parked(&mut self, id: BindingId, state: State<U>) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let State::Parked(phase, _) = binding.state else { return };
+        binding.state = state;
+        let (group, older, newer) = (binding.group, binding.older, binding.newer);
         if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
             older.newer = newer;
         }
         if let Some(newer) = newer.and_then(|newer| self.bindings.get_mut(newer)) {
             newer.older = older;
         }
-        let Some(group) = self.group_mut(group) else {
-            return;
-        };
+        let Some(group) = self.group_mut(group) else { return };
         group.parked -= 1;
         let lru = group.lru(phase);
-        if lru.oldest == Some(id) {
+        if older.is_none() {
             lru.oldest = newer;
         }
-        if lru.newest == Some(id) {
+        if newer.is_none() {
             lru.newest = older;
         }
     }
@@ -427,14 +406,15 @@ mod tests {
 
     const MAIL: GroupId = GroupId(0);
     const WIKI: GroupId = GroupId(1);
-    const HOME: Key<'static> = Key {
-        address: b"127.0.0.1",
-    };
-    const AWAY: Key<'static> = Key {
-        address: b"127.0.0.9",
-    };
+    const HOME: Key<'static> = Key { address: b"127.0.0.1" };
+    const AWAY: Key<'static> = Key { address: b"127.0.0.9" };
 
     type Table = Bindings<&'static str, u32>;
+
+    /// What a client gets that every binding fits.
+    fn claim(table: &mut Table, client: ClientId, number: u64, group: GroupId, key: Key<'_>) -> Claim<u32> {
+        table.claim(client, number, group, key, |_| true)
+    }
 
     /// A client with one parked binding in `MAIL`.
     fn parked(
@@ -451,24 +431,32 @@ mod tests {
     }
 
     #[test]
-    fn a_client_finds_its_own_binding_and_nobody_elses() {
+    fn a_client_gets_its_own_binding_and_nobody_elses() {
         let mut table = Table::new();
-        let (alice, of_alice) = parked(&mut table, "alice", 1, 10, Phase::Established);
-        let (bob, of_bob) = parked(&mut table, "bob", 2, 20, Phase::Established);
-        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::Parked(of_alice));
-        assert_eq!(table.find(bob, 2, MAIL, HOME), Lookup::Parked(of_bob));
-        assert_eq!(table.find(alice, 1, WIKI, HOME), Lookup::None);
-        assert_eq!(table.find(alice, 1, MAIL, AWAY), Lookup::None);
-        assert_eq!(table.take(of_alice), Some(10));
-        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::Busy);
-        assert_eq!(table.take(of_alice), None);
+        let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Established);
+        assert_eq!(claim(&mut table, alice, 1, WIKI, HOME), Claim::None);
+        assert_eq!(claim(&mut table, alice, 1, MAIL, AWAY), Claim::None);
+        assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Taken(10));
+        assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Busy);
+        assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
     }
 
     #[test]
-    fn an_id_with_another_connection_number_finds_nothing() {
+    fn a_binding_that_does_not_fit_the_request_stays_parked() {
+        let mut table = Table::new();
+        let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        let unfit = table.claim(alice, 1, MAIL, HOME, |upstream| upstream != 10);
+        assert_eq!(unfit, Claim::Unfit(id, 10));
+        assert_eq!(table.parked_in(MAIL), 1);
+        assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Taken(10));
+    }
+
+    #[test]
+    fn an_id_with_another_connection_number_gets_nothing() {
         let mut table = Table::new();
         let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Established);
-        assert_eq!(table.find(alice, 2, MAIL, HOME), Lookup::None);
+        assert_eq!(claim(&mut table, alice, 2, MAIL, HOME), Claim::None);
     }
 
     #[test]
@@ -477,25 +465,21 @@ mod tests {
         let (alice, of_alice) = parked(&mut table, "alice", 1, 10, Phase::Established);
         assert_eq!(table.leave(alice), Some(10));
         assert_eq!(table.leave(alice), None);
-        let (_, of_bob) = parked(&mut table, "bob", 1, 20, Phase::Established);
-        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::None);
-        assert_eq!(table.take(of_alice), None);
+        let (bob, _) = parked(&mut table, "bob", 1, 20, Phase::Established);
+        assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::None);
         assert_eq!(table.end(of_alice), None);
-        assert_eq!(
-            table.park(of_alice, Phase::Established, 100),
-            Err(Refusal::NoClient)
-        );
+        assert_eq!(table.park(of_alice, Phase::Established, 100), Err(Refusal::NoClient));
         assert_eq!(table.leave(alice), None);
-        assert_eq!(table.parked(of_bob), Some(20));
         assert_eq!(table.bind(alice, MAIL, HOME, 30), Err(Refusal::NoClient));
+        assert_eq!(claim(&mut table, bob, 1, MAIL, HOME), Claim::Taken(20));
     }
 
     #[test]
     fn a_second_binding_for_the_same_group_and_key_is_refused() {
         let mut table = Table::new();
-        let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Established);
         assert_eq!(table.bind(alice, MAIL, HOME, 11), Err(Refusal::Taken));
-        table.take(id);
+        claim(&mut table, alice, 1, MAIL, HOME);
         assert_eq!(table.bind(alice, MAIL, HOME, 11), Err(Refusal::Taken));
         assert!(table.bind(alice, WIKI, HOME, 12).is_ok());
         assert!(table.bind(alice, MAIL, AWAY, 13).is_ok());
@@ -507,10 +491,7 @@ mod tests {
         let mut at_cap = |name, number, upstream, phase| {
             let client = table.enter(number, name).unwrap();
             let id = table.bind(client, MAIL, HOME, upstream).unwrap();
-            table
-                .park(id, phase, 3)
-                .unwrap()
-                .map(|ended| (ended.client, ended.upstream, ended.phase))
+            table.park(id, phase, 3).unwrap().map(|ended| (ended.client, ended.upstream, ended.phase))
         };
         let (hand, est) = (Phase::Handshaking, Phase::Established);
         assert_eq!(at_cap("a", 1, 10, est), None);
@@ -527,17 +508,17 @@ mod tests {
     #[test]
     fn use_makes_a_binding_recent_and_a_busy_one_is_never_evicted() {
         let mut table = Table::new();
-        let (_, first) = parked(&mut table, "a", 1, 10, Phase::Established);
-        let (_, second) = parked(&mut table, "b", 2, 20, Phase::Established);
-        table.take(first);
+        let (a, first) = parked(&mut table, "a", 1, 10, Phase::Established);
+        let (b, _) = parked(&mut table, "b", 2, 20, Phase::Established);
+        claim(&mut table, a, 1, MAIL, HOME);
         table.park(first, Phase::Established, 2).unwrap();
-        table.take(first);
+        claim(&mut table, a, 1, MAIL, HOME);
         let client = table.enter(3, "c").unwrap();
         let third = table.bind(client, MAIL, HOME, 30).unwrap();
         assert_eq!(table.park(third, Phase::Established, 2), Ok(None));
         let evicted = table.park(first, Phase::Established, 2).unwrap().unwrap();
         assert_eq!(evicted.upstream, 20);
-        assert_eq!(table.parked(second), None);
+        assert_eq!(claim(&mut table, b, 2, MAIL, HOME), Claim::Lost);
         assert_eq!(table.parked_in(MAIL), 2);
     }
 
@@ -548,14 +529,7 @@ mod tests {
         let client = table.enter(2, "b").unwrap();
         let id = table.bind(client, WIKI, HOME, 20).unwrap();
         assert_eq!(table.park(id, Phase::Established, 1), Ok(None));
-        assert_eq!(
-            (
-                table.parked_in(MAIL),
-                table.parked_in(WIKI),
-                table.parked_in(GroupId(7))
-            ),
-            (1, 1, 0)
-        );
+        assert_eq!((table.parked_in(MAIL), table.parked_in(WIKI), table.parked_in(GroupId(7))), (1, 1, 0));
     }
 
     #[test]
@@ -565,9 +539,9 @@ mod tests {
         let ended = table.end(id).unwrap();
         assert_eq!((ended.client, ended.upstream), ("alice", 10));
         assert_eq!(table.end(id), None);
-        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::Lost);
+        assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Lost);
         let again = table.bind(alice, MAIL, HOME, 11).unwrap();
-        assert_eq!(table.find(alice, 1, MAIL, HOME), Lookup::Busy);
+        assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Busy);
         assert_eq!(
             table.park(id, Phase::Established, 1),
             Err(Refusal::NoClient),
@@ -583,7 +557,7 @@ mod tests {
     fn a_leaving_client_takes_all_its_bindings_along_and_nobody_elses() {
         let mut table = Table::new();
         let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Established);
-        let (bob, of_bob) = parked(&mut table, "bob", 2, 20, Phase::Handshaking);
+        let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Handshaking);
         for (group, upstream) in [(WIKI, 11), (GroupId(5), 12)] {
             let id = table.bind(alice, group, HOME, upstream).unwrap();
             table.park(id, Phase::Handshaking, 9).unwrap();
@@ -593,15 +567,15 @@ mod tests {
         closed.sort();
         assert_eq!(closed, [10, 11, 12]);
         assert_eq!(table.park(busy, Phase::Established, 9), Err(Refusal::NoClient));
-        assert_eq!(table.find(bob, 2, MAIL, HOME), Lookup::Parked(of_bob));
         assert_eq!(table.bindings.len(), 1);
+        assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
     }
 
     #[test]
     fn a_huge_group_number_or_cap_allocates_nothing_up_front() {
         let mut table = Table::new();
-        let (_, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
-        table.take(id);
+        let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
+        claim(&mut table, alice, 1, MAIL, HOME);
         assert_eq!(table.park(id, Phase::Established, usize::MAX), Ok(None));
         assert!(table.bindings.capacity() < 100);
     }

@@ -14,11 +14,7 @@ pub enum Phase {
 impl Phase {
     /// The phase that an answer with this HTTP status leaves the connection in.
     pub fn after(status: usize) -> Self {
-        if status == 401 {
-            Phase::Handshaking
-        } else {
-            Phase::Established
-        }
+        if status == 401 { Phase::Handshaking } else { Phase::Established }
     }
 }
 
@@ -143,41 +139,11 @@ mod tests {
     #[test]
     fn each_condition_alone_refuses() {
         for (ending, reason) in [
-            (
-                Ending {
-                    failed: true,
-                    ..HEALTHY
-                },
-                NotKept::Broken,
-            ),
-            (
-                Ending {
-                    broken: true,
-                    ..HEALTHY
-                },
-                NotKept::Broken,
-            ),
-            (
-                Ending {
-                    keepalive: false,
-                    ..HEALTHY
-                },
-                NotKept::NotKeptAlive,
-            ),
-            (
-                Ending {
-                    request_sent: false,
-                    ..HEALTHY
-                },
-                NotKept::RequestUnsent,
-            ),
-            (
-                Ending {
-                    exiting: true,
-                    ..HEALTHY
-                },
-                NotKept::Exiting,
-            ),
+            (Ending { failed: true, ..HEALTHY }, NotKept::Broken),
+            (Ending { broken: true, ..HEALTHY }, NotKept::Broken),
+            (Ending { keepalive: false, ..HEALTHY }, NotKept::NotKeptAlive),
+            (Ending { request_sent: false, ..HEALTHY }, NotKept::RequestUnsent),
+            (Ending { exiting: true, ..HEALTHY }, NotKept::Exiting),
         ] {
             assert_eq!(ending.may_park(&Limits::default()), Err(reason));
         }
@@ -185,20 +151,10 @@ mod tests {
 
     #[test]
     fn caps_count_the_request_that_ended_and_the_milliseconds_that_passed() {
-        let by_requests = |cap| {
-            HEALTHY.may_park(&Limits {
-                requests: Some(cap),
-                time: None,
-            })
-        };
+        let by_requests = |cap| HEALTHY.may_park(&Limits { requests: Some(cap), time: None });
         assert_eq!(by_requests(4), Ok(()));
         assert_eq!(by_requests(3), Err(NotKept::RequestCap));
-        let by_time = |cap| {
-            HEALTHY.may_park(&Limits {
-                requests: None,
-                time: Some(cap),
-            })
-        };
+        let by_time = |cap| HEALTHY.may_park(&Limits { requests: None, time: Some(cap) });
         assert_eq!(by_time(500), Ok(()));
         assert_eq!(by_time(499), Err(NotKept::TimeCap));
     }

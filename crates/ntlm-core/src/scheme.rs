@@ -41,10 +41,8 @@ impl<'a> ConnectionBound<'a> {
         NAMES.iter().find_map(|&(name, scheme)| {
             let (head, rest) = value.split_at_checked(name.len())?;
             let whole = matches!(rest.first(), None | Some(b' ' | b'\t'));
-            (whole && head.eq_ignore_ascii_case(name)).then(|| ConnectionBound {
-                scheme,
-                token: rest.trim_ascii(),
-            })
+            (whole && head.eq_ignore_ascii_case(name))
+                .then(|| ConnectionBound { scheme, token: rest.trim_ascii() })
         })
     }
 }

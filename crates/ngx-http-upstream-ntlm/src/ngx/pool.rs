@@ -55,10 +55,7 @@ impl Pool {
         let data = NonNull::new(unsafe { ngx_pnalloc(self.as_ptr(), bytes.len()) }.cast::<u8>())?;
         // SAFETY: freshly allocated, so it does not overlap; both sides have `len` bytes.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), data.as_ptr(), bytes.len()) };
-        Some(Slice(ngx_str_t {
-            len: bytes.len(),
-            data: data.as_ptr(),
-        }))
+        Some(Slice(ngx_str_t { len: bytes.len(), data: data.as_ptr() }))
     }
 
     /// The data of the pool's cleanup with this handler.
@@ -93,10 +90,7 @@ impl Pool {
 
 impl Slice {
     /// No bytes.
-    pub const EMPTY: Slice = Slice(ngx_str_t {
-        len: 0,
-        data: core::ptr::null_mut(),
-    });
+    pub const EMPTY: Slice = Slice(ngx_str_t { len: 0, data: core::ptr::null_mut() });
 
     /// # Safety
     ///
@@ -117,6 +111,7 @@ impl Slice {
 }
 
 impl PartialEq for Slice {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.as_bytes() == other.as_bytes()
     }

@@ -1,18 +1,26 @@
 //! `ngx_http_request_t`, its upstream, and the upstream's peer.
 #![expect(unsafe_code, reason = "reads and writes nginx's requests and upstreams")]
 
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_VERSION_20, NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t,
-    ngx_str_t, ngx_table_elt_t,
+    NGX_HTTP_VERSION_20, NGX_OK, ngx_buf_t, ngx_connection_t, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_list_part_t, ngx_log_t,
+    ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice};
 
-/// A request that is alive while the handle is used.
+unsafe extern "C" {
+    // bits.c
+    fn ngx_http_upstream_ntlm_is_background(r: *mut ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_ntlm_clear_keepalive(r: *mut ngx_http_request_t);
+}
+
+/// A request that is alive while the handle is used. Its bit-fields are read and written in bits.c.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request(NonNull<ngx_http_request_t>);
 
@@ -41,6 +49,93 @@ pub struct TlsConf {
 /// `u->peer` (or another peer connection) that is alive while the handle is used.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(NonNull<ngx_peer_connection_t>);
+
+/// A buffer of a request that is about to be sent, alive while the handle is used.
+#[derive(Debug, Clone, Copy)]
+pub struct Buffer(NonNull<ngx_buf_t>);
+
+impl Buffer {
+    fn content(self) -> Slice {
+        // SAFETY: alive (see the type); what lies between `pos` and `last` belongs to the request.
+        unsafe {
+            let b = self.0.as_ref();
+            Slice::from_raw(ngx_str_t { len: b.last.offset_from_unsigned(b.pos), data: b.pos })
+        }
+    }
+
+    /// The place of the first such byte at or after `start`.
+    pub fn find(self, start: usize, byte: u8) -> Option<usize> {
+        let content = self.content();
+        let rest = content.as_bytes().get(start..).filter(|rest| !rest.is_empty())?;
+        // SAFETY: memchr reads the bytes of `rest` only.
+        let found =
+            unsafe { nginx_sys::memchr(rest.as_ptr().cast(), byte.into(), rest.len() as _) }.cast::<u8>();
+        // SAFETY: what memchr found lies in `rest`.
+        (!found.is_null()).then(|| start + unsafe { found.cast_const().offset_from_unsigned(rest.as_ptr()) })
+    }
+
+    /// The bytes from `start` to before `end`; none where there are not as many.
+    pub fn bytes(&self, start: usize, end: usize) -> &[u8] {
+        // SAFETY: as in `content`; the callers are done with the bytes before they change the buffer.
+        unsafe { core::slice::from_raw_parts(self.0.as_ref().pos, self.content().as_bytes().len()) }
+            .get(start..end)
+            .unwrap_or_default()
+    }
+
+    /// Changes one byte.
+    pub fn set(self, place: usize, byte: u8) {
+        if place < self.content().as_bytes().len() {
+            // SAFETY: as in `content`; create_request wrote the buffer, nobody has sent it, and `place` is in it.
+            unsafe { self.0.as_ref().pos.add(place).write(byte) };
+        }
+    }
+
+    /// Removes the bytes from `start` to before `end`; what follows moves up. A retry sends the buffer from its start,
+    /// so it is the end that moves.
+    pub fn remove(mut self, start: usize, end: usize) {
+        let length = self.content().as_bytes().len();
+        if start <= end && end <= length {
+            // SAFETY: as in `set`; both places are in the buffer.
+            unsafe {
+                let b = self.0.as_mut();
+                core::ptr::copy(b.pos.add(end), b.pos.add(start), length - end);
+                b.last = b.last.sub(end - start);
+            }
+        }
+    }
+}
+
+/// Room for the name of a server within a struct of the request's pool, where nginx finds it when it logs the request.
+pub struct ServerName {
+    name: UnsafeCell<ngx_str_t>,
+    bytes: UnsafeCell<MaybeUninit<[u8; ServerName::LONGEST]>>,
+}
+
+impl ServerName {
+    /// `unix:` and the longest path that a `sockaddr_un` has, or an IPv6 address with a port.
+    const LONGEST: usize = 120;
+
+    /// An empty name.
+    pub fn new() -> Self {
+        ServerName {
+            name: UnsafeCell::new(ngx_str_t::empty()),
+            bytes: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// Copies a name here, cut where it is too long.
+    pub fn set(&self, name: Slice) -> &Self {
+        let bytes = name.as_bytes();
+        let len = bytes.len().min(Self::LONGEST);
+        let data = self.bytes.get().cast::<u8>();
+        // SAFETY: the cells are this struct's own, no reference to what is in them exists, and `len` bytes fit.
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), data, len);
+            *self.name.get() = ngx_str_t { len, data };
+        }
+        self
+    }
+}
 
 impl Request {
     /// # Safety
@@ -109,13 +204,7 @@ impl Request {
     /// Whether it is a subrequest that nobody waits for (`mirror`, the background update of a cache).
     pub fn is_background(self) -> bool {
         // SAFETY: alive (from_raw).
-        unsafe { (*self.as_ptr()).background() != 0 }
-    }
-
-    /// Whether the answer at hand came out of a cache.
-    pub fn is_answered_from_cache(self) -> bool {
-        // SAFETY: alive (from_raw).
-        unsafe { (*self.as_ptr()).cached() != 0 }
+        unsafe { ngx_http_upstream_ntlm_is_background(self.as_ptr()) != 0 }
     }
 
     /// Makes nginx close an HTTP/1.x client connection after the response, and say so if its header is not out yet.
@@ -124,7 +213,7 @@ impl Request {
         // SAFETY: alive (from_raw), and its main request with it.
         unsafe {
             if (*self.as_ptr()).http_version < NGX_HTTP_VERSION_20 as _ {
-                (*(*self.as_ptr()).main).set_keepalive(0);
+                ngx_http_upstream_ntlm_clear_keepalive((*self.as_ptr()).main);
             }
         }
     }
@@ -177,10 +266,23 @@ impl Upstream {
     /// Names the protocol spoken: each upstream module, and each version of HTTP, has its own `create_request`.
     pub fn protocol(self) -> usize {
         // SAFETY: alive (see the type).
+        unsafe { (*self.0.as_ptr()).create_request.map_or(0, |function| function as usize) }
+    }
+
+    /// Whether it is `proxy_pass` that speaks.
+    pub fn speaks_http(self) -> bool {
+        // SAFETY: alive (see the type); the schema is configuration or the request's.
+        let schema = unsafe { Slice::from_raw((*self.0.as_ptr()).schema) };
+        matches!(schema.as_bytes(), b"http://" | b"https://")
+    }
+
+    /// The first buffer of the request to be sent: of HTTP/1.x, all of its header.
+    pub fn request_buffer(self) -> Option<Buffer> {
+        // SAFETY: alive (see the type), and with it the chain that create_request made.
         unsafe {
-            (*self.0.as_ptr())
-                .create_request
-                .map_or(0, |function| function as usize)
+            NonNull::new((*self.0.as_ptr()).request_bufs)
+                .and_then(|link| NonNull::new(link.as_ref().buf))
+                .map(Buffer)
         }
     }
 
@@ -221,15 +323,21 @@ impl Upstream {
         unsafe { (*self.0.as_ptr()).headers_in.status_n }
     }
 
-    /// Whether a field of the response's header passes the test, asked for each `WWW-Authenticate`.
-    pub fn any_www_authenticate(self, mut test: impl FnMut(&[u8]) -> bool) -> bool {
-        let u = self.0.as_ptr();
-        // SAFETY: alive (see the type). nginx sets `www_authenticate` when the list has one such field or more; up to
-        // 1.22 it names the last of them only, so the list is walked. The list is well formed once it has an element.
+    /// Whether the value of a `WWW-Authenticate` field of the response passes a test.
+    #[inline]
+    pub fn any_www_authenticate(self, test: fn(&[u8]) -> bool) -> bool {
+        // SAFETY: alive (see the type). nginx sets `www_authenticate` when the header has one such field or more.
         unsafe {
-            if (*u).headers_in.www_authenticate.is_null() {
-                return false;
-            }
+            !(*self.0.as_ptr()).headers_in.www_authenticate.is_null() && self.walk_www_authenticate(test)
+        }
+    }
+
+    #[inline(never)]
+    fn walk_www_authenticate(self, test: fn(&[u8]) -> bool) -> bool {
+        let u = self.0.as_ptr();
+        // SAFETY: alive (see the type). Up to 1.22 `www_authenticate` names the last field only, so the list of all
+        // fields is walked; it is well formed, since it has that one.
+        unsafe {
             let mut part: *const ngx_list_part_t = &raw const (*u).headers_in.headers.part;
             while let Some(here) = part.as_ref() {
                 let fields = core::slice::from_raw_parts(here.elts.cast::<ngx_table_elt_t>(), here.nelts);
@@ -244,6 +352,21 @@ impl Upstream {
                 part = here.next;
             }
         }
+        false
+    }
+
+    /// Whether the origin's answer was replaced by one out of a cache (a stale one, or one that the origin confirmed).
+    #[inline]
+    pub fn is_answered_from_cache(self) -> bool {
+        #[cfg(nginx_cache)]
+        // SAFETY: alive (see the type).
+        unsafe {
+            matches!(
+                (*self.0.as_ptr()).cache_status(),
+                nginx_sys::NGX_HTTP_CACHE_STALE | nginx_sys::NGX_HTTP_CACHE_REVALIDATED
+            )
+        }
+        #[cfg(not(nginx_cache))]
         false
     }
 
@@ -325,10 +448,7 @@ impl Peer {
         // SAFETY: alive (from_raw); the address belongs to the balancer or to the request.
         unsafe {
             let pc = self.as_ptr();
-            Slice::from_raw(ngx_str_t {
-                len: (*pc).socklen as usize,
-                data: (*pc).sockaddr.cast(),
-            })
+            Slice::from_raw(ngx_str_t { len: (*pc).socklen as usize, data: (*pc).sockaddr.cast() })
         }
     }
 
@@ -346,25 +466,23 @@ impl Peer {
         unsafe {
             NonNull::new((*self.as_ptr()).local).map_or(Slice::EMPTY, |local| {
                 let local = local.as_ref();
-                Slice::from_raw(ngx_str_t {
-                    len: local.socklen as usize,
-                    data: local.sockaddr.cast(),
-                })
+                Slice::from_raw(ngx_str_t { len: local.socklen as usize, data: local.sockaddr.cast() })
             })
         }
     }
 
     /// Offers a connection that is already open, to the server of this address and name.
     ///
-    /// `name` is read when the request is logged; `address` until the peer is freed.
-    pub fn offer(self, connection: Connection, address: Slice, name: NonNull<ngx_str_t>) {
+    /// `name` is read until the request is logged, so it must be in the request's pool by now; `address` until the peer
+    /// is freed.
+    pub fn offer(self, connection: Connection, address: Slice, name: &ServerName) {
         let pc = self.as_ptr();
         let address = address.as_raw();
         // SAFETY: alive (from_raw). The address is one that nginx connected to, so its length is a socklen_t.
         unsafe {
             (*pc).sockaddr = address.data.cast();
             (*pc).socklen = address.len.try_into().unwrap_or(0);
-            (*pc).name = name.as_ptr();
+            (*pc).name = name.name.get();
             (*pc).connection = connection.as_ptr();
             (*pc).set_cached(1);
         }
