@@ -41,6 +41,8 @@ pub struct Group {
     pub timeout: ngx_msec_t,
     /// The caps on one connection.
     pub limits: Limits,
+    /// `peer.init` of the chain below.
+    pub original_init_peer: ngx_http_upstream_init_peer_pt,
 }
 
 /// What an `upstream` block says. It lies in the configuration's pool, zeroed at first: 0 and null mean "not said".
@@ -57,8 +59,6 @@ pub struct Conf {
     companion_line: usize,
     /// The block in the words of the requests' side; set by `install_peer`.
     pub group: Group,
-    /// `peer.init` of the chain below.
-    pub original_init_peer: ngx_http_upstream_init_peer_pt,
 }
 
 impl Conf {
@@ -333,11 +333,10 @@ unsafe fn install_peer(
         connections: conf.connections,
         timeout: if conf.timeout == 0 { DEFAULT_TIMEOUT } else { conf.timeout },
         limits: conf.limits(),
+        // SAFETY: vouched for by the caller.
+        original_init_peer: unsafe { (*us).peer.init },
     };
-    // SAFETY: vouched for by the caller.
-    unsafe {
-        conf.original_init_peer = (*us).peer.init;
-        (*us).peer.init = Some(peer::ngx_http_upstream_init_ntlm_peer);
-    }
-    conf.original_init_peer.is_some()
+    // SAFETY: as above.
+    unsafe { (*us).peer.init = Some(peer::ngx_http_upstream_init_ntlm_peer) };
+    conf.group.original_init_peer.is_some()
 }

@@ -60,10 +60,10 @@ impl Bound {
         unsafe { (*self.0.as_ptr()).binding = binding };
     }
 
-    /// Whether it took the way that a request would take.
-    pub fn takes(self, transport: &Transport) -> bool {
+    /// The way it took.
+    pub fn transport(&self) -> &Transport {
         // SAFETY: the pool of the connection is alive while the handle is used (see the type).
-        unsafe { (*self.0.as_ptr()).transport == *transport }
+        unsafe { &self.0.as_ref().transport }
     }
 
     /// Lets the connection wait for the next request of its client, for `timeout` milliseconds. The table has it parked
@@ -90,7 +90,7 @@ impl Bound {
         let inner = self.0.as_ptr();
         // SAFETY: the pool of the connection is alive while the handle is used (see the type).
         let (c, address, name) = unsafe { ((*inner).connection, (*inner).address, (*inner).name) };
-        c.wake(pc.log());
+        c.wake();
         pc.offer(c, address, server.set(name));
     }
 

@@ -31,11 +31,10 @@ pub struct NtlmPeer {
     r: Request,
     u: Upstream,
     group: NonNull<Group>,
-    chain: Chain,
+    /// Set once the chain is needed: not for a request that its client's binding serves.
+    chain: Cell<Option<Chain>>,
     /// The request carries connection-bound credentials.
     credentials: bool,
-    /// The client's binding was looked for already: a retry asks the chain.
-    looked: Cell<bool>,
     /// The client had a binding that is gone.
     lost: Cell<bool>,
     source: Cell<Source>,
@@ -97,12 +96,50 @@ impl NotParked {
 }
 
 impl NtlmPeer {
-    /// Puts itself before the chain that the group's `peer.init` has just set up. `None` when there is no memory.
+    /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the chain. `None`
+    /// when there is no memory, or the chain refuses.
     fn install(r: Request, group: NonNull<Group>) -> Option<()> {
         let u = r.upstream()?;
-        let pc = u.peer().as_ptr();
+        let owner = r.client_connection()?;
+        let client = client::find(owner);
+        let credentials =
+            r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
+        lift_defaults(u, credentials || client.is_some());
+        let peer = r.pool()?.place(NtlmPeer {
+            r,
+            u,
+            group,
+            chain: Cell::new(None),
+            credentials,
+            lost: Cell::new(false),
+            source: Cell::new(Source::Nowhere),
+            server: ServerName::new(),
+        })?;
+        // SAFETY: the peer was just placed in the request's pool.
+        let this = unsafe { peer.as_ref() };
+        // SAFETY: the context lives in the request's pool.
+        unsafe { r.set_context(module::context_index(), peer.as_ptr().cast()) };
+        if let Some(id) = client
+            && let Some(bound) = this.wake_binding(u.peer(), owner, id)
+        {
+            debug!(u.peer().log(), "using bound upstream connection {}", bound.connection().fd());
+            this.source.set(Source::Binding(bound));
+            this.stand_before(u.peer(), None);
+            return Some(());
+        }
+        this.init_chain(u.peer())
+    }
+
+    /// Sets up the chain, and stands before it. `None` when it refuses.
+    fn init_chain(&self, pc: Peer) -> Option<()> {
+        let init = self.group().original_init_peer?;
+        // SAFETY: the chain's own `peer.init`, as nginx would have called it.
+        if unsafe { init(self.r.as_ptr(), self.u.group()) } != Status::OK.0 {
+            return None;
+        }
         // SAFETY: the peer is part of the request's upstream.
         let chain = unsafe {
+            let pc = pc.as_ptr();
             Chain {
                 data: (*pc).data,
                 get: (*pc).get,
@@ -114,25 +151,20 @@ impl NtlmPeer {
                 save_session: (*pc).save_session,
             }
         };
-        let credentials =
-            r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
-        let peer = r.pool()?.place(NtlmPeer {
-            r,
-            u,
-            group,
-            chain,
-            credentials,
-            looked: Cell::new(false),
-            lost: Cell::new(false),
-            source: Cell::new(Source::Nowhere),
-            server: ServerName::new(),
-        })?;
-        // SAFETY: as above; what the callbacks and the context point to lives in the request's pool.
+        self.chain.set(Some(chain));
+        self.stand_before(pc, chain.notify);
+        Some(())
+    }
+
+    /// Makes the peer's callbacks this module's.
+    fn stand_before(&self, pc: Peer, notify: ngx_event_notify_peer_pt) {
+        let pc = pc.as_ptr();
+        // SAFETY: the peer is part of the request's upstream, and what its data points to is in the request's pool.
         unsafe {
-            (*pc).data = peer.as_ptr().cast();
+            (*pc).data = core::ptr::from_ref(self).cast_mut().cast();
             (*pc).get = Some(ngx_http_upstream_get_ntlm_peer);
             (*pc).free = Some(ngx_http_upstream_free_ntlm_peer);
-            if chain.notify.is_some() {
+            if notify.is_some() {
                 (*pc).notify = Some(ngx_http_upstream_notify_ntlm_peer);
             }
             #[cfg(nginx_tls)]
@@ -140,41 +172,29 @@ impl NtlmPeer {
                 (*pc).set_session = Some(ngx_http_upstream_set_ntlm_peer_session);
                 (*pc).save_session = Some(ngx_http_upstream_save_ntlm_peer_session);
             }
-            r.set_context(module::context_index(), peer.as_ptr().cast());
         }
-        Some(())
     }
 
-    fn group(&self) -> Group {
-        // SAFETY: the configuration outlives the requests that were made under it.
-        unsafe { self.group.read() }
+    fn group(&self) -> &Group {
+        // SAFETY: the configuration outlives the requests that were made under it, and does not change.
+        unsafe { self.group.as_ref() }
+    }
+
+    /// The chain's callbacks, where the present attempt is one that the chain was asked for.
+    fn chain(&self) -> Option<Chain> {
+        if let Source::Chain = self.source.get() { self.chain.get() } else { None }
     }
 
     fn get(&self, pc: Peer) -> Status {
-        if !self.looked.replace(true) {
-            let client = self.client();
-            lift_defaults(self.u, self.credentials || client.is_some());
-            if let Some((owner, id)) = client
-                && let Some(bound) = self.wake_binding(pc, owner, id)
-            {
-                debug!(pc.log(), "using bound upstream connection {}", bound.connection().fd());
-                self.source.set(Source::Binding(bound));
-                return Status::DONE;
-            }
+        if let Source::Binding(_) = self.source.get() {
+            return Status::DONE;
         }
         self.source.set(Source::Chain);
-        let Some(get) = self.chain.get else {
-            return Status::ERROR;
-        };
-        // SAFETY: the chain's own callback with its own data, as nginx would have called it.
-        Status(unsafe { get(pc.as_ptr(), self.chain.data) })
-    }
-
-    /// The client connection, if it ever had a binding. All that a request without one pays for looking.
-    #[inline]
-    fn client(&self) -> Option<(Connection, ClientId)> {
-        let owner = self.r.client_connection()?;
-        client::find(owner).map(|id| (owner, id))
+        match self.chain.get() {
+            // SAFETY: the chain's own callback with its own data, as nginx would have called it.
+            Some(Chain { get: Some(get), data, .. }) => Status(unsafe { get(pc.as_ptr(), data) }),
+            _ => Status::ERROR,
+        }
     }
 
     /// The client's binding, awake, if it has one that is free and fits this request.
@@ -187,7 +207,7 @@ impl NtlmPeer {
         let key = Key { address: address.as_bytes() };
         let transport = Transport::of(self.r, self.u);
         let claim = with_table(|table| {
-            table.claim(id, owner.number(), self.group().id, key, |bound| bound.takes(&transport))
+            table.claim(id, owner.number(), self.group().id, key, |bound| *bound.transport() == transport)
         })?;
         match claim {
             Claim::Taken(bound) => {
@@ -242,7 +262,9 @@ impl NtlmPeer {
                         self.not_parked(bound.connection(), reason, failed && self.credentials);
                     }
                 }
-                if failed {
+                // nginx may go on to a server that the chain chooses, after one attempt fewer than the chain allows.
+                if failed && self.init_chain(pc).is_some() {
+                    self.u.limit_tries();
                     pc.charge_try();
                 }
             }
@@ -261,9 +283,9 @@ impl NtlmPeer {
     }
 
     fn free_chain(&self, pc: Peer, state: ngx_uint_t) {
-        if let Some(free) = self.chain.free {
+        if let Some(Chain { free: Some(free), data, .. }) = self.chain.get() {
             // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
-            unsafe { free(pc.as_ptr(), self.chain.data, state) };
+            unsafe { free(pc.as_ptr(), data, state) };
         }
     }
 
@@ -382,25 +404,25 @@ impl NtlmPeer {
 
     #[cfg(nginx_tls)]
     fn set_session(&self, pc: Peer) -> Status {
-        let (Source::Chain, Some(set_session)) = (self.source.get(), self.chain.set_session) else {
+        let Some(Chain { set_session: Some(set_session), data, .. }) = self.chain() else {
             return Status::OK;
         };
         // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
-        Status(unsafe { set_session(pc.as_ptr(), self.chain.data) })
+        Status(unsafe { set_session(pc.as_ptr(), data) })
     }
 
     #[cfg(nginx_tls)]
     fn save_session(&self, pc: Peer) {
-        if let (Source::Chain, Some(save_session)) = (self.source.get(), self.chain.save_session) {
+        if let Some(Chain { save_session: Some(save_session), data, .. }) = self.chain() {
             // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
-            unsafe { save_session(pc.as_ptr(), self.chain.data) };
+            unsafe { save_session(pc.as_ptr(), data) };
         }
     }
 
     fn notify(&self, pc: Peer, event: ngx_uint_t) {
-        if let (Source::Chain, Some(notify)) = (self.source.get(), self.chain.notify) {
+        if let Some(Chain { notify: Some(notify), data, .. }) = self.chain() {
             // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
-            unsafe { notify(pc.as_ptr(), self.chain.data, event) };
+            unsafe { notify(pc.as_ptr(), data, event) };
         }
     }
 }
@@ -437,18 +459,8 @@ pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
 ) -> ngx_int_t {
     // SAFETY: see above; `install_peer` of this group's configuration has run, since it put this function there.
     unsafe {
-        let Some(conf) = Conf::of(us) else {
-            return Status::ERROR.0;
-        };
-        let conf = conf.as_ptr();
-        let Some(init) = (*conf).original_init_peer else {
-            return Status::ERROR.0;
-        };
-        let rc = init(r, us);
-        if rc != Status::OK.0 {
-            return rc;
-        }
-        let group = NonNull::new_unchecked(&raw mut (*conf).group);
+        let Some(conf) = Conf::of(us) else { return Status::ERROR.0 };
+        let group = NonNull::new_unchecked(&raw mut (*conf.as_ptr()).group);
         match Request::from_raw(r).and_then(|r| NtlmPeer::install(r, group)) {
             Some(()) => Status::OK.0,
             None => Status::ERROR.0,

@@ -3,38 +3,45 @@
 //!
 //! Must never touch anything else in the request, nor a request that is not HTTP/1.x.
 
-use crate::ngx::Upstream;
+use crate::ngx::{RequestHeader, Upstream};
 
 const OLD_VERSION: &[u8] = b" HTTP/1.0\r\n";
-const MINOR_VERSION: usize = b" HTTP/1.".len();
+const NEW_VERSION: &[u8] = b" HTTP/1.1\r\n";
 const CLOSE: &[u8] = b"Connection: close\r\n";
 
 /// Lifts the defaults of the request that `u` is about to send.
 ///
 /// A request without credentials whose client has no binding works with `Connection: close` as well as without the
-/// module, so that header is looked for in such a one only where the version shows that the defaults are in force.
+/// module, so that field is looked for in such a one only where the version shows that the defaults are in force.
+#[inline]
 pub fn lift_defaults(u: Upstream, may_be_bound: bool) {
-    if !u.speaks_http() {
+    if let Some(mut header) = u.request_header()
+        && (may_be_bound || header.bytes().starts_with(OLD_VERSION))
+        && u.speaks_http()
+    {
+        lift(header);
+    }
+}
+
+#[inline(never)]
+fn lift(mut header: RequestHeader) {
+    let Some(version) = header.bytes().first_chunk_mut::<{ NEW_VERSION.len() }>() else { return };
+    if version == OLD_VERSION {
+        version.copy_from_slice(NEW_VERSION);
+    } else if version != NEW_VERSION {
         return;
     }
-    let Some(buffer) = u.request_buffer() else { return };
-    let Some(line) = buffer.find(0, b'\n').map(|end| end + 1) else { return };
-    let version = line.saturating_sub(OLD_VERSION.len());
-    let old = buffer.bytes(version, line) == OLD_VERSION;
-    if old {
-        buffer.set(version + MINOR_VERSION, b'1');
-    }
-    if !old && !may_be_bound {
-        return;
-    }
-    let mut start = line;
-    while let Some(end) = buffer.find(start, b'\n').map(|end| end + 1) {
-        let field = buffer.bytes(start, end);
-        if field.eq_ignore_ascii_case(CLOSE) {
-            buffer.remove(start, end);
+    let mut start = NEW_VERSION.len();
+    while let Some(length) = header.line(start) {
+        // An empty line ends the header.
+        if length <= b"\r\n".len() {
             return;
         }
-        if field == b"\r\n" {
+        let end = start + length;
+        if length == CLOSE.len()
+            && header.bytes().get(start..end).is_some_and(|field| field.eq_ignore_ascii_case(CLOSE))
+        {
+            header.remove(start..end);
             return;
         }
         start = end;

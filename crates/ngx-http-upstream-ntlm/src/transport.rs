@@ -40,6 +40,7 @@ impl PartialEq for Tls {
 
 impl Transport {
     /// The way this request takes. What it refers to lives as long as the request.
+    #[inline]
     pub fn of(r: Request, u: Upstream) -> Self {
         let _ = r;
         Transport {
@@ -71,6 +72,7 @@ impl Transport {
 
 #[cfg(nginx_tls)]
 impl Tls {
+    #[inline(never)]
     fn of(r: Request, u: Upstream) -> Self {
         let conf = u.tls_conf();
         Tls {

@@ -169,16 +169,16 @@ impl Connection {
         }
     }
 
-    /// The reverse of [`Connection::idle`]: the connection is about to carry a request that logs to `log`.
-    pub fn wake(self, log: *mut ngx_log_t) {
+    /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data
+    /// `ngx_http_upstream_connect` sets.
+    pub fn wake(self) {
         let c = self.as_ptr();
-        // SAFETY: alive (from_raw), with its events and its pool; `log` is the request's.
+        // SAFETY: alive (from_raw), with its events.
         unsafe {
             ngx_reusable_connection(c, 0);
             (*c).set_idle(0);
             (*c).sent = 0;
             (*c).data = core::ptr::null_mut();
-            self.set_log(log);
             if (*(*c).read).timer_set() != 0 {
                 ngx_del_timer((*c).read);
             }

@@ -10,7 +10,7 @@ mod request;
 
 pub use connection::{Connection, Readable};
 pub use pool::{Pool, Slice};
-pub use request::{Peer, Request, ServerName, Upstream};
+pub use request::{Peer, Request, RequestHeader, ServerName, Upstream};
 
 use nginx_sys::{NGX_DONE, NGX_ERROR, NGX_OK, ngx_int_t};
 

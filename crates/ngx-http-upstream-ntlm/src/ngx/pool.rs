@@ -113,6 +113,6 @@ impl Slice {
 impl PartialEq for Slice {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        self.0.len == other.0.len && (self.0.len == 0 || self.as_bytes() == other.as_bytes())
     }
 }

@@ -4,12 +4,13 @@
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use nginx_sys::{
     NGX_HTTP_VERSION_20, NGX_OK, ngx_buf_t, ngx_connection_t, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_list_part_t, ngx_log_t,
-    ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
+    ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice};
@@ -50,57 +51,40 @@ pub struct TlsConf {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(NonNull<ngx_peer_connection_t>);
 
-/// A buffer of a request that is about to be sent, alive while the handle is used.
-#[derive(Debug, Clone, Copy)]
-pub struct Buffer(NonNull<ngx_buf_t>);
+/// The header of an HTTP/1.x request that is about to be sent, from after the request target. Alive, and nobody else's,
+/// while the handle is used.
+pub struct RequestHeader {
+    buffer: NonNull<ngx_buf_t>,
+    start: NonNull<u8>,
+    length: usize,
+}
 
-impl Buffer {
-    fn content(self) -> Slice {
-        // SAFETY: alive (see the type); what lies between `pos` and `last` belongs to the request.
+impl RequestHeader {
+    /// The bytes: the version, then the fields. The body may follow.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: `request_header` has checked that the bytes are in the buffer, which create_request wrote and nobody
+        // has sent yet.
+        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+
+    /// The length of the line that starts at a place, its end included.
+    #[inline]
+    pub fn line(&mut self, start: usize) -> Option<usize> {
+        let rest = self.bytes().get(start..).filter(|rest| !rest.is_empty())?;
+        // SAFETY: memchr reads the bytes of `rest` only, and what it finds lies there.
         unsafe {
-            let b = self.0.as_ref();
-            Slice::from_raw(ngx_str_t { len: b.last.offset_from_unsigned(b.pos), data: b.pos })
+            let end = nginx_sys::memchr(rest.as_ptr().cast(), b'\n'.into(), rest.len() as _).cast::<u8>();
+            (!end.is_null()).then(|| end.cast_const().offset_from_unsigned(rest.as_ptr()) + 1)
         }
     }
 
-    /// The place of the first such byte at or after `start`.
-    pub fn find(self, start: usize, byte: u8) -> Option<usize> {
-        let content = self.content();
-        let rest = content.as_bytes().get(start..).filter(|rest| !rest.is_empty())?;
-        // SAFETY: memchr reads the bytes of `rest` only.
-        let found =
-            unsafe { nginx_sys::memchr(rest.as_ptr().cast(), byte.into(), rest.len() as _) }.cast::<u8>();
-        // SAFETY: what memchr found lies in `rest`.
-        (!found.is_null()).then(|| start + unsafe { found.cast_const().offset_from_unsigned(rest.as_ptr()) })
-    }
-
-    /// The bytes from `start` to before `end`; none where there are not as many.
-    pub fn bytes(&self, start: usize, end: usize) -> &[u8] {
-        // SAFETY: as in `content`; the callers are done with the bytes before they change the buffer.
-        unsafe { core::slice::from_raw_parts(self.0.as_ref().pos, self.content().as_bytes().len()) }
-            .get(start..end)
-            .unwrap_or_default()
-    }
-
-    /// Changes one byte.
-    pub fn set(self, place: usize, byte: u8) {
-        if place < self.content().as_bytes().len() {
-            // SAFETY: as in `content`; create_request wrote the buffer, nobody has sent it, and `place` is in it.
-            unsafe { self.0.as_ref().pos.add(place).write(byte) };
-        }
-    }
-
-    /// Removes the bytes from `start` to before `end`; what follows moves up. A retry sends the buffer from its start,
-    /// so it is the end that moves.
-    pub fn remove(mut self, start: usize, end: usize) {
-        let length = self.content().as_bytes().len();
-        if start <= end && end <= length {
-            // SAFETY: as in `set`; both places are in the buffer.
-            unsafe {
-                let b = self.0.as_mut();
-                core::ptr::copy(b.pos.add(end), b.pos.add(start), length - end);
-                b.last = b.last.sub(end - start);
-            }
+    /// Removes bytes; what follows moves up. A retry sends the buffer from its start, so it is the end that moves.
+    pub fn remove(mut self, range: Range<usize>) {
+        let gone = range.len();
+        if range.end <= self.length {
+            self.bytes().copy_within(range.end.., range.start);
+            // SAFETY: the buffer is alive (see the type) and had these bytes at least.
+            unsafe { self.buffer.as_mut().last = self.buffer.as_ref().last.sub(gone) };
         }
     }
 }
@@ -263,6 +247,24 @@ impl Upstream {
         unsafe { Peer(NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).peer)) }
     }
 
+    /// The group that nginx found for the request.
+    pub fn group(self) -> *mut ngx_http_upstream_srv_conf_t {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.0.as_ptr()).upstream }
+    }
+
+    /// Applies `proxy_next_upstream_tries`, as nginx does when a chain has been set up.
+    pub fn limit_tries(self) {
+        let u = self.0.as_ptr();
+        // SAFETY: alive (see the type), and its configuration with it.
+        unsafe {
+            let most = (*(*u).conf).next_upstream_tries;
+            if most != 0 && (*u).peer.tries > most {
+                (*u).peer.tries = most;
+            }
+        }
+    }
+
     /// Names the protocol spoken: each upstream module, and each version of HTTP, has its own `create_request`.
     pub fn protocol(self) -> usize {
         // SAFETY: alive (see the type).
@@ -276,13 +278,22 @@ impl Upstream {
         matches!(schema.as_bytes(), b"http://" | b"https://")
     }
 
-    /// The first buffer of the request to be sent: of HTTP/1.x, all of its header.
-    pub fn request_buffer(self) -> Option<Buffer> {
-        // SAFETY: alive (see the type), and with it the chain that create_request made.
+    /// What follows the request target in the request that is about to be sent, where a target is noted. It is a header
+    /// where [`Upstream::speaks_http`].
+    #[inline]
+    pub fn request_header(self) -> Option<RequestHeader> {
+        let u = self.0.as_ptr();
+        // SAFETY: alive (see the type), and with it the chain of buffers that create_request made. It also noted where in
+        // the first buffer the request target is.
         unsafe {
-            NonNull::new((*self.0.as_ptr()).request_bufs)
-                .and_then(|link| NonNull::new(link.as_ref().buf))
-                .map(Buffer)
+            let start = NonNull::new((*u).uri.data.wrapping_add((*u).uri.len))?;
+            let buffer = NonNull::new((*NonNull::new((*u).request_bufs)?.as_ptr()).buf)?;
+            let (first, last) = (buffer.as_ref().pos, buffer.as_ref().last);
+            (first <= start.as_ptr() && start.as_ptr() <= last).then(|| RequestHeader {
+                buffer,
+                start,
+                length: last.offset_from_unsigned(start.as_ptr()),
+            })
         }
     }
 
