@@ -91,7 +91,10 @@ impl NotParked {
 
     /// Whether the client cannot go on as if it were authenticated: it must open another connection.
     fn ends_the_clients_session(self) -> bool {
-        !matches!(self, NotParked::Refused(Refusal::Taken) | NotParked::Background | NotParked::Unjudged)
+        !matches!(
+            self,
+            NotParked::Refused(Refusal::Taken | Refusal::Share) | NotParked::Background | NotParked::Unjudged
+        )
     }
 }
 

@@ -24,6 +24,11 @@ new_key_type! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupId(pub u32);
 
+/// The most bindings, and traces of lost ones, that one client connection has. Only a proxy in front that carries many
+/// clients over one connection comes near it; it bounds what a client can make the worker remember, and the walk over a
+/// client's own bindings.
+pub const SHARE: usize = 256;
+
 /// What a request must show, beside its client connection and group, to be given a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
@@ -62,6 +67,8 @@ pub struct Ended<C, U> {
 pub enum Refusal {
     /// The client has another binding for this group and key.
     Taken,
+    /// The client has [`SHARE`] bindings for other groups and keys.
+    Share,
     /// The client connection is gone.
     NoClient,
     /// There was no memory.
@@ -73,6 +80,7 @@ impl Refusal {
     pub fn as_str(self) -> &'static str {
         match self {
             Refusal::Taken => "the client connection has another one",
+            Refusal::Share => "the client connection has too many",
             Refusal::NoClient => "the client connection is gone",
             Refusal::NoMemory => "there is no memory",
         }
@@ -92,6 +100,8 @@ struct Client<C> {
     /// The connection number: lets a caller's stale id be told from a live one even if ids were ever to repeat.
     number: u64,
     connection: C,
+    /// Bindings and traces in the list.
+    count: usize,
     /// Head of the list of this client's bindings and of the traces of lost ones.
     first: Option<BindingId>,
 }
@@ -163,7 +173,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// [`Refusal::NoMemory`].
     pub fn enter(&mut self, number: u64, connection: C) -> Result<ClientId, Refusal> {
         self.clients.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
-        Ok(self.clients.insert(Client { number, connection, first: None }))
+        Ok(self.clients.insert(Client { number, connection, count: 0, first: None }))
     }
 
     /// Takes one of a leaving client's parked connections out of the table, until there is none; then forgets the
@@ -217,6 +227,19 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         None
     }
 
+    /// The trace of a lost binding of this client, if there is one.
+    fn any_trace(&self, owner: &Client<C>) -> Option<BindingId> {
+        let mut next = owner.first;
+        while let Some(id) = next {
+            let binding = self.bindings.get(id)?;
+            if matches!(binding.state, State::Lost) {
+                return Some(id);
+            }
+            next = binding.next_of_client;
+        }
+        None
+    }
+
     /// Binds a connection that a request of this client tainted. It is busy; [`Bindings::park`] follows.
     ///
     /// # Errors
@@ -231,9 +254,10 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     ) -> Result<BindingId, Refusal> {
         let owner = self.clients.get(client).ok_or(Refusal::NoClient)?;
         let trace = match self.search(owner, group, key) {
-            None => None,
             Some((id, Binding { state: State::Lost, .. })) => Some(id),
             Some(_) => return Err(Refusal::Taken),
+            None if owner.count < SHARE => None,
+            None => Some(self.any_trace(owner).ok_or(Refusal::Share)?),
         };
         let mut address = Vec::new();
         address.try_reserve_exact(key.address.len()).map_err(|_| Refusal::NoMemory)?;
@@ -243,19 +267,18 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         if let Some(trace) = trace {
             self.forget(trace);
         }
-        let next_of_client = self.clients.get(client).and_then(|owner| owner.first);
+        let Some(owner) = self.clients.get_mut(client) else { return Err(Refusal::NoClient) };
+        owner.count += 1;
         let id = self.bindings.insert(Binding {
             owner: client,
             group,
             address,
             state: State::Busy(upstream),
-            next_of_client,
+            next_of_client: owner.first,
             older: None,
             newer: None,
         });
-        if let Some(owner) = self.clients.get_mut(client) {
-            owner.first = Some(id);
-        }
+        owner.first = Some(id);
         Ok(id)
     }
 
@@ -325,6 +348,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         };
         let binding = self.bindings.remove(id)?;
         let owner = self.clients.get_mut(binding.owner)?;
+        owner.count -= 1;
         if owner.first == Some(id) {
             owner.first = binding.next_of_client;
         } else {
@@ -569,6 +593,28 @@ mod tests {
         assert_eq!(table.park(busy, Phase::Established, 9), Err(Refusal::NoClient));
         assert_eq!(table.bindings.len(), 1);
         assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
+    }
+
+    #[test]
+    fn a_client_gets_no_more_than_its_share() {
+        let mut table = Table::new();
+        let alice = table.enter(1, "alice").unwrap();
+        let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Established);
+        let bind = |table: &mut Table, n: usize| {
+            let address = n.to_be_bytes();
+            let id = table.bind(alice, MAIL, Key { address: &address }, 100)?;
+            table.park(id, Phase::Established, usize::MAX).map(|_| id)
+        };
+        let ids: Vec<_> = (0..SHARE).map(|n| bind(&mut table, n).unwrap()).collect();
+        assert_eq!(bind(&mut table, SHARE), Err(Refusal::Share));
+        table.end(ids[7]).unwrap();
+        let last = bind(&mut table, SHARE).unwrap();
+        assert_eq!(bind(&mut table, SHARE + 1), Err(Refusal::Share));
+        assert_eq!(table.bindings.len(), SHARE + 1);
+        assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
+        table.end(last).unwrap();
+        assert!(bind(&mut table, SHARE).is_ok(), "its own trace makes room as well");
+        assert_eq!(std::iter::from_fn(|| table.leave(alice)).count(), SHARE);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The table of bindings against a model that is too simple to be wrong: arbitrary sequences of events, of several
 //! clients, groups and keys, with ids that are stale as often as not. Both must agree on every answer, so that a binding
 //! never reaches a client it was not made for, caps hold, and the order of eviction is what the specification says.
+#![allow(clippy::indexing_slicing, clippy::expect_used, reason = "a test may panic")]
 
 use ntlm_core::bindings::{BindingId, Bindings, Claim, ClientId, Ended, GroupId, Key, Refusal};
 use ntlm_core::keep::Phase;
