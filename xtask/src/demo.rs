@@ -1,6 +1,7 @@
 //! Prepares everything the demo needs, then becomes it: Ctrl-C and the exit status are the demo's own.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -13,19 +14,7 @@ pub fn command(args: &DemoArgs) -> Result<()> {
     packages::ensure(&[Need::Fetch, Need::Module, Need::Suite])?;
     let built = build::build(&args.nginx)?;
 
-    // The dev profile: it is compiled once to be run for a minute, and the tests share what it compiles.
-    let mut cargo = Command::new(paths::cargo());
-    cargo.args([
-        "build",
-        "--package",
-        "ntlm-testkit",
-        "--bin",
-        "ntlm-demo",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    let messages = ui::output(cargo.current_dir(paths::repo()))?;
-    let demo = ui::executables(&messages, "bin").pop().context("cargo did not say where it put ntlm-demo")?;
+    let demo = testkit_binary("ntlm-demo")?;
 
     let mut demo = Command::new(demo);
     demo.arg("--nginx").arg(built.nginx);
@@ -40,4 +29,21 @@ pub fn command(args: &DemoArgs) -> Result<()> {
     }
     let error = demo.exec();
     bail!("cannot run {}: {error}", demo.get_program().to_string_lossy())
+}
+
+/// Builds a binary of the test kit and says where it is.
+pub fn testkit_binary(name: &str) -> Result<PathBuf> {
+    // The dev profile: it is compiled once to be run for a minute, and the tests share what it compiles.
+    let mut cargo = Command::new(paths::cargo());
+    cargo.args([
+        "build",
+        "--package",
+        "ntlm-testkit",
+        "--message-format",
+        "json-render-diagnostics",
+        "--bin",
+        name,
+    ]);
+    let messages = ui::output(cargo.current_dir(paths::repo()))?;
+    ui::executables(&messages, "bin").pop().with_context(|| format!("cargo did not say where it put {name}"))
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a developer or CI runs. This file owns the command line and nothing else.
 
+mod bench;
 mod build;
 mod debian;
 mod demo;
@@ -44,8 +45,23 @@ enum Command {
     Test(TestArgs),
     /// Check the dependencies' licences, sources and bans, installing cargo-deny if it is missing
     Deny,
+    /// Measure, and print a table
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Start NGINX with the module in front of an origin and watch NTLM pass through
     Demo(DemoArgs),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Instructions of a bound request, beside those of NGINX's own keep-alive (a few minutes under callgrind)
+    Bound {
+        /// The NGINX to measure with
+        #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
+        nginx: String,
+    },
 }
 
 /// What `cargo xtask test` can be told.
@@ -86,6 +102,7 @@ fn main() -> ExitCode {
         Command::Build { nginx } => build::command(&nginx),
         Command::Test(args) => test::command(&args),
         Command::Deny => deny::command(),
+        Command::Bench { what: Bench::Bound { nginx } } => bench::bound(&nginx),
         Command::Demo(args) => demo::command(&args),
     };
     match done {

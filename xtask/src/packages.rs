@@ -20,9 +20,11 @@ pub enum Need {
     Module,
     /// Run the suite or the demo.
     Suite,
+    /// Measure.
+    Bench,
 }
 
-use Need::{Fetch, Module, Nginx, Suite};
+use Need::{Bench, Fetch, Module, Nginx, Suite};
 
 /// Package, who needs it, for what.
 const TABLE: &[(&str, &[Need], &str)] = &[
@@ -40,6 +42,7 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("zlib1g-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
     ("curl", &[Suite], "a client that speaks NTLM and Negotiate"),
     ("gss-ntlmssp", &[Suite], "NTLM inside Negotiate for curl"),
+    ("valgrind", &[Bench], "counting instructions"),
 ];
 
 /// Makes sure that the packages for all of `needs` are installed.
