@@ -390,6 +390,10 @@ impl NtlmPeer {
         };
         if tainted && !self.u.is_answered_from_cache() {
             self.on_tainted_response_header();
+        } else if let Source::Binding(_) = self.source.get()
+            && self.u.is_answered_stale()
+        {
+            self.r.close_client_after_response();
         }
     }
 

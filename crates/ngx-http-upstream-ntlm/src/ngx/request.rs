@@ -381,10 +381,22 @@ impl Upstream {
         false
     }
 
-    /// `u->keepalive`: the response was read to its end, and the connection may be used again.
+    /// Whether a stale answer out of a cache took the place of the origin's, whose body nobody reads.
+    pub fn is_answered_stale(self) -> bool {
+        #[cfg(nginx_cache)]
+        // SAFETY: alive (see the type).
+        unsafe {
+            (*self.0.as_ptr()).cache_status() == nginx_sys::NGX_HTTP_CACHE_STALE
+        }
+        #[cfg(not(nginx_cache))]
+        false
+    }
+
+    /// `u->keepalive`: the response was read to its end, and the connection may be used again. After a stale answer
+    /// `u->keepalive` tells of that one.
     pub fn is_kept_alive(self) -> bool {
         // SAFETY: alive (see the type).
-        unsafe { (*self.0.as_ptr()).keepalive() != 0 }
+        unsafe { (*self.0.as_ptr()).keepalive() != 0 && !self.is_answered_stale() }
     }
 
     /// Clears `u->keepalive`: no pool below may keep the connection.

@@ -70,6 +70,9 @@ pub(super) fn compose(
     if verdict.identity.is_some() && behaviour.persist && verdict.leg != super::Leg::None {
         field("Persistent-Auth", "true");
     }
+    for (name, value) in &behaviour.fields {
+        field(name, value);
+    }
     if matches!(status, 301 | 302 | 303 | 307 | 308) {
         field("Location", "/public/moved");
     }

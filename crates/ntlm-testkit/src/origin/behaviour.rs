@@ -48,6 +48,7 @@ pub(super) struct Behaviour {
     pub(super) persist: bool,
     pub(super) logout: bool,
     pub(super) upgrade: bool,
+    pub(super) fields: Vec<(String, String)>,
 }
 
 impl Behaviour {
@@ -101,6 +102,11 @@ impl Behaviour {
             persist: find("persist") != Some("no"),
             logout: is("logout"),
             upgrade: is("upgrade"),
+            fields: query
+                .split('&')
+                .filter_map(|pair| pair.strip_prefix("field=")?.split_once(':'))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
         }
     }
 }

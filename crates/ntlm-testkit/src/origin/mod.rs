@@ -65,6 +65,7 @@ use crate::ports::Reserved;
 /// | `token_without_auth` | anybody is answered, with a `WWW-Authenticate: NTLM` challenge |
 /// | `persist=no` | the login holds for this request only |
 /// | `logout` | the connection forgets its user: a 401 out of nowhere |
+/// | `field=NAME:VALUE` | one more field in the answer; may be repeated |
 /// | `upgrade` | 101, then whatever arrives is sent back |
 pub struct Origin {
     shared: Arc<Shared>,
@@ -168,6 +169,12 @@ impl Origin {
     /// Waits until the ledger satisfies `condition`; panics with the ledger if it does not within [`crate::PATIENCE`].
     pub async fn wait_for(&self, condition: impl Fn(&[Entry]) -> bool) {
         self.shared.ledger.wait("the ledger", |entries| condition(entries).then_some(())).await;
+    }
+
+    /// Waits, however long it takes, until the ledger has more than `seen` entries; returns those.
+    pub async fn entries_after(&self, seen: usize) -> Vec<Entry> {
+        let more = |entries: &[Entry]| entries.get(seen..).filter(|new| !new.is_empty()).map(<[_]>::to_vec);
+        self.shared.ledger.until(more).await
     }
 
     /// How many connections are open, handshaking ones included.

@@ -1,1 +1,425 @@
-//! To come.
+//! Who is served as whom: a client gets its own identity or none, whatever pools, caches and neighbours are around.
+
+mod caches;
+mod ways;
+
+use ntlm_testkit::client::{Login, kerberos_token};
+use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
+
+/// From here on every upstream group has a keepalive pool of its own accord.
+const POOLED_BY_DEFAULT: (u32, u32, u32) = (1, 29, 7);
+
+/// The lines of a group around which pools may stand.
+fn groups() -> Vec<&'static str> {
+    let mut groups = vec!["ntlm;", "keepalive 8; ntlm;", "ntlm; keepalive 8;"];
+    if Nginx::binary().version() >= POOLED_BY_DEFAULT {
+        // Older ones know neither.
+        groups.extend(["keepalive 0; ntlm;", "ntlm; keepalive 0;", "keepalive 8 local; ntlm;"]);
+    }
+    groups
+}
+
+/// A group with a pool that strangers could be served from, in front of `origin`.
+async fn pooled(origin: &Origin) -> Nginx {
+    Nginx::builder().in_front_of(&[origin], "ntlm; keepalive 8;").start().await
+}
+
+/// A client that signs its requests, so that the ledger tells who sent them.
+async fn client(nginx: &Nginx, name: &str) -> Client {
+    Client::builder().name(name).connect(nginx).await
+}
+
+/// A client that is logged in, and the origin's connection it is bound to.
+async fn logged_in(nginx: &Nginx, user: &str, path: &str) -> (Client, u64) {
+    let mut client = client(nginx, user).await;
+    let connection = client.login(user, path).await[1].connection();
+    (client, connection)
+}
+
+/// `client` is nobody to the origin, and does not share the connection `bound`.
+async fn assert_stranger(client: &mut Client, path: &str, bound: u64) -> Response {
+    let response = client.get(path).await;
+    assert_eq!((response.status, response.identity()), (401, "anonymous"), "{response:?}");
+    assert_ne!(response.connection(), bound);
+    response
+}
+
+/// `client` is `user`, over `connection`.
+async fn assert_bound(client: &mut Client, path: &str, user: &str, connection: u64) -> Response {
+    let response = client.get(path).await;
+    assert_eq!((response.status, response.identity()), (200, user), "{response:?}");
+    assert_eq!(response.connection(), connection);
+    response
+}
+
+/// No request was served as anybody but its sender.
+fn assert_nobody_is_mistaken(origin: &Origin) {
+    for entry in origin.ledger() {
+        let sender = entry.x_client.as_ref().expect("every client of the test has a name");
+        assert!(entry.identity.iter().all(|identity| identity == sender), "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn two_clients_whose_legs_interleave_stay_themselves() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    let mut alice = client(&nginx, "alice").await;
+    let mut bob = client(&nginx, "bob").await;
+    let for_alice = alice.leg1("alice", "/").await;
+    let for_bob = bob.leg1("bob", "/").await;
+    assert_ne!(for_alice.connection(), for_bob.connection());
+    assert_eq!(alice.leg3(&for_alice, "/").await.identity(), "alice");
+    assert_eq!(bob.leg3(&for_bob, "/").await.identity(), "bob");
+    for _ in 0..50 {
+        assert_bound(&mut alice, "/", "alice", for_alice.connection()).await;
+        assert_bound(&mut bob, "/", "bob", for_bob.connection()).await;
+    }
+    assert_eq!(origin.open_connections(), 2);
+    assert_nobody_is_mistaken(&origin);
+}
+
+#[tokio::test]
+async fn an_anonymous_client_after_a_login_stays_anonymous_whatever_pools_there_are() {
+    for group in groups() {
+        for (servers, workers) in [(1, 1), (3, 1), (1, 2), (3, 2)] {
+            let mut origins = Vec::new();
+            for _ in 0..servers {
+                origins.push(Origin::start().await);
+            }
+            let places: Vec<&Origin> = origins.iter().collect();
+            let nginx = Nginx::builder().in_front_of(&places, group).workers(workers).start().await;
+            let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
+            for _ in 0..=servers {
+                let mut bob = client(&nginx, "bob").await;
+                assert_stranger(&mut bob, "/", bound).await;
+                assert_stranger(&mut bob, "/", bound).await;
+                assert_bound(&mut alice, "/", "alice", bound).await;
+            }
+            alice.close().await;
+            for _ in 0..=servers {
+                assert_stranger(&mut client(&nginx, "bob").await, "/", bound).await;
+            }
+            origins.iter().for_each(assert_nobody_is_mistaken);
+            nginx.stop().await;
+        }
+    }
+}
+
+/// The control: what the tests here assert is not true of nginx alone.
+#[tokio::test]
+async fn a_group_without_the_directive_serves_a_stranger_as_the_one_who_logged_in() {
+    let pool = if Nginx::binary().version() >= POOLED_BY_DEFAULT { "" } else { "keepalive 8;" };
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("proxy_http_version 1.1; proxy_set_header Connection '';")
+        .in_front_of(&[&origin], pool)
+        .start()
+        .await;
+    let (_alice, shared) = logged_in(&nginx, "alice", "/").await;
+    let response = client(&nginx, "bob").await.get("/").await;
+    assert_eq!((response.identity(), response.connection()), ("alice", shared));
+}
+
+#[tokio::test]
+async fn the_next_client_in_the_memory_of_the_last_is_a_stranger() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .in_front_of(&[&origin], "ntlm;")
+        .worker_connections(16)
+        .log_level("info")
+        .start()
+        .await;
+    let gone = |count| nginx.wait_log(move |log| log.matches("closed keepalive connection").count() >= count);
+    for round in 0..60 {
+        let (alice, bound) = logged_in(&nginx, "alice", "/").await;
+        alice.close().await;
+        if round % 2 == 0 {
+            gone(3 * round + 1).await;
+        }
+        // nginx takes first what was freed last: the upstream connection for one, the client connection for another.
+        let mut next = client(&nginx, "bob").await;
+        let mut next_but_one = client(&nginx, "carol").await;
+        assert_stranger(&mut next, "/", bound).await;
+        assert_stranger(&mut next_but_one, "/", bound).await;
+        origin.wait_closed(bound).await;
+        next.close().await;
+        next_but_one.close().await;
+        gone(3 * round + 3).await;
+    }
+    assert_nobody_is_mistaken(&origin);
+}
+
+#[tokio::test]
+async fn two_groups_on_one_client_connection_have_a_binding_each_and_leave_none_behind() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream mail { server {{origin}}; ntlm; keepalive 8; } \
+             upstream wiki { server {{origin}}; keepalive 8; ntlm; } \
+             server { listen 127.0.0.1:{{port}}; \
+             location /mail/ { proxy_pass http://mail; } location /wiki/ { proxy_pass http://wiki; } }",
+        )
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    let mail = alice.login("alice", "/mail/").await[1].connection();
+    assert_stranger(&mut alice, "/wiki/", mail).await;
+    let wiki = alice.login("amelia", "/wiki/").await[1].connection();
+    for _ in 0..3 {
+        assert_bound(&mut alice, "/mail/", "alice", mail).await;
+        assert_bound(&mut alice, "/wiki/", "amelia", wiki).await;
+    }
+    alice.close().await;
+    let mut bob = Client::connect(&nginx).await;
+    for path in ["/mail/", "/wiki/"] {
+        for bound in [mail, wiki] {
+            assert_stranger(&mut bob, path, bound).await;
+        }
+    }
+    origin.wait_closed(mail).await;
+    origin.wait_closed(wiki).await;
+}
+
+#[tokio::test]
+async fn many_locations_of_one_group_share_one_binding() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream exchange { server {{origin}}; ntlm; } \
+             server { listen 127.0.0.1:{{port}}; set $exchange exchange; \
+             location / { proxy_pass http://exchange; } \
+             location /owa { proxy_pass http://exchange; proxy_http_version 1.1; proxy_set_header Connection ''; } \
+             location /ews { proxy_pass http://exchange/moved; proxy_read_timeout 1h; } \
+             location /mapi { proxy_pass http://exchange; proxy_buffering off; } \
+             location /rpc { proxy_pass http://$exchange; proxy_request_buffering off; } \
+             location /oab { proxy_pass http://exchange; proxy_set_header X-More yes; } }",
+        )
+        .start()
+        .await;
+    let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
+    for path in ["/owa", "/ews", "/mapi", "/rpc", "/oab", "/"].repeat(3) {
+        assert_bound(&mut alice, path, "alice", bound).await;
+    }
+    assert_eq!(origin.connection_ids_open(), [bound]);
+}
+
+#[tokio::test]
+async fn strangers_and_a_warm_pool_between_the_legs_change_nothing() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    let mut strangers = [client(&nginx, "bob").await, client(&nginx, "carol").await];
+    // Both at once, so that the pool has two connections.
+    for stranger in &mut strangers {
+        stranger.send(Request::get("/public/?gate=warm")).await;
+    }
+    origin.wait_gate_count("warm", 2).await;
+    origin.open_gate("warm");
+    for stranger in &mut strangers {
+        stranger.read_response().await;
+    }
+
+    let mut alice = client(&nginx, "alice").await;
+    let challenge = alice.leg1("alice", "/").await;
+    let bound = challenge.connection();
+    for stranger in &mut strangers {
+        assert!(assert_stranger(stranger, "/", bound).await.request_number() > 1, "it is out of the pool");
+    }
+    assert_eq!(alice.leg3(&challenge, "/").await.connection(), bound);
+    for _ in 0..10 {
+        for stranger in &mut strangers {
+            let response = stranger.get("/public/").await;
+            assert_eq!(response.identity(), "anonymous");
+            assert_ne!(response.connection(), bound);
+        }
+        assert_bound(&mut alice, "/", "alice", bound).await;
+    }
+    assert_eq!(origin.open_connections(), 2, "{}", origin.ledger_text());
+    assert_nobody_is_mistaken(&origin);
+}
+
+#[tokio::test]
+async fn a_connection_with_its_requests_done_is_closed_and_not_pooled() {
+    for group in ["ntlm; ntlm_requests 3; keepalive 8;", "keepalive 8; ntlm_requests 3; ntlm;"] {
+        let origin = Origin::start().await;
+        let nginx = Nginx::builder().in_front_of(&[&origin], group).start().await;
+        let mut alice = client(&nginx, "alice").await;
+        let legs = alice.login("alice", "/").await;
+        let bound = legs[1].connection();
+        assert!(!legs.iter().any(Response::says_close));
+        assert!(assert_bound(&mut alice, "/", "alice", bound).await.says_close());
+        alice.closed().await;
+        assert_stranger(&mut client(&nginx, "bob").await, "/", bound).await;
+        origin.wait_closed(bound).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_grew_old_is_closed_and_not_pooled() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_time 1ms; keepalive 8;").start().await;
+    let mut alice = client(&nginx, "alice").await;
+    let response = alice.login_in_one_leg("alice", "/?delay=20").await;
+    assert_eq!(response.identity(), "alice");
+    assert!(response.says_close());
+    alice.closed().await;
+    assert_stranger(&mut client(&nginx, "bob").await, "/", response.connection()).await;
+    origin.wait_closed(response.connection()).await;
+}
+
+#[tokio::test]
+async fn a_ticket_logs_in_at_once_and_one_client_only() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    for path in ["/", "/?nomutual"] {
+        let mut alice = client(&nginx, "alice").await;
+        let response = alice.login_in_one_leg("alice", path).await;
+        assert_eq!((response.status, response.identity()), (200, "alice"));
+        let bound = response.connection();
+        let mut bob = client(&nginx, "bob").await;
+        assert_stranger(&mut bob, "/", bound).await;
+        assert_bound(&mut alice, "/", "alice", bound).await;
+        alice.close().await;
+        assert_stranger(&mut bob, "/", bound).await;
+        origin.wait_closed(bound).await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_leg_may_be_answered_with_anything() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    for status in [204, 302, 304, 403, 404, 500] {
+        let mut alice = client(&nginx, "alice").await;
+        let legs = alice.login("alice", &format!("/?status={status}")).await;
+        assert_eq!(legs[1].status, status);
+        let bound = legs[1].connection();
+        assert_stranger(&mut client(&nginx, "bob").await, "/", bound).await;
+        assert_bound(&mut alice, "/", "alice", bound).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_an_answer_alone_makes_the_connection_the_clients_own() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    let mut alice = client(&nginx, "alice").await;
+    let bound = alice.get("/?token_without_auth").await.connection();
+    let mut bob = client(&nginx, "bob").await;
+    assert_stranger(&mut bob, "/", bound).await;
+    assert_eq!(alice.get("/public/").await.connection(), bound);
+    alice.close().await;
+    assert_stranger(&mut bob, "/", bound).await;
+    origin.wait_closed(bound).await;
+}
+
+#[tokio::test]
+async fn a_scheme_counts_however_it_is_spelled() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    let ticket = kerberos_token("alice", &password_of("alice"));
+    for before in [
+        "Negotiate ",
+        "NEGOTIATE ",
+        "negotiate\t",
+        "Negotiate  \t  ",
+        "Nego2 ",
+        "nEGO2 ",
+        "Kerberos ",
+        "KERBEROS\t\t",
+    ] {
+        let mut alice = client(&nginx, "alice").await;
+        let response = alice.get_with("/?nomutual", "Authorization", &format!("{before}{ticket}")).await;
+        assert_eq!(response.identity(), "alice", "{before:?}");
+        assert_stranger(&mut client(&nginx, "bob").await, "/", response.connection()).await;
+        assert_bound(&mut alice, "/", "alice", response.connection()).await;
+    }
+    for scheme in ["NTLM", "ntlm", "nTlM"] {
+        let mut alice = client(&nginx, "alice").await;
+        let legs = alice.login_with(scheme, "alice", &password_of("alice"), "/").await;
+        assert_eq!(legs[1].identity(), "alice");
+        assert_stranger(&mut client(&nginx, "bob").await, "/", legs[1].connection()).await;
+    }
+}
+
+#[tokio::test]
+async fn credentials_of_other_schemes_leave_the_connection_to_the_pool() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    let pooled = client(&nginx, "bob").await.get("/public/").await.connection();
+    for value in
+        ["NTLMx TlRM", "Negotiated YII=", "Basic YWxpY2U6YQ==", "Bearer NTLM", "Bearer", "Kerberos5 YII="]
+    {
+        let mut alice = client(&nginx, "alice").await;
+        let response = alice.get_with("/", "Authorization", value).await;
+        assert_eq!((response.status, response.connection()), (401, pooled), "{value}");
+        assert_eq!(client(&nginx, "bob").await.get("/public/").await.connection(), pooled, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_token_first_is_the_beginning_of_a_login_or_of_nothing() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    for (value, binds) in [("Negotiate", true), ("NTLM", true), ("Bearer", false)] {
+        let mut alice = client(&nginx, "alice").await;
+        let first = alice.get_with("/", "Authorization", value).await;
+        assert_eq!(first.status, 401);
+        let second = client(&nginx, "bob").await.get("/public/").await;
+        assert_eq!(second.connection() != first.connection(), binds, "{value}");
+        let legs = alice.login("alice", "/").await;
+        assert_eq!(legs[0].connection(), first.connection());
+        assert_bound(&mut alice, "/", "alice", first.connection()).await;
+    }
+}
+
+#[tokio::test]
+async fn credentials_on_each_of_200_requests_use_one_connection() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
+    for number in 0..100 {
+        let response = if number % 2 == 0 {
+            alice.login("alice", "/").await.remove(1)
+        } else {
+            alice.login_in_one_leg("alice", "/").await
+        };
+        assert_eq!((response.identity(), response.connection()), ("alice", bound));
+    }
+    assert_eq!(origin.connection_ids_open(), [bound]);
+}
+
+#[tokio::test]
+async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_address() {
+    if !Nginx::binary().has("with-http_realip_module") {
+        return; // To this nginx all its users have the proxy's address.
+    }
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("set_real_ip_from 127.0.0.0/8; real_ip_header X-Forwarded-For;")
+        .in_front_of(&[&origin], "ntlm; keepalive 8;")
+        .start()
+        .await;
+    let mut proxy = Client::connect(&nginx).await;
+    let of = |address: &str| Request::get("/").header("X-Forwarded-For", address);
+    let mut bound = Vec::new();
+    for (user, address) in [("alice", "192.0.2.1"), ("bob", "192.0.2.2")] {
+        assert_eq!(proxy.request(of(address)).await.status, 401, "nobody is bob because alice is in");
+        let legs = proxy.login_as(Login::new("NTLM", user, &password_of(user)), of(address)).await;
+        assert_eq!(legs[1].identity(), user);
+        bound.push((user, address, legs[1].connection()));
+    }
+    for &(user, address, connection) in bound.repeat(3).iter() {
+        let response = proxy.request(of(address)).await;
+        assert_eq!((response.identity(), response.connection()), (user, connection));
+    }
+    for response in [proxy.request(of("192.0.2.3")).await, proxy.get("/").await] {
+        assert_eq!(response.status, 401);
+        assert!(bound.iter().all(|&(_, _, connection)| connection != response.connection()));
+    }
+    proxy.close().await;
+    origin.wait_closed(bound[0].2).await;
+    origin.wait_closed(bound[1].2).await;
+}

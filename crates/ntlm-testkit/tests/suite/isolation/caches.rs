@@ -1,0 +1,134 @@
+//! What came over a bound connection is stored nowhere, and what a cache answers instead gives no connection away.
+
+use ntlm_testkit::client::http2;
+use ntlm_testkit::nginx::Builder;
+use ntlm_testkit::{Nginx, Origin};
+
+use super::{assert_bound, assert_nobody_is_mistaken, assert_stranger, client, logged_in};
+
+/// An nginx may be built without.
+fn has_a_cache() -> bool {
+    !Nginx::binary().has("without-http-cache")
+}
+
+/// A cache over the whole server, for which only the path counts.
+fn cached(origin: &Origin) -> Builder {
+    Nginx::builder()
+        .conf(
+            "proxy_cache_path {{prefix}}/cache keys_zone=all:1m; proxy_cache all; proxy_cache_key $uri; \
+             proxy_cache_valid 200 1h; proxy_cache_revalidate on; proxy_cache_use_stale error http_500; \
+             add_header X-Cache $upstream_cache_status always;",
+        )
+        .in_front_of(&[origin], "ntlm; keepalive 8;")
+}
+
+#[tokio::test]
+async fn a_cache_stores_nothing_that_came_over_a_bound_connection() {
+    if !has_a_cache() {
+        return;
+    }
+    let origin = Origin::start().await;
+    let nginx = cached(&origin).start().await;
+    let (mut alice, bound) = logged_in(&nginx, "alice", "/with-credentials").await;
+    for path in ["/with-credentials", "/without", "/without", "/public/bound"] {
+        assert_eq!(assert_bound(&mut alice, path, "alice", bound).await.get("X-Cache"), Some("MISS"));
+    }
+    let mut ticket = client(&nginx, "carol").await;
+    assert_eq!(ticket.login_in_one_leg("carol", "/ticket?nomutual").await.status, 200);
+    assert_eq!(ticket.get("/?token_without_auth").await.status, 200);
+    let mut bob = client(&nginx, "bob").await;
+    for path in ["/with-credentials", "/without", "/ticket", "/"] {
+        assert_stranger(&mut bob, path, bound).await;
+    }
+    assert_eq!(bob.get("/public/bound").await.identity(), "anonymous");
+    // The control: there is a cache.
+    assert_eq!(bob.get("/public/bound").await.get("X-Cache"), Some("HIT"));
+    assert_nobody_is_mistaken(&origin);
+}
+
+#[tokio::test]
+async fn an_answer_replaced_out_of_a_cache_gives_no_connection_away() {
+    if !has_a_cache() {
+        return;
+    }
+    let origin = Origin::start().await;
+    let nginx = cached(&origin).start().await;
+    let mut bob = client(&nginx, "bob").await;
+    let expired = bob.get("/public/page?field=X-Accel-Expires:@1").await;
+    assert_eq!(expired.get("X-Cache"), Some("MISS"));
+    let replaced = [("status=304", "REVALIDATED"), ("status=500", "STALE")];
+    let last = || origin.ledger().pop().expect("an entry").connection;
+
+    let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
+    for (query, outcome) in replaced {
+        let response = alice.get(&format!("/public/page?{query}")).await;
+        assert_eq!((response.get("X-Cache"), response.identity()), (Some(outcome), "anonymous"));
+        assert_eq!(last(), bound);
+        assert_stranger(&mut bob, "/", bound).await;
+        // The body of the 500 was not read, so its connection cannot go on.
+        assert_eq!(response.says_close(), outcome == "STALE");
+        if outcome == "REVALIDATED" {
+            assert_bound(&mut alice, "/", "alice", bound).await;
+        }
+    }
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+    // What the origin answered to these cannot be seen, so the connection is nobody's.
+    for (query, outcome) in replaced {
+        let path = format!("/public/page?{query}");
+        let mut carol = client(&nginx, "carol").await;
+        let response = carol.login_in_one_leg("carol", &format!("{path}&nomutual")).await;
+        assert_eq!(response.get("X-Cache"), Some(outcome));
+        origin.wait_closed(last()).await;
+        client(&nginx, "dave").await.get(&format!("{path}&token_without_auth")).await;
+        origin.wait_closed(last()).await;
+        assert_eq!(client(&nginx, "bob").await.get("/").await.status, 401);
+    }
+    assert_nobody_is_mistaken(&origin);
+}
+
+#[tokio::test]
+async fn a_stale_answer_without_a_body_does_not_vouch_for_the_one_that_it_replaced() {
+    if !has_a_cache() || !Nginx::binary().has("with-http_v2_module") {
+        return;
+    }
+    let origin = Origin::start().await;
+    // An HTTP/2 client, since it is not told to leave and so would be the one to see what is left over.
+    let nginx = cached(&origin)
+        .conf("server { listen 127.0.0.1:{{port:h2}} http2; location / { proxy_pass http://backend; } }")
+        .start()
+        .await;
+    client(&nginx, "bob").await.get("/public/empty?size=0&field=X-Accel-Expires:@1").await;
+    let alice = http2::Client::connect(nginx.at("h2")).await;
+    let bound = alice.login("alice", "/").await[1].connection();
+    let response = alice.get("/public/empty?status=500&gate_body=rest").await;
+    assert_eq!((response.get("X-Cache"), response.body.len()), (Some("STALE"), 0));
+    // The rest of the 500 is still to come, and would be the beginning of the next answer.
+    origin.wait_closed(bound).await;
+    assert_eq!(alice.get("/").await.status, 401);
+}
+
+#[tokio::test]
+async fn proxy_store_writes_nothing_that_came_over_a_bound_connection() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; } \
+             server { listen 127.0.0.1:{{port}}; root {{prefix}}/store; \
+             location / { try_files $uri @backend; } \
+             location @backend { proxy_pass http://backend; proxy_store on; } }",
+        )
+        .start()
+        .await;
+    let (mut alice, bound) = logged_in(&nginx, "alice", "/with-credentials").await;
+    for path in ["/with-credentials", "/without", "/without"] {
+        assert_bound(&mut alice, path, "alice", bound).await;
+    }
+    let mut bob = client(&nginx, "bob").await;
+    assert_stranger(&mut bob, "/with-credentials", bound).await;
+    assert_stranger(&mut bob, "/without", bound).await;
+    // The control: there is a store.
+    assert_eq!(bob.get("/public/page").await.identity(), "anonymous");
+    assert_eq!(bob.get("/public/page").await.get("X-Identity"), None);
+}

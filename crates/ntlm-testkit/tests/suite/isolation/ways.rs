@@ -1,0 +1,99 @@
+//! A binding is for requests that take the same way to the server: protocol, TLS, local address.
+
+use ntlm_testkit::{Client, Nginx, Origin, Request};
+
+use super::{assert_bound, logged_in};
+
+/// The connection `bound` ended with the request that would have taken another way, which it did not see.
+async fn assert_ended_unused(nginx: &Nginx, origin: &Origin, bound: u64) {
+    origin.wait_closed(bound).await;
+    nginx.wait_log(|log| log.contains("the request goes another way to its server")).await;
+    let last = origin.ledger().into_iter().rfind(|entry| entry.connection == bound);
+    assert_eq!(last.expect("an entry").target, "/same/");
+}
+
+/// Alice logs in by `/` and asks at `path`, which leads another way.
+async fn assert_another_way(nginx: &Nginx, origin: &Origin, path: &str) {
+    let (mut alice, bound) = logged_in(nginx, "alice", "/").await;
+    assert_bound(&mut alice, "/same/", "alice", bound).await;
+    let response = alice.get(path).await;
+    assert_ne!(response.get("X-Identity"), Some("alice"), "{path}");
+    assert!(response.says_close(), "{path}");
+    alice.closed().await;
+    assert_ended_unused(nginx, origin, bound).await;
+}
+
+#[tokio::test]
+async fn a_binding_over_tls_is_for_the_same_name_and_certificate_and_never_for_clear_text() {
+    if !Nginx::binary().has("with-http_ssl_module") {
+        return; // It has no way over TLS.
+    }
+    let origin = Origin::builder().tls().client_ca().start().await;
+    let builder = Nginx::builder().set("origin", &origin.address()).conf(
+        "upstream backend { server {{origin}}; ntlm; keepalive 8; } \
+         server { listen 127.0.0.1:{{port}}; proxy_ssl_server_name on; proxy_ssl_name one.example; \
+         location / { proxy_pass https://backend; } \
+         location /same/ { proxy_pass https://backend; proxy_buffering off; } \
+         location /named/ { proxy_pass https://backend; proxy_ssl_name two.example; } \
+         location /nameless/ { proxy_pass https://backend; proxy_ssl_server_name off; } \
+         location /certified/ { proxy_pass https://backend; \
+         proxy_ssl_certificate {{client_cert}}; proxy_ssl_certificate_key {{client_key}}; } \
+         location /clear/ { proxy_pass http://backend; } }",
+    );
+    for path in ["/named/", "/nameless/", "/certified/"] {
+        assert_another_way(&builder.clone().start().await, &origin, path).await;
+    }
+    let nginx = builder.start().await;
+    let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
+    assert_bound(&mut alice, "/same/", "alice", bound).await;
+    // What a server of TLS answers to a request in the clear is no HTTP.
+    let response = alice.try_request(Request::get("/clear/")).await;
+    assert!(response.is_err(), "{response:?}");
+    assert_ended_unused(&nginx, &origin, bound).await;
+}
+
+#[tokio::test]
+async fn a_binding_is_for_requests_from_the_same_local_address() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; keepalive 8; } \
+             server { listen 127.0.0.1:{{port}}; \
+             location / { proxy_pass http://backend; proxy_bind 127.0.0.11; } \
+             location /same/ { proxy_pass http://backend; proxy_bind 127.0.0.11; } \
+             location /other/ { proxy_pass http://backend; proxy_bind 127.0.0.12; } }",
+        )
+        .start()
+        .await;
+    assert_another_way(&nginx, &origin, "/other/").await;
+}
+
+#[tokio::test]
+async fn a_binding_by_http_is_for_no_other_protocol() {
+    let origin = Origin::start().await;
+    for protocol in ["fastcgi", "scgi", "uwsgi", "memcached", "grpc"] {
+        if Nginx::binary().has(&format!("without-http_{protocol}_module"))
+            || (protocol == "grpc" && !Nginx::binary().has("with-http_v2_module"))
+        {
+            continue; // Not a protocol of this nginx.
+        }
+        let nginx = Nginx::builder()
+            .set("origin", &origin.address())
+            .set("protocol", protocol)
+            .conf(
+                "upstream backend { server {{origin}}; ntlm; keepalive 8; } \
+                 server { listen 127.0.0.1:{{port}}; set $memcached_key key; \
+                 location / { proxy_pass http://backend; } location /same/ { proxy_pass http://backend; } \
+                 location /other/ { {{protocol}}_pass backend; {{protocol}}_read_timeout 200ms; } }",
+            )
+            .start()
+            .await;
+        assert_another_way(&nginx, &origin, "/other/").await;
+        // Credentials by that protocol are nothing that the module binds by, and nothing that it falls over.
+        let mut bob = Client::connect(&nginx).await;
+        assert!(bob.login_in_one_leg("bob", "/other/").await.status >= 400);
+        assert_eq!(Client::connect(&nginx).await.get("/").await.status, 401);
+        nginx.stop().await;
+    }
+}
