@@ -55,7 +55,7 @@ pub fn build(name: &str) -> Result<Built> {
 
 /// A cargo that compiles the module for `nginx`; the caller adds the subcommand.
 pub fn cargo_for(nginx: &Nginx, subcommand: &str) -> Command {
-    let mut cargo = Command::new(paths::cargo());
+    let mut cargo = paths::cargo();
     cargo
         .arg(subcommand)
         .args(["--package", "ngx-http-upstream-ntlm"])

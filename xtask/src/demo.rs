@@ -34,7 +34,7 @@ pub fn command(args: &DemoArgs) -> Result<()> {
 /// Builds a binary of the test kit and says where it is.
 pub fn testkit_binary(name: &str) -> Result<PathBuf> {
     // The dev profile: it is compiled once to be run for a minute, and the tests share what it compiles.
-    let mut cargo = Command::new(paths::cargo());
+    let mut cargo = paths::cargo();
     cargo.args([
         "build",
         "--package",

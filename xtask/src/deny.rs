@@ -15,7 +15,7 @@ pub fn command() -> Result<()> {
         Some(tool) => tool,
         None => {
             ui::say("cargo-deny is missing: compiling it into target/tools, which takes some minutes once");
-            let mut install = Command::new(paths::cargo());
+            let mut install = paths::cargo();
             install.args(["install", "--locked", "cargo-deny", "--root"]).arg(paths::tools());
             // CARGO_TARGET_DIR or the workspace's own settings have no say in it.
             ui::run(install.env_remove("CARGO_TARGET_DIR").current_dir(std::env::temp_dir()))?;

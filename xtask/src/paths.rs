@@ -1,8 +1,9 @@
 //! Where things are: the repository, the cache of NGINX versions, the tools installed for this checkout.
 
 use std::env;
-use std::ffi::OsString;
+
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The root of the repository.
 pub fn repo() -> PathBuf {
@@ -24,9 +25,17 @@ pub fn tools() -> PathBuf {
     repo().join("target/tools")
 }
 
-/// The cargo that runs us, so that one toolchain does everything.
-pub fn cargo() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs us, so that one toolchain does everything, without what it told us about this package: build
+/// scripts of dependencies watch such variables, and would run anew each time cargo is called the other way.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    cargo
 }
 
 /// `path` as a person would type it: relative to the current folder if it is below it.

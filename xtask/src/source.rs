@@ -84,9 +84,9 @@ fn fetch(dir: &Path, log: &Path) -> Result<PathBuf> {
         ),
     )?;
     let manifest = dir.join("Cargo.toml");
-    let mut fetch = Command::new(paths::cargo());
+    let mut fetch = paths::cargo();
     ui::quietly("sources", log, fetch.args(["fetch", "--manifest-path"]).arg(&manifest))?;
-    let mut metadata = Command::new(paths::cargo());
+    let mut metadata = paths::cargo();
     metadata.args(["metadata", "--offline", "--format-version", "1", "--manifest-path"]).arg(&manifest);
     let metadata: Value = serde_json::from_str(&ui::output(&mut metadata)?)?;
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;

@@ -140,7 +140,7 @@ fn in_testkit(test: &Path) -> Command {
 }
 
 fn cargo(subcommand: &str) -> Command {
-    let mut cargo = Command::new(paths::cargo());
+    let mut cargo = paths::cargo();
     cargo.arg(subcommand).current_dir(paths::repo());
     cargo
 }
