@@ -9,6 +9,7 @@ use std::time::Duration;
 
 mod background;
 pub mod client;
+pub mod demo;
 pub mod nginx;
 pub mod ntlm;
 pub mod origin;

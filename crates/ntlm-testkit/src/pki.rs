@@ -12,7 +12,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// The names the server certificate is good for.
-pub const SERVER_NAMES: [&str; 4] = ["localhost", "origin.example", "127.0.0.1", "::1"];
+pub const SERVER_NAMES: [&str; 5] = ["localhost", "origin.example", "*.example.com", "127.0.0.1", "::1"];
 
 /// A certificate with its key, as PEM and as DER.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ const CASES: [Case; 7] = [
     PLAIN,
     Case { name: "NGINX's own keepalive 32", clients: 5000, ..PLAIN },
     Case { name: "bound", group: "ntlm 10000;", module: true, login: true, ..PLAIN },
-    Case { name: "bound", group: "ntlm 10000;", module: true, login: true, clients: 5000, ..PLAIN },
+    Case { name: "bound", group: "ntlm 10000;", module: true, login: true, clients: 5000 },
     Case {
         name: "bound, beside keepalive 32",
         group: "keepalive 32; ntlm 10000;",

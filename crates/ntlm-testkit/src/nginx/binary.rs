@@ -1,7 +1,9 @@
-//! Which nginx and which module are under test: the environment says, `cargo xtask test` sets it.
+//! Which nginx and which module are under test: the environment says, `cargo xtask test` sets it; or a program does
+//! that was told by its user.
 //!
 //! It must never fall back to an nginx that happens to be installed.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -17,33 +19,47 @@ pub struct Binary {
     arguments: String,
 }
 
+static BINARY: OnceLock<Binary> = OnceLock::new();
+
 pub(super) fn get() -> &'static Binary {
-    static BINARY: OnceLock<Binary> = OnceLock::new();
     BINARY.get_or_init(|| {
         let path = std::env::var("NTLM_NGINX").unwrap_or_default();
         assert!(!path.is_empty(), "NTLM_NGINX names no nginx: {HINT}");
-        let output = Command::new(&path).arg("-V").output();
-        let output =
-            output.unwrap_or_else(|error| panic!("NTLM_NGINX=\"{path}\" does not run ({error}): {HINT}"));
+        let module = std::env::var("NTLM_MODULE").ok().filter(|module| !module.is_empty());
+        Binary::ask(&path, module).unwrap_or_else(|error| panic!("NTLM_NGINX: {error}; {HINT}"))
+    })
+}
+
+pub(super) fn choose(path: &Path, module: Option<&Path>) -> Result<(), String> {
+    // load_module would look for it below the prefix.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let module = module.map(|module| absolute(module).display().to_string());
+    let binary = Binary::ask(&path.display().to_string(), module)?;
+    BINARY.set(binary).map_err(|_| "another nginx was chosen before".to_owned())
+}
+
+impl Binary {
+    /// Asks the nginx at `path` what it is.
+    fn ask(path: &str, module: Option<String>) -> Result<Self, String> {
+        let output = Command::new(path).arg("-V").output();
+        let output = output.map_err(|error| format!("\"{path}\" does not run ({error})"))?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let version = text.split_once("nginx/").map_or("", |(_, rest)| rest);
         let mut numbers =
             version.split(|c: char| !c.is_ascii_digit()).map_while(|digits| digits.parse().ok());
         let mut number =
-            || numbers.next().unwrap_or_else(|| panic!("no version in the output of {path} -V:\n{text}"));
+            || numbers.next().ok_or_else(|| format!("\"{path}\" is no nginx: no version in\n{text}"));
         let wrap = std::env::var("NTLM_NGINX_WRAP").unwrap_or_default();
-        Binary {
-            version: (number(), number(), number()),
+        Ok(Self {
+            version: (number()?, number()?, number()?),
             arguments: text
                 .split_once("configure arguments:")
                 .map_or(String::new(), |(_, rest)| rest.to_owned()),
-            module: std::env::var("NTLM_MODULE").ok().filter(|module| !module.is_empty()),
-            command: wrap.split_whitespace().map(str::to_owned).chain([path]).collect(),
-        }
-    })
-}
+            module,
+            command: wrap.split_whitespace().chain([path]).map(str::to_owned).collect(),
+        })
+    }
 
-impl Binary {
     /// Its version, such as (1, 30, 6).
     #[must_use]
     pub fn version(&self) -> (u32, u32, u32) {
@@ -57,7 +73,7 @@ impl Binary {
     }
 
     /// The `load_module` line, empty if the module is built in.
-    pub(super) fn load_module(&self) -> String {
+    pub(crate) fn load_module(&self) -> String {
         self.module.as_ref().map_or(String::new(), |module| format!("load_module \"{module}\";\n"))
     }
 

@@ -48,6 +48,14 @@ impl Nginx {
         binary::get()
     }
 
+    /// Chooses what [`Self::binary`] is, in place of the environment; once, and before anything asks for it.
+    ///
+    /// # Errors
+    /// When `path` does not run or is no nginx, or the choice was made.
+    pub fn choose(path: &Path, module: Option<&Path>) -> Result<(), String> {
+        binary::choose(path, module)
+    }
+
     // Where it is.
 
     /// The port behind `{{port:name}}`, or `{{port}}` for an empty name.
@@ -173,6 +181,13 @@ impl Nginx {
     /// Waits until the access log satisfies `condition`.
     pub async fn wait_access_log(&self, condition: impl Fn(&str) -> bool) {
         self.poll("the access log", || condition(&self.access_log())).await;
+    }
+
+    /// The lines of its logs that fail a test, those of [`Builder::allow_log`] included.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let log = logs::errors(self.prefix.path());
+        logs::complaints(&log, &[]).into_iter().map(str::to_owned).collect()
     }
 
     async fn poll(&self, what: &str, condition: impl FnMut() -> bool) {

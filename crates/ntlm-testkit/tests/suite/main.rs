@@ -2,6 +2,7 @@
 
 mod balancing;
 mod configuration;
+mod demo;
 mod eviction;
 mod handshakes;
 mod isolation;

@@ -26,8 +26,8 @@ async fn curl_needs_no_more_requests_than_straight_to_the_origin() {
         let mut direct = curl.clone();
         let mut proxied = curl;
         for target in ["/a", "/b", "/c"] {
-            direct = direct.url(&origin.url(target));
-            proxied = proxied.url(&nginx.url(target));
+            direct = direct.url(origin.url(target));
+            proxied = proxied.url(nginx.url(target));
         }
         let (direct, proxied) = (direct.run().await, proxied.run().await);
         assert_eq!(proxied.statuses, direct.statuses, "{proxied:?}");

@@ -1,0 +1,290 @@
+//! The demonstration as its user sees it: what it prints, its exit status, how it ends.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ntlm_testkit::{Client, Origin, within};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// The nginx under test.
+fn nginx() -> PathBuf {
+    std::env::var_os("NTLM_NGINX").expect("run this through \"cargo xtask test\"").into()
+}
+
+/// The module under test; nothing if it is built in.
+fn module() -> Option<PathBuf> {
+    std::env::var_os("NTLM_MODULE").filter(|module| !module.is_empty()).map(PathBuf::from)
+}
+
+fn demo(nginx: &Path, module: Option<&Path>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ntlm-demo"));
+    command.arg("--nginx").arg(nginx).args(arguments).stdin(Stdio::null());
+    if let Some(module) = module {
+        command.arg("--module").arg(module);
+    }
+    command
+}
+
+/// Runs it with `--once` on what is under test.
+async fn once(arguments: &[&str]) -> Shown {
+    finish(demo(&nginx(), module().as_deref(), &[arguments, &["--once"]].concat())).await
+}
+
+async fn finish(mut command: Command) -> Shown {
+    let output = within(command.output(), || "the demo does not end".to_owned()).await.expect("the demo");
+    let Output { status, stdout, stderr } = output;
+    Shown {
+        exit: status.code(),
+        stdout: String::from_utf8(stdout).expect("text"),
+        stderr: String::from_utf8(stderr).expect("text"),
+    }
+}
+
+/// What a run gave.
+#[derive(Debug)]
+struct Shown {
+    exit: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// A line of a table: who, status, connection, whom the server took them for.
+type Row<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+impl Shown {
+    fn last_line(&self) -> &str {
+        self.stdout.lines().last().unwrap_or_default()
+    }
+
+    /// The table below the line that starts with `heading`.
+    fn table(&self, heading: &str) -> Vec<Row<'_>> {
+        let below = self.stdout.lines().skip_while(|line| !line.starts_with(heading));
+        let table = below.skip_while(|line| !line.starts_with("  who ")).skip(1);
+        table.map_while(row).collect()
+    }
+}
+
+fn row(line: &str) -> Option<Row<'_>> {
+    let who = line.split_whitespace().next().filter(|who| ["alice", "bob"].contains(who))?;
+    let mut words = line.get(45..)?.split_whitespace();
+    Some((who, words.next()?, words.next()?, words.next()?))
+}
+
+/// What eight requests have to be answered.
+const RIGHT: [&str; 8] = ["401", "401", "200", "200", "200", "401", "200", "200"];
+
+fn statuses<'a>(table: &[Row<'a>]) -> Vec<&'a str> {
+    table.iter().map(|row| row.1).collect()
+}
+
+#[tokio::test]
+async fn the_demo_shows_a_login_that_fails_without_the_module_and_succeeds_with_it() {
+    let shown = once(&[]).await;
+    assert_eq!(shown.exit, Some(0), "{shown:#?}");
+    assert!(shown.last_line().starts_with("OK: 401 401 200 200 200"), "{shown:#?}");
+
+    let without = shown.table("nginx without the module");
+    assert_eq!(statuses(&without), ["401"; 8], "{shown:#?}");
+
+    let with = shown.table("nginx with the module");
+    assert_eq!(statuses(&with), RIGHT, "{shown:#?}");
+    let of_alice = with.iter().filter(|row| row.0 == "alice").skip(1);
+    let connections: Vec<&str> = of_alice.map(|row| row.2).collect();
+    assert_eq!(connections, [connections[0]; 5], "{shown:#?}");
+    for bobs in with.iter().filter(|row| row.0 == "bob") {
+        assert_ne!(bobs.2, connections[0], "{shown:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_shows_the_leak_of_a_pool_without_the_module() {
+    let shown = once(&[]).await;
+    let pool = shown.table("nginx without the module, connections pooled");
+    let bob = pool.iter().find(|row| row.0 == "bob").unwrap();
+    assert_eq!((bob.1, bob.3), ("200", "alice"), "{shown:#?}");
+}
+
+#[tokio::test]
+async fn output_that_goes_into_a_pipe_has_no_colours() {
+    let shown = once(&[]).await;
+    assert!(!shown.stdout.contains('\x1b') && !shown.stderr.contains('\x1b'), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_module_that_binds_nothing_fails_the_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let deaf = folder.path().join("nginx");
+    // The configuration is the argument after -c; an nginx that never sees "ntlm" acts like a module that does nothing.
+    let script = format!(
+        "#!/bin/sh\nfor word; do [ \"$before\" = -c ] && sed -i '/^ *ntlm;/d' \"$word\"; before=$word; done\nexec '{}' \"$@\"\n",
+        nginx().display()
+    );
+    std::fs::write(&deaf, script).unwrap();
+    std::fs::set_permissions(&deaf, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let shown = finish(demo(&deaf, module().as_deref(), &["--once"])).await;
+    assert_eq!(shown.exit, Some(1), "{shown:#?}");
+    assert!(shown.last_line().starts_with("FAILED: "), "{shown:#?}");
+    // Alice is turned away, or Bob is not.
+    assert_ne!(statuses(&shown.table("nginx with the module")), RIGHT, "{shown:#?}");
+}
+
+#[tokio::test]
+async fn without_a_module_the_demo_says_what_is_missing() {
+    if module().is_none() {
+        return; // Built in: nothing is missing.
+    }
+    let shown = finish(demo(&nginx(), None, &["--once"])).await;
+    assert_eq!(shown.exit, Some(1), "{shown:#?}");
+    assert!(shown.last_line().starts_with("FAILED: "), "{shown:#?}");
+    assert!(shown.stdout.contains("unknown directive \"ntlm\""), "{shown:#?}");
+    assert!(shown.stdout.contains("name its file with --module"), "{shown:#?}");
+}
+
+#[tokio::test]
+async fn in_front_of_somebodys_server_it_tells_which_logins_are_offered() {
+    let origin = Origin::start().await;
+    let shown = once(&["--upstream", &origin.url("/owa?x=1")]).await;
+    assert_eq!(shown.exit, Some(0), "{shown:#?}");
+    for text in [
+        "GET /owa?x=1 was answered 401",
+        "\n    Negotiate ",
+        "\n    NTLM ",
+        "belongs to a connection",
+        "curl --ntlm",
+    ] {
+        assert!(shown.stdout.contains(text), "no {text:?} in {shown:#?}");
+    }
+    assert!(shown.last_line().starts_with("OK: "), "{shown:#?}");
+    assert_eq!(origin.ledger()[0].target, "/owa?x=1");
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_is_asked_for_by_its_name() {
+    let origin = Origin::builder().tls().start().await;
+    let url = format!("https://localhost:{}/", origin.socket_addr().port());
+    let shown = once(&["--upstream", &url]).await;
+    assert_eq!(shown.exit, Some(0), "{shown:#?}");
+    assert_eq!(origin.ledger()[0].sni.as_deref(), Some("localhost"));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_fails_the_demo() {
+    let origin = Origin::start().await;
+    let silent = once(&["--upstream", &origin.url("/public/?close=read")]).await;
+    assert_eq!(silent.exit, Some(1), "{silent:#?}");
+    assert!(silent.last_line().contains("did not answer: upstream prematurely closed"), "{silent:#?}");
+
+    origin.stop().await;
+    let gone = once(&["--upstream", &origin.url("/")]).await;
+    assert_eq!(gone.exit, Some(1), "{gone:#?}");
+    assert!(gone.last_line().contains("Connection refused"), "{gone:#?}");
+}
+
+#[tokio::test]
+async fn an_answer_of_5xx_is_an_answer() {
+    let origin = Origin::start().await;
+    let shown = once(&["--upstream", &origin.url("/public/?status=503")]).await;
+    assert_eq!(shown.exit, Some(0), "{shown:#?}");
+    assert!(shown.last_line().ends_with("answered 503 through nginx"), "{shown:#?}");
+}
+
+#[tokio::test]
+async fn what_is_no_url_is_refused_with_a_reason() {
+    for (url, reason) in [
+        ("mail.example.com", "https://mail.example.com"),
+        ("ftp://mail.example.com", "neither http nor https"),
+        ("https://alice:secret@mail.example.com/", "leave name and password out"),
+        ("http://a;b/", "no name of a host"),
+    ] {
+        let shown = once(&["--upstream", url]).await;
+        assert_eq!(shown.exit, Some(2), "{shown:#?}");
+        assert!(shown.stderr.contains(reason), "{shown:#?}");
+    }
+}
+
+/// A demo that stays up; ended with the test, its nginx with it.
+struct Up {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Up {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = demo(&nginx(), module().as_deref(), arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the demo");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Self { child, lines }
+    }
+
+    /// Reads on to the first line that contains `text`.
+    async fn line(&mut self, text: &str) -> String {
+        let read = async {
+            loop {
+                let line = self.lines.next_line().await.expect("text");
+                let line = line.unwrap_or_else(|| panic!("the demo ended without a line with {text:?}"));
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        };
+        within(read, || format!("no line with {text:?}")).await
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.child.id() {
+            kill(Pid::from_raw(pid.try_into().expect("a process")), signal).expect("the demo is running");
+        }
+    }
+
+    async fn exit(&mut self) -> Option<i32> {
+        let status = within(self.child.wait(), || "the demo does not end".to_owned()).await;
+        status.expect("the demo").code()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGTERM);
+    }
+}
+
+/// The socket address in `http://address/…` of a line.
+fn address(line: &str) -> std::net::SocketAddr {
+    let url = line.split_once("http://").expect("a URL in the line").1;
+    url.split('/').next().and_then(|address| address.parse().ok()).expect("an address in the URL")
+}
+
+#[tokio::test]
+async fn it_stays_up_and_tells_of_each_request_until_it_is_interrupted() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut up = Up::start(&[]);
+        let nginx = address(&up.line("  browser ").await);
+        up.line("Up until Ctrl-C").await;
+        let mut alice = Client::connect(nginx).await;
+        alice.login("alice", "/inbox").await;
+        assert!(up.line("/inbox").await.contains("nobody"));
+        let served = up.line("/inbox").await;
+        assert!(served.contains("200") && served.contains("alice"), "{served}");
+        up.signal(signal);
+        assert_eq!(up.exit().await, Some(0), "{signal}");
+        assert!(Client::builder().try_connect(nginx).await.is_err(), "nginx is still there after {signal}");
+    }
+}
+
+#[tokio::test]
+async fn in_front_of_somebodys_server_it_tells_of_each_request_too() {
+    let origin = Origin::start().await;
+    let mut up = Up::start(&["--upstream", &origin.url("/")]);
+    let nginx = address(&up.line("  browser ").await);
+    up.line("Up until Ctrl-C").await;
+    let mut alice = Client::connect(nginx).await;
+    alice.login("alice", "/inbox").await;
+    assert!(up.line("/inbox").await.contains("401"));
+    assert!(up.line("/inbox").await.contains("200"));
+    up.signal(Signal::SIGINT);
+    assert_eq!(up.exit().await, Some(0));
+}
