@@ -301,10 +301,11 @@ impl NtlmPeer {
 
     /// Binds the connection that this request tainted to the request's client, and parks it.
     fn bind(&self, pc: Peer, c: Connection, failed: bool) -> Result<(), NotParked> {
-        self.may_park(c, failed)?;
+        // First: whatever becomes of its connection, the client's session does not end with it.
         if self.r.is_background() {
             return Err(NotParked::Background);
         }
+        self.may_park(c, failed)?;
         if self.u.is_answered_from_cache() {
             return Err(NotParked::Unjudged);
         }
@@ -400,6 +401,9 @@ impl NtlmPeer {
     #[inline(never)]
     fn on_tainted_response_header(&self) {
         self.u.forbid_storing();
+        if self.r.is_background() {
+            return;
+        }
         let Some(c) = self.u.peer().connection() else {
             return;
         };

@@ -13,7 +13,7 @@
 ngx_uint_t
 ngx_http_upstream_ntlm_is_background(ngx_http_request_t *r)
 {
-    return r->background;
+    return r->background || r->main->post_action;
 }
 
 

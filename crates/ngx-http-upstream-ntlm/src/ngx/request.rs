@@ -185,7 +185,7 @@ impl Request {
         unsafe { (*self.as_ptr()).method == nginx_sys::NGX_HTTP_HEAD as _ }
     }
 
-    /// Whether it is a subrequest that nobody waits for (`mirror`, the background update of a cache).
+    /// Whether nobody waits for it: `mirror`, the background update of a cache, `post_action`.
     pub fn is_background(self) -> bool {
         // SAFETY: alive (from_raw).
         unsafe { ngx_http_upstream_ntlm_is_background(self.as_ptr()) != 0 }
