@@ -136,8 +136,15 @@ impl NtlmPeer {
     /// Sets up the chain, and stands before it. `None` when it refuses.
     fn init_chain(&self, pc: Peer) -> Option<()> {
         let init = self.group().original_init_peer?;
-        // SAFETY: the chain's own `peer.init`, as nginx would have called it.
-        if unsafe { init(self.r.as_ptr(), self.u.group()) } != Status::OK.0 {
+        // SAFETY: the chain's own `peer.init`, as nginx would have called it: with no data yet, since what a balancer finds
+        // there it takes for the data of the balancer that wraps it, and writes to it.
+        let rc = unsafe {
+            (*pc.as_ptr()).data = core::ptr::null_mut();
+            init(self.r.as_ptr(), self.u.group())
+        };
+        if rc != Status::OK.0 {
+            // What the chain left behind is not for this module's callbacks.
+            self.stand_before(pc, None);
             return None;
         }
         // SAFETY: the peer is part of the request's upstream.

@@ -1,0 +1,230 @@
+//! Each file of `examples/` does what it is there for, and the README shows it to the letter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use ntlm_testkit::origin::Leg;
+use ntlm_testkit::{Client, Nginx, Origin, Request};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// `examples/….conf`, all of them.
+fn all() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(repository().join("examples"))
+        .unwrap()
+        .map(|entry| format!("examples/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .collect();
+    names.sort();
+    assert!(names.iter().all(|name| name.ends_with(".conf")), "{names:?}");
+    names
+}
+
+/// An example that runs. Only its addresses, ports and certificates are others than in the file.
+struct Example {
+    nginx: Nginx,
+    /// What stands for each `server`, by its name in the file.
+    origins: BTreeMap<String, Origin>,
+    /// The front speaks TLS.
+    tls: bool,
+}
+
+impl Example {
+    async fn start(file: &str) -> Self {
+        let mut origins = BTreeMap::new();
+        let mut conf = String::new();
+        for line in read(file).lines() {
+            let words: Vec<&str> = line.trim().trim_end_matches(';').split_whitespace().collect();
+            let replacement = match words[..] {
+                ["server", place, ..] if place != "{" => {
+                    let (host, port) = place.split_once(':').unwrap();
+                    if !origins.contains_key(host) {
+                        let builder = Origin::builder().name(host);
+                        let builder = if port == "443" { builder.tls() } else { builder };
+                        origins.insert(host.to_owned(), builder.start().await);
+                    }
+                    line.replace(place, &origins[host].address())
+                }
+                ["listen", ..] => {
+                    let v4 = line.replace("80", "127.0.0.1:{{port}}").replace("443", "127.0.0.1:{{port}}");
+                    format!("{v4} {}", v4.replace("127.0.0.1:{{port}}", "[::1]:{{port6}}"))
+                }
+                ["ssl_certificate", path] => line.replace(path, "{{cert}}"),
+                ["ssl_certificate_key", path] => line.replace(path, "{{key}}"),
+                ["proxy_ssl_trusted_certificate", path] => line.replace(path, "{{ca}}"),
+                _ => line.to_owned(),
+            };
+            conf += &format!("{replacement}\n");
+        }
+        assert!(!conf.contains(".example.com:"), "{conf}");
+        let tls = conf.contains(" ssl;");
+        Example { nginx: Nginx::builder().conf(&conf).start().await, origins, tls }
+    }
+
+    async fn client(&self) -> Client {
+        let builder = Client::builder().host("www.example.com");
+        if self.tls { builder.tls() } else { builder }.connect(&self.nginx).await
+    }
+
+    fn origin(&self, name: &str) -> &Origin {
+        &self.origins[name]
+    }
+}
+
+#[tokio::test]
+async fn a_login_goes_through_every_example() {
+    for file in all() {
+        println!("{file}");
+        let example = Example::start(&file).await;
+        let mut alice = example.client().await;
+        // A path that each of them passes on.
+        let home = alice.login("alice", "/owa/").await.pop().unwrap();
+        let mut bob = example.client().await;
+        assert_eq!(bob.get("/owa/").await.status, 401, "{file}");
+        for _ in 0..3 {
+            let response = alice.get("/owa/again").await;
+            assert_eq!((response.identity(), response.connection()), ("alice", home.connection()), "{file}");
+        }
+        let legs: Vec<Leg> =
+            example.origin(home.origin_name()).ledger().iter().map(|entry| entry.leg).collect();
+        assert_eq!(legs[..2], [Leg::Negotiate, Leg::Authenticate], "{file}");
+        example.nginx.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn several_servers_conf_uses_its_backup_when_the_others_are_gone() {
+    let example = Example::start("examples/several-servers.conf").await;
+    let mut homes = BTreeSet::new();
+    for user in ["alice", "bob", "carol", "dave"] {
+        homes.insert(example.client().await.login(user, "/").await.pop().unwrap().origin_name().to_owned());
+    }
+    assert!(!homes.contains("sp3.example.com"), "{homes:?}");
+    example.origin("sp1.example.com").stop().await;
+    example.origin("sp2.example.com").stop().await;
+    let mut erin = example.client().await;
+    let home = erin.login("erin", "/").await.pop().unwrap();
+    assert_eq!(home.origin_name(), "sp3.example.com");
+    assert_eq!(erin.get("/").await.connection(), home.connection());
+}
+
+#[tokio::test]
+async fn https_upstream_conf_names_and_verifies_its_server_and_takes_large_bodies() {
+    let example = Example::start("examples/https-upstream.conf").await;
+    let mut alice = example.client().await;
+    alice.login("alice", "/").await;
+    let response = alice.request(Request::post("/upload", vec![b'x'; 3_000_000])).await;
+    assert_eq!((response.identity(), response.get("X-Body-Length")), ("alice", Some("3000000")));
+    let ledger = example.origin("devops.example.com").ledger();
+    assert!(ledger.iter().all(|entry| entry.sni.as_deref() == Some("devops.example.com")), "{ledger:?}");
+}
+
+#[tokio::test]
+async fn selective_conf_serves_public_files_to_all_over_one_connection_without_credentials() {
+    let example = Example::start("examples/selective.conf").await;
+    let (mut alice, mut bob) = (example.client().await, example.client().await);
+    let home = alice.login("alice", "/").await.pop().unwrap();
+    let first = alice.get_with("/public/logo", "Authorization", "NTLM TlRMTVNTUAABAAAAB4IIAA==").await;
+    let second = bob.get("/public/logo").await;
+    assert_eq!((first.identity(), second.identity()), ("anonymous", "anonymous"));
+    assert_eq!(first.connection(), second.connection());
+    assert_ne!(first.connection(), home.connection());
+    let ledger = example.origin("intranet.example.com").ledger();
+    let public: Vec<_> = ledger.iter().filter(|entry| entry.target == "/public/logo").collect();
+    assert_eq!(public.len(), 2);
+    assert!(public.iter().all(|entry| entry.scheme.is_none() && entry.connection_field.is_none()));
+    assert_eq!(alice.get("/").await.connection(), home.connection());
+}
+
+#[tokio::test]
+async fn allow_deny_conf_turns_other_networks_away() {
+    let example = Example::start("examples/allow-deny.conf").await;
+    let mut alice = Client::builder().source("127.0.0.7").connect(&example.nginx).await;
+    alice.login("alice", "/").await;
+    // Of the addresses of this machine, one is in none of the networks allowed.
+    let mut mallory = Client::connect(example.nginx.at("v6")).await;
+    assert_eq!(mallory.get("/").await.status, 403);
+    let refused = mallory.get_with("/public/", "Authorization", "NTLM TlRMTVNTUAABAAAAB4IIAA==").await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(example.origin("crm.example.com").ledger().len(), 2);
+}
+
+#[tokio::test]
+async fn tls_front_conf_sends_plain_http_to_https() {
+    let example = Example::start("examples/tls-front.conf").await;
+    let mut plain = Client::builder().host("www.example.com").connect(&example.nginx).await;
+    let response = plain.get("/RDWeb/?a=b").await;
+    let port = example.nginx.socket_addr("").port();
+    assert_eq!(response.status, 301);
+    assert_eq!(response.get("Location"), Some(&*format!("https://www.example.com:{port}/RDWeb/?a=b")));
+    let mut alice = example.client().await;
+    let home = alice.login("alice", "/RDWeb/").await.pop().unwrap();
+    assert_eq!(alice.get("/RDWeb/?a=b").await.connection(), home.connection());
+}
+
+#[tokio::test]
+async fn exchange_conf_has_one_binding_for_all_its_locations() {
+    let example = Example::start("examples/exchange.conf").await;
+    let mut alice = example.client().await;
+    let response = alice.get("/").await;
+    assert_eq!(response.status, 302);
+    assert!(response.get("Location").unwrap().ends_with("/owa/"), "{response:?}");
+    let home = alice.login("alice", "/autodiscover/autodiscover.xml").await.pop().unwrap();
+    for path in [
+        "/owa/",
+        "/ecp/",
+        "/ews/exchange.asmx",
+        "/mapi/emsmdb/",
+        "/oab/",
+        "/autodiscover/",
+        "/rpc/rpcproxy.dll",
+        "/Microsoft-Server-ActiveSync",
+    ] {
+        let response = alice.post(path, "a request").await;
+        assert_eq!((response.status, response.identity()), (200, "alice"), "{path}");
+        assert_eq!(response.connection(), home.connection(), "{path}");
+    }
+    let ledger = example.origin("exchange.example.com").ledger();
+    assert!(ledger.iter().all(|entry| entry.sni.as_deref() == Some("exchange.example.com")), "{ledger:?}");
+}
+
+// The README.
+
+#[test]
+fn the_readme_shows_every_example_to_the_letter() {
+    let readme = read("README.md");
+    let mut shown = BTreeSet::new();
+    for part in readme.split("<!-- examples/").skip(1) {
+        let (name, rest) = part.split_once(" -->\n```nginx\n").expect("a block of nginx after the mark");
+        let (block, _) = rest.split_once("```\n").expect("the end of the block");
+        assert_eq!(block, read(&format!("examples/{name}")), "{name}");
+        assert!(shown.insert(format!("examples/{name}")), "{name} is shown twice");
+    }
+    assert_eq!(shown, all().into_iter().collect(), "the blocks in README.md, and the files");
+}
+
+#[test]
+fn the_readme_has_a_section_for_each_directive_and_for_no_other() {
+    let table = read("crates/ngx-http-upstream-ntlm/src/module.rs");
+    let directives: BTreeSet<&str> =
+        table.split("directive(c\"").skip(1).filter_map(|part| part.split('"').next()).collect();
+    assert!(directives.contains("ntlm"), "{directives:?}");
+    let readme = read("README.md");
+    let (_, reference) = readme.split_once("\n## Reference\n").expect("a reference");
+    let reference = reference.split("\n## ").next().unwrap();
+    let mut sections = BTreeSet::new();
+    for section in reference.split("\n### ").skip(1) {
+        let (name, text) = section.split_once('\n').unwrap();
+        assert!(text.contains(&format!("\nSyntax: **{name}** ")), "the syntax of {name}");
+        for line in ["\nDefault: ", "\nContext: "] {
+            assert!(text.contains(line), "{name} has no{line}");
+        }
+        sections.insert(name);
+    }
+    assert_eq!(sections, directives, "the sections in README.md, and the directives");
+}
