@@ -4,8 +4,8 @@
 //! tainted, or over an untainted one. A tainted connection is owned or closed; it never enters a shared pool.
 //!
 //! This crate is the nginx layer. What to do is decided in `ntlm-core`; here nginx is asked for the facts, and the
-//! decisions are carried out. Trampolines and tables are in [`module`], [`conf`], [`peer`], [`client`], [`parked`] and
-//! [`filter`]; every other access to nginx's memory is in [`ngx`].
+//! decisions are carried out. Trampolines and tables are in `module`, `conf`, `peer`, `client`, `parked` and
+//! `filter`; every other access to nginx's memory is in `ngx`.
 
 mod client;
 mod conf;
