@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_AGAIN, NGX_OK, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_current_msec, ngx_cycle,
+    NGX_OK, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_current_msec, ngx_cycle,
     ngx_del_timer, ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t,
     ngx_log_t, ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_reusable_connection,
 };
@@ -211,7 +211,7 @@ impl Connection {
                 && let Some(recv) = (*c).recv
             {
                 return match recv(c, &raw mut byte, 1) {
-                    n if n == NGX_AGAIN as isize => Readable::Nothing,
+                    n if n == nginx_sys::NGX_AGAIN as isize => Readable::Nothing,
                     n if n > 0 => Readable::Data,
                     _ => Readable::Closed,
                 };
@@ -240,7 +240,7 @@ impl Connection {
             if let Some(tls) = NonNull::new((*c).ssl) {
                 (*tls.as_ptr()).set_no_wait_shutdown(1);
                 (*tls.as_ptr()).set_no_send_shutdown(1);
-                if nginx_sys::ngx_ssl_shutdown(c) == NGX_AGAIN as ngx_int_t {
+                if nginx_sys::ngx_ssl_shutdown(c) == nginx_sys::NGX_AGAIN as ngx_int_t {
                     (*tls.as_ptr()).handler = Some(ngx_http_upstream_ntlm_close);
                     return;
                 }
@@ -285,6 +285,7 @@ impl Connection {
 /// # Safety
 ///
 /// Called by nginx only, with the connection that [`Connection::close`] left to it.
+#[cfg(nginx_tls)]
 unsafe extern "C" fn ngx_http_upstream_ntlm_close(c: *mut ngx_connection_t) {
     // SAFETY: nginx calls with a live connection.
     if let Some(c) = unsafe { Connection::from_raw(c) } {

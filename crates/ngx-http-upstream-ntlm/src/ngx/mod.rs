@@ -7,6 +7,8 @@
 mod connection;
 mod pool;
 mod request;
+#[cfg(nginx_tls)]
+mod tls;
 
 pub use connection::{Connection, Readable};
 pub use pool::{Pool, Slice};

@@ -8,9 +8,9 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_VERSION_20, NGX_OK, ngx_buf_t, ngx_connection_t, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
-    ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    NGX_HTTP_VERSION_20, ngx_buf_t, ngx_connection_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t,
+    ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice};
@@ -28,24 +28,6 @@ pub struct Request(NonNull<ngx_http_request_t>);
 /// `r->upstream` of a request that is alive while the handle is used.
 #[derive(Debug, Clone, Copy)]
 pub struct Upstream(NonNull<ngx_http_upstream_t>);
-
-/// A location's settings for TLS to its servers. The values with variables are null where not configured.
-#[cfg(nginx_tls)]
-#[derive(Debug, Clone, Copy)]
-pub struct TlsConf {
-    /// Names the TLS context.
-    pub context: usize,
-    /// `proxy_ssl_verify`.
-    pub verify: bool,
-    /// `proxy_ssl_server_name`.
-    pub server_name: bool,
-    /// `proxy_ssl_name`.
-    pub name: *mut ngx_http_complex_value_t,
-    /// `proxy_ssl_certificate`.
-    pub certificate: *mut ngx_http_complex_value_t,
-    /// `proxy_ssl_certificate_key`.
-    pub certificate_key: *mut ngx_http_complex_value_t,
-}
 
 /// `u->peer` (or another peer connection) that is alive while the handle is used.
 #[derive(Debug, Clone, Copy)]
@@ -227,35 +209,29 @@ impl Request {
         // SAFETY: alive (from_raw).
         unsafe { NonNull::new((*self.as_ptr()).upstream).map(Upstream) }
     }
-
-    /// Evaluates a configured value with variables. `None` where none is configured or evaluation fails.
-    pub fn evaluate(self, value: *mut ngx_http_complex_value_t) -> Option<Slice> {
-        let mut result = ngx_str_t::empty();
-        // SAFETY: alive (from_raw); the value is configuration, or null and then not used; no reference is held.
-        unsafe {
-            (!value.is_null()
-                && ngx_http_complex_value(self.as_ptr(), value, &raw mut result) == NGX_OK as ngx_int_t)
-                .then(|| Slice::from_raw(result))
-        }
-    }
 }
 
 impl Upstream {
+    /// The upstream itself, for a call into nginx.
+    pub fn as_ptr(self) -> *mut ngx_http_upstream_t {
+        self.0.as_ptr()
+    }
+
     /// The peer.
     pub fn peer(self) -> Peer {
         // SAFETY: alive (see the type), and the peer is a part of it.
-        unsafe { Peer(NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).peer)) }
+        unsafe { Peer(NonNull::new_unchecked(&raw mut (*self.as_ptr()).peer)) }
     }
 
     /// The group that nginx found for the request.
     pub fn group(self) -> *mut ngx_http_upstream_srv_conf_t {
         // SAFETY: alive (see the type).
-        unsafe { (*self.0.as_ptr()).upstream }
+        unsafe { (*self.as_ptr()).upstream }
     }
 
     /// Applies `proxy_next_upstream_tries`, as nginx does when a chain has been set up.
     pub fn limit_tries(self) {
-        let u = self.0.as_ptr();
+        let u = self.as_ptr();
         // SAFETY: alive (see the type), and its configuration with it.
         unsafe {
             let most = (*(*u).conf).next_upstream_tries;
@@ -268,13 +244,13 @@ impl Upstream {
     /// Names the protocol spoken: each upstream module, and each version of HTTP, has its own `create_request`.
     pub fn protocol(self) -> usize {
         // SAFETY: alive (see the type).
-        unsafe { (*self.0.as_ptr()).create_request.map_or(0, |function| function as usize) }
+        unsafe { (*self.as_ptr()).create_request.map_or(0, |function| function as usize) }
     }
 
     /// Whether it is `proxy_pass` that speaks.
     pub fn speaks_http(self) -> bool {
         // SAFETY: alive (see the type); the schema is configuration or the request's.
-        let schema = unsafe { Slice::from_raw((*self.0.as_ptr()).schema) };
+        let schema = unsafe { Slice::from_raw((*self.as_ptr()).schema) };
         matches!(schema.as_bytes(), b"http://" | b"https://")
     }
 
@@ -282,7 +258,7 @@ impl Upstream {
     /// where [`Upstream::speaks_http`].
     #[inline]
     pub fn request_header(self) -> Option<RequestHeader> {
-        let u = self.0.as_ptr();
+        let u = self.as_ptr();
         // SAFETY: alive (see the type), and with it the chain of buffers that create_request made. It also noted where in
         // the first buffer the request target is.
         unsafe {
@@ -297,55 +273,22 @@ impl Upstream {
         }
     }
 
-    /// Whether it speaks TLS.
-    #[cfg(nginx_tls)]
-    pub fn is_tls(self) -> bool {
-        // SAFETY: alive (see the type).
-        unsafe { (*self.0.as_ptr()).ssl() != 0 }
-    }
-
-    /// The name that `proxy_ssl_name` has by default.
-    #[cfg(nginx_tls)]
-    pub fn default_tls_name(self) -> Slice {
-        // SAFETY: alive (see the type); the name is configuration or the request's.
-        unsafe { Slice::from_raw((*self.0.as_ptr()).ssl_name) }
-    }
-
-    /// The location's settings for TLS.
-    #[cfg(nginx_tls)]
-    pub fn tls_conf(self) -> TlsConf {
-        // SAFETY: alive (see the type), and its configuration with it.
-        unsafe {
-            let conf = &*(*self.0.as_ptr()).conf;
-            TlsConf {
-                context: conf.ssl as usize,
-                verify: conf.ssl_verify == 1,
-                server_name: conf.ssl_server_name == 1,
-                name: conf.ssl_name,
-                certificate: conf.ssl_certificate,
-                certificate_key: conf.ssl_certificate_key,
-            }
-        }
-    }
-
     /// The HTTP status of the response, 0 before there is one.
     pub fn status(self) -> usize {
         // SAFETY: alive (see the type).
-        unsafe { (*self.0.as_ptr()).headers_in.status_n }
+        unsafe { (*self.as_ptr()).headers_in.status_n }
     }
 
     /// Whether the value of a `WWW-Authenticate` field of the response passes a test.
     #[inline]
     pub fn any_www_authenticate(self, test: fn(&[u8]) -> bool) -> bool {
         // SAFETY: alive (see the type). nginx sets `www_authenticate` when the header has one such field or more.
-        unsafe {
-            !(*self.0.as_ptr()).headers_in.www_authenticate.is_null() && self.walk_www_authenticate(test)
-        }
+        unsafe { !(*self.as_ptr()).headers_in.www_authenticate.is_null() && self.walk_www_authenticate(test) }
     }
 
     #[inline(never)]
     fn walk_www_authenticate(self, test: fn(&[u8]) -> bool) -> bool {
-        let u = self.0.as_ptr();
+        let u = self.as_ptr();
         // SAFETY: alive (see the type). Up to 1.22 `www_authenticate` names the last field only, so the list of all
         // fields is walked; it is well formed, since it has that one.
         unsafe {
@@ -373,7 +316,7 @@ impl Upstream {
         // SAFETY: alive (see the type).
         unsafe {
             matches!(
-                (*self.0.as_ptr()).cache_status(),
+                (*self.as_ptr()).cache_status(),
                 nginx_sys::NGX_HTTP_CACHE_STALE | nginx_sys::NGX_HTTP_CACHE_REVALIDATED
             )
         }
@@ -386,7 +329,7 @@ impl Upstream {
         #[cfg(nginx_cache)]
         // SAFETY: alive (see the type).
         unsafe {
-            (*self.0.as_ptr()).cache_status() == nginx_sys::NGX_HTTP_CACHE_STALE
+            (*self.as_ptr()).cache_status() == nginx_sys::NGX_HTTP_CACHE_STALE
         }
         #[cfg(not(nginx_cache))]
         false
@@ -396,25 +339,25 @@ impl Upstream {
     /// `u->keepalive` tells of that one.
     pub fn is_kept_alive(self) -> bool {
         // SAFETY: alive (see the type).
-        unsafe { (*self.0.as_ptr()).keepalive() != 0 && !self.is_answered_stale() }
+        unsafe { (*self.as_ptr()).keepalive() != 0 && !self.is_answered_stale() }
     }
 
     /// Clears `u->keepalive`: no pool below may keep the connection.
     pub fn forbid_keepalive(self) {
         // SAFETY: alive (see the type).
-        unsafe { (*self.0.as_ptr()).set_keepalive(0) }
+        unsafe { (*self.as_ptr()).set_keepalive(0) }
     }
 
     /// `u->request_body_sent`: nothing of the request is still to be sent.
     pub fn is_request_sent(self) -> bool {
         // SAFETY: alive (see the type).
-        unsafe { (*self.0.as_ptr()).request_body_sent() != 0 }
+        unsafe { (*self.as_ptr()).request_body_sent() != 0 }
     }
 
     /// Whether the response's header, already parsed, rules out that the connection is kept: the server says so, its end
     /// is marked by nothing but the connection's end, or the request is not wholly sent and never will be.
     pub fn will_not_be_kept_alive(self, head: bool) -> bool {
-        let u = self.0.as_ptr();
+        let u = self.as_ptr();
         // SAFETY: alive (see the type), and its configuration with it.
         unsafe {
             let bodiless = head || matches!((*u).headers_in.status_n, 204 | 304);
@@ -429,8 +372,8 @@ impl Upstream {
     pub fn forbid_storing(self) {
         // SAFETY: alive (see the type).
         unsafe {
-            (*self.0.as_ptr()).set_cacheable(0);
-            (*self.0.as_ptr()).set_store(0);
+            (*self.as_ptr()).set_cacheable(0);
+            (*self.as_ptr()).set_store(0);
         }
     }
 }
