@@ -33,6 +33,11 @@ pub fn command(args: &DemoArgs) -> Result<()> {
 
 /// Builds a binary of the test kit and says where it is.
 pub fn testkit_binary(name: &str) -> Result<PathBuf> {
+    testkit_binary_with(name, &[])
+}
+
+/// Builds a binary of the test kit that needs these of its features.
+pub fn testkit_binary_with(name: &str, features: &[&str]) -> Result<PathBuf> {
     // The dev profile: it is compiled once to be run for a minute, and the tests share what it compiles.
     let mut cargo = paths::cargo();
     cargo.args([
@@ -44,6 +49,9 @@ pub fn testkit_binary(name: &str) -> Result<PathBuf> {
         "--bin",
         name,
     ]);
+    if !features.is_empty() {
+        cargo.arg("--features").arg(features.join(","));
+    }
     let messages = ui::output(cargo.current_dir(paths::repo()))?;
     ui::executables(&messages, "bin").pop().with_context(|| format!("cargo did not say where it put {name}"))
 }

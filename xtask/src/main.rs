@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod debian;
 mod demo;
 mod deny;
@@ -50,6 +51,8 @@ enum Command {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Throw clients, origins and NGINX into disorder, and check every answer
+    Chaos(ChaosArgs),
     /// Start NGINX with the module in front of an origin and watch NTLM pass through
     Demo(DemoArgs),
 }
@@ -81,6 +84,35 @@ struct TestArgs {
     filter: Vec<String>,
 }
 
+/// What `cargo xtask chaos` can be told.
+#[derive(Args)]
+struct ChaosArgs {
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Go on with the next seed until so many minutes have passed
+    #[arg(long, value_name = "M")]
+    minutes: Option<u64>,
+    /// How many seeds, one after the other
+    #[arg(long, value_name = "K", conflicts_with = "minutes")]
+    count: Option<u64>,
+    /// Responses checked for each seed
+    #[arg(long, value_name = "N")]
+    responses: Option<u64>,
+    /// Clients at a time
+    #[arg(long, value_name = "N")]
+    clients: Option<u64>,
+    /// The most clients one after the other in the place of each
+    #[arg(long, value_name = "N")]
+    lives: Option<u64>,
+    /// Run the one seed as it is: do not look for a smaller run that fails as well
+    #[arg(long)]
+    replay: bool,
+    /// The NGINX to run it on
+    #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
+    nginx: String,
+}
+
 /// What `cargo xtask demo` can be told.
 #[derive(Args)]
 struct DemoArgs {
@@ -103,6 +135,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::command(&args),
         Command::Deny => deny::command(),
         Command::Bench { what: Bench::Bound { nginx } } => bench::bound(&nginx),
+        Command::Chaos(args) => chaos::command(&args),
         Command::Demo(args) => demo::command(&args),
     };
     match done {

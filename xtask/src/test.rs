@@ -79,10 +79,13 @@ fn lint() -> Result<()> {
     })?;
 
     let oldest = Nginx::named(nginx::DEFAULT)?;
-    ui::stage(&format!("nginx {}", oldest.name), || oldest.get())?;
-    ui::stage("clippy on the module", || {
-        ui::run(build::cargo_for(oldest, "clippy").args(["--all-targets", "--", "-D", "warnings"]))
-    })?;
+    // With everything an nginx can have, and with as little as possible.
+    for nginx in [oldest, Nginx::named("1.28-nodebug")?] {
+        ui::stage(&format!("nginx {}", nginx.name), || nginx.get())?;
+        ui::stage(&format!("clippy on the module for nginx {}", nginx.name), || {
+            ui::run(build::cargo_for(nginx, "clippy").args(["--all-targets", "--", "-D", "warnings"]))
+        })?;
+    }
     ui::stage("rustdoc of the module", || {
         let mut module = build::cargo_for(oldest, "doc");
         module.args(["--no-deps", "--document-private-items"]);

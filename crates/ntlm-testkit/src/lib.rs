@@ -8,6 +8,8 @@ use std::future::Future;
 use std::time::Duration;
 
 mod background;
+#[cfg(feature = "http2")]
+pub mod chaos;
 pub mod client;
 pub mod demo;
 pub mod nginx;

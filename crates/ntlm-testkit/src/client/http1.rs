@@ -95,6 +95,14 @@ impl Client {
         sent.unwrap_or_else(|error| panic!("cannot send: {error}"));
     }
 
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// When the server takes no more.
+    pub async fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        within(self.write_bytes(bytes), || "the bytes are not taken".to_owned()).await
+    }
+
     /// Reads the response to a request other than HEAD; panics if there is none.
     pub async fn read_response(&mut self) -> Response {
         self.try_read_response().await.unwrap_or_else(|error| panic!("no response: {error}"))

@@ -29,15 +29,27 @@ pub struct Client {
 impl Client {
     /// Connects in the clear with prior knowledge; panics if that fails.
     pub async fn connect(target: impl Target) -> Self {
-        run(Self::over(target.endpoint(), false)).await
+        let endpoint = target.endpoint();
+        let connected = run(Self::over(endpoint.clone(), false)).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to {endpoint:?}: {error}"))
     }
 
     /// Connects over TLS with ALPN `h2`; panics if that fails.
     pub async fn connect_tls(target: impl Target) -> Self {
-        run(Self::over(target.endpoint(), true)).await
+        let endpoint = target.endpoint();
+        let connected = run(Self::over(endpoint.clone(), true)).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to {endpoint:?}: {error}"))
     }
 
-    async fn over(endpoint: Endpoint, secure: bool) -> Self {
+    /// Connects in the clear with prior knowledge.
+    ///
+    /// # Errors
+    /// When the connection is refused, or ends before HTTP/2 begins.
+    pub async fn try_connect(target: impl Target) -> io::Result<Self> {
+        run(Self::over(target.endpoint(), false)).await
+    }
+
+    async fn over(endpoint: Endpoint, secure: bool) -> io::Result<Self> {
         let Endpoint::Socket(address) = endpoint else {
             panic!("HTTP/2 over unix sockets is not for these tests")
         };
@@ -52,20 +64,18 @@ impl Client {
             assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "the server does not offer h2");
             Ok::<_, io::Error>(Stream::Tls(Box::new(tls.into())))
         };
-        let stream = within(connect, || format!("no connection to {address}"))
-            .await
-            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        let stream = within(connect, || format!("no connection to {address}")).await?;
         let (send, connection) =
             within(h2::client::handshake(stream), || format!("no HTTP/2 with {address}"))
                 .await
-                .unwrap_or_else(|error| panic!("no HTTP/2 with {address}: {error}"));
+                .map_err(io::Error::other)?;
         let (end, ended) = watch::channel(false);
         let driver = tokio::spawn(async move {
             // How it ended shows in the requests.
             let _ = connection.await;
             end.send_replace(true);
         });
-        Self { send, ended, driver, scheme: if secure { "https" } else { "http" } }
+        Ok(Self { send, ended, driver, scheme: if secure { "https" } else { "http" } })
     }
 
     /// GET.

@@ -1,6 +1,7 @@
 //! The test suite: one binary, a module for each theme. `cargo xtask test` says which nginx it runs against.
 
 mod balancing;
+mod chaos;
 mod configuration;
 mod demo;
 mod eviction;
