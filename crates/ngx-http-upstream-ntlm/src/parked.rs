@@ -26,11 +26,13 @@ struct Inner {
     address: Slice,
     name: Slice,
     transport: Transport,
+    /// The client speaks HTTP/1.x.
+    http1: bool,
 }
 
 impl Bound {
     /// Notes where an upstream connection leads, in its own pool. `None` when there is no memory.
-    pub fn new(connection: Connection, pc: Peer, transport: Transport) -> Option<Self> {
+    pub fn new(connection: Connection, pc: Peer, transport: Transport, http1: bool) -> Option<Self> {
         let pool = connection.pool()?;
         let inner = Inner {
             connection,
@@ -38,6 +40,7 @@ impl Bound {
             address: pool.copy(pc.address().as_bytes())?,
             name: pool.copy(pc.name().as_bytes())?,
             transport: transport.copied_to(pool)?,
+            http1,
         };
         pool.place(inner).map(Bound)
     }
@@ -46,6 +49,12 @@ impl Bound {
     pub fn connection(self) -> Connection {
         // SAFETY: the pool of the connection is alive while the handle is used (see the type).
         unsafe { (*self.0.as_ptr()).connection }
+    }
+
+    /// Whether its client speaks HTTP/1.x.
+    fn is_http1(self) -> bool {
+        // SAFETY: the pool of the connection is alive while the handle is used (see the type).
+        unsafe { (*self.0.as_ptr()).http1 }
     }
 
     /// The binding that the table made for it.
@@ -120,12 +129,15 @@ impl Bound {
     }
 }
 
-/// Closes an upstream connection that the table has let go of, and its client connection too if that has no request: the
-/// client takes it for authenticated.
+/// Closes an upstream connection that the table has let go of, and its client connection too, at once or after the
+/// request it has: the client takes it for authenticated.
 pub fn close(ended: Ended<Connection, Bound>) {
     let upstream = ended.upstream.connection();
     if ended.client.close_if_unused() {
         debug!(upstream.log(), "closing idle client connection {} with it", ended.client.fd());
+    } else if ended.upstream.is_http1() {
+        // SAFETY: it speaks HTTP/1.x, and has had the request that was bound.
+        unsafe { ended.client.close_after_request() };
     }
     upstream.close();
 }

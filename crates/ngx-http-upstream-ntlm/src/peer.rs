@@ -231,8 +231,9 @@ impl NtlmPeer {
                     bound.connection().fd()
                 );
                 self.lost.set(true);
-                if let Some(ended) = with_table(|table| table.end(binding)).flatten() {
-                    parked::close(ended);
+                // This request may bring credentials for another: it decides what becomes of its client connection.
+                if with_table(|table| table.end(binding)).flatten().is_some() {
+                    bound.connection().close();
                 }
             }
             Claim::Lost => self.lost.set(true),
@@ -319,7 +320,7 @@ impl NtlmPeer {
         let no_memory = NotParked::Refused(Refusal::NoMemory);
         let owner = self.r.client_connection().ok_or(NotParked::Refused(Refusal::NoClient))?;
         let id = client::find_or_enter(owner).map_err(NotParked::Refused)?;
-        let bound = Bound::new(c, pc, Transport::of(self.r, self.u)).ok_or(no_memory)?;
+        let bound = Bound::new(c, pc, Transport::of(self.r, self.u), self.r.is_http1()).ok_or(no_memory)?;
         let address = self.r.connection().ok_or(no_memory)?.address();
         let key = Key { address: address.as_bytes() };
         let binding = with_table(|table| table.bind(id, self.group().id, key, bound))
@@ -388,7 +389,8 @@ impl NtlmPeer {
 
     /// The header of the response is about to be sent to the client.
     pub fn on_response_header(&self) {
-        if self.lost.get() && !self.credentials {
+        // A response that no attempt gave leaves the client without what its credentials were for.
+        if self.lost.get() && (!self.credentials || matches!(self.source.get(), Source::Nowhere)) {
             self.r.close_client_after_response();
         }
         let tainted = match self.source.get() {

@@ -10,7 +10,7 @@ use nginx_sys::{
     ngx_log_t, ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_reusable_connection,
 };
 
-use super::{Pool, Slice};
+use super::{Pool, Request, Slice};
 
 /// A connection that nginx keeps for as long as the handle is used. nginx never frees the memory of its connections
 /// while a worker lives; it hands them to other peers. So a handle that is kept needs a reason why it is still the same
@@ -270,6 +270,21 @@ impl Connection {
             ngx_post_event((*c).read, &raw mut ngx_posted_events);
         }
         true
+    }
+
+    /// Makes nginx close a client connection after the request it has, and say so if the header of the response is not
+    /// out yet. Nothing happens to one that has none.
+    ///
+    /// # Safety
+    ///
+    /// It speaks HTTP/1.x, and has had a request already.
+    pub unsafe fn close_after_request(self) {
+        let c = self.as_ptr();
+        // SAFETY: alive (from_raw). Such a connection is idle, or c->data is the request at hand or a subrequest of it.
+        let r = unsafe { if (*c).idle() == 0 { Request::from_raw((*c).data.cast()) } else { None } };
+        if let Some(r) = r {
+            r.close_client_after_response();
+        }
     }
 
     fn has_unread_bytes(self) -> bool {

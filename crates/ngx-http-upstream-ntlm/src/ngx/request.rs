@@ -178,10 +178,16 @@ impl Request {
     pub fn close_client_after_response(self) {
         // SAFETY: alive (from_raw), and its main request with it.
         unsafe {
-            if (*self.as_ptr()).http_version < NGX_HTTP_VERSION_20 as _ {
+            if self.is_http1() {
                 ngx_http_upstream_ntlm_clear_keepalive((*self.as_ptr()).main);
             }
         }
+    }
+
+    /// Whether the client speaks HTTP/1.x.
+    pub fn is_http1(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).http_version < NGX_HTTP_VERSION_20 as _ }
     }
 
     /// The module's context of this request.

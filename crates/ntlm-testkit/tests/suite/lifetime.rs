@@ -1,1 +1,335 @@
-//! To come.
+//! How long a binding lives: as long as both its connections, which end together, and no longer than it is allowed to.
+
+mod aborts;
+mod reloads;
+mod responses;
+mod retries;
+mod tls_upstream;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ntlm_testkit::{Client, Nginx, Origin, Request};
+
+/// A client that is logged in as alice, and the origin's connection it is bound to.
+async fn logged_in(nginx: &Nginx) -> (Client, u64) {
+    let mut alice = Client::connect(nginx).await;
+    let legs = alice.login("alice", "/").await;
+    let connection = legs.last().unwrap().connection();
+    (alice, connection)
+}
+
+/// Whether nginx closed an idle client connection along with its binding. It says so in its debug log.
+fn closed_a_client(nginx: &Nginx) -> bool {
+    nginx.error_log().contains("closing idle client connection")
+}
+
+fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+// The origin ends a binding.
+
+#[tokio::test]
+async fn an_idle_client_connection_ends_when_the_origin_ends_its_binding() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (mut alice, bound) = logged_in(&nginx).await;
+    origin.close_connection(bound).await;
+    alice.closed().await;
+
+    let (mut alice, bound) = logged_in(&nginx).await;
+    origin.reset_connection(bound).await;
+    alice.closed().await;
+
+    let (mut alice, bound) = logged_in(&nginx).await;
+    assert!(origin.send_unsolicited(bound, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await);
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+
+    let (mut alice, _) = logged_in(&nginx).await;
+    assert_eq!(alice.get("/?close=after").await.identity(), "alice");
+    alice.closed().await;
+
+    let (mut alice, bound) = logged_in(&nginx).await;
+    assert_eq!(alice.get("/?extra=1").await.identity(), "alice");
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+    origin.wait_open_connections(0).await;
+}
+
+#[tokio::test]
+async fn an_end_that_comes_along_with_the_response_is_seen() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());
+    let (mut alice, bound) = logged_in(&nginx).await;
+    alice.send(Request::get("/?gate=answer&close=after")).await;
+    origin.wait_gate("answer").await;
+    kill(worker, Signal::SIGSTOP).unwrap();
+    origin.open_gate("answer");
+    origin.wait_closed(bound).await;
+    kill(worker, Signal::SIGCONT).unwrap();
+    assert_eq!(alice.read_response().await.identity(), "alice");
+    alice.closed().await;
+}
+
+#[tokio::test]
+async fn an_end_between_the_legs_ends_the_client_connection() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let challenge = alice.leg1("alice", "/").await;
+    origin.close_connection(challenge.connection()).await;
+    alice.closed().await;
+
+    let mut alice = Client::connect(&nginx).await;
+    let challenge = alice.leg1("alice", "/?close=challenge").await;
+    assert!(challenge.says_close());
+    alice.closed().await;
+
+    // Nothing was bound yet, so this client may try again where it is.
+    let mut alice = Client::connect(&nginx).await;
+    let response = alice.leg1("alice", "/?close=read").await;
+    assert_eq!((response.status, response.says_close()), (502, false));
+    assert_eq!(alice.login("alice", "/").await[1].identity(), "alice");
+}
+
+#[tokio::test]
+async fn an_origin_that_announces_the_end_has_it_passed_on() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    for target in ["/?close=header", "/?http10"] {
+        let (mut alice, bound) = logged_in(&nginx).await;
+        let response = alice.get(target).await;
+        assert_eq!((response.identity(), response.says_close()), ("alice", true), "{target}");
+        alice.closed().await;
+        origin.wait_closed(bound).await;
+    }
+}
+
+#[tokio::test]
+async fn other_event_methods_see_the_end_as_well() {
+    for method in ["epoll", "poll", "select"] {
+        // An nginx for Linux has epoll, and the others only if it was configured so.
+        if method != "epoll" && !Nginx::binary().has(&format!("--with-{method}_module")) {
+            continue;
+        }
+        let origin = Origin::start().await;
+        let nginx =
+            Nginx::builder().events(&format!("use {method};")).in_front_of(&[&origin], "ntlm;").start().await;
+        let (mut alice, bound) = logged_in(&nginx).await;
+        assert_eq!(alice.get("/").await.connection(), bound);
+        origin.close_connection(bound).await;
+        alice.closed().await;
+        let (alice, bound) = logged_in(&nginx).await;
+        alice.close().await;
+        origin.wait_closed(bound).await;
+    }
+}
+
+// Time and numbers end a binding.
+
+#[tokio::test]
+async fn a_binding_that_waited_too_long_ends_with_its_client_connection() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("keepalive_timeout 1h;")
+        .in_front_of(&[&origin], "ntlm; ntlm_timeout 200ms;")
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    assert!(!alice.login_in_one_leg("alice", "/").await.says_close());
+    alice.closed().await;
+    origin.wait_open_connections(0).await;
+
+    let mut bob = Client::connect(&nginx).await;
+    bob.leg1("bob", "/").await;
+    bob.closed().await;
+    origin.wait_open_connections(0).await;
+}
+
+#[tokio::test]
+async fn the_time_of_a_binding_starts_anew_with_each_response() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_timeout 1s;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login_in_one_leg("alice", "/").await.connection();
+    for _ in 0..2 {
+        let response = alice.get("/?delay=700").await;
+        assert_eq!((response.identity(), response.connection()), ("alice", bound));
+    }
+    alice.closed().await;
+    origin.wait_open_connections(0).await;
+}
+
+#[tokio::test]
+async fn a_slow_request_does_not_use_up_the_time_of_its_binding() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("proxy_request_buffering off;")
+        .in_front_of(&[&origin], "ntlm; ntlm_timeout 1s;")
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login_in_one_leg("alice", "/").await.connection();
+    alice.send_raw(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello").await;
+    // When bob's time is over, so is what was left of alice's.
+    let mut bob = Client::connect(&nginx).await;
+    bob.login_in_one_leg("bob", "/").await;
+    bob.closed().await;
+    alice.send_raw(b"world").await;
+    let response = alice.read_response().await;
+    assert_eq!((response.identity(), response.connection()), ("alice", bound));
+    assert_eq!(response.get("X-Body-Length"), Some("10"));
+}
+
+#[tokio::test]
+async fn a_client_connection_that_waited_too_long_takes_its_binding_along() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("keepalive_timeout 200ms;")
+        .in_front_of(&[&origin], "ntlm; ntlm_timeout 1h;")
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    assert!(!alice.login_in_one_leg("alice", "/").await.says_close());
+    alice.closed().await;
+    origin.wait_open_connections(0).await;
+    assert!(!closed_a_client(&nginx));
+}
+
+#[tokio::test]
+async fn a_client_connection_that_carried_its_last_request_takes_its_binding_along() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().conf("keepalive_requests 3;").in_front_of(&[&origin], "ntlm;").start().await;
+    let (mut alice, _) = logged_in(&nginx).await;
+    let last = alice.get("/").await;
+    assert_eq!((last.identity(), last.says_close()), ("alice", true));
+    alice.closed().await;
+    origin.wait_open_connections(0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_wants_no_keep_alive_takes_its_binding_along() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (mut alice, bound) = logged_in(&nginx).await;
+    let last = alice.get_with("/", "Connection", "close").await;
+    assert_eq!((last.identity(), last.connection(), last.says_close()), ("alice", bound, true));
+    alice.closed().await;
+    origin.wait_open_connections(0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_carried_its_last_request_says_so_to_the_client() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_requests 4;").start().await;
+    let (mut alice, bound) = logged_in(&nginx).await;
+    let third = alice.get("/").await;
+    assert_eq!((third.connection(), third.says_close()), (bound, false));
+    let fourth = alice.get("/?size=100000").await;
+    assert_eq!((fourth.connection(), fourth.identity(), fourth.says_close()), (bound, "alice", true));
+    assert_eq!(fourth.body.len(), 100_000);
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+    logged_in(&nginx).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_too_old_says_so_to_the_client() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_time 100ms;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let response = alice.login_in_one_leg("alice", "/?delay=200").await;
+    assert_eq!((response.identity(), response.says_close()), ("alice", true));
+    alice.closed().await;
+    origin.wait_open_connections(0).await;
+
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_time 1h;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let response = alice.login_in_one_leg("alice", "/?delay=200").await;
+    assert!(!response.says_close());
+    assert_eq!(alice.get("/").await.connection(), response.connection());
+}
+
+// Others end a binding.
+
+#[tokio::test]
+async fn an_evicted_binding_ends_its_idle_client_connection_and_no_other() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm 1;").start().await;
+    let (mut alice, bound) = logged_in(&nginx).await;
+    let mut bob = Client::connect(&nginx).await;
+    let legs = bob.login("bob", "/").await;
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+    let next = bob.get("/").await;
+    assert_eq!((next.identity(), next.connection()), ("bob", legs[1].connection()));
+}
+
+#[tokio::test]
+async fn a_binding_ended_by_its_client_closes_no_client_connection() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut bob = Client::connect(&nginx).await;
+    let bobs = bob.login("bob", "/").await[1].connection();
+    for abort in [false, true] {
+        let (alice, bound) = logged_in(&nginx).await;
+        if abort {
+            alice.abort();
+        } else {
+            alice.close().await;
+        }
+        origin.wait_closed(bound).await;
+    }
+    assert_eq!(bob.get("/").await.connection(), bobs);
+    assert!(!closed_a_client(&nginx));
+}
+
+#[tokio::test]
+async fn a_successor_on_the_same_slot_inherits_nothing_and_loses_nothing() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    for _ in 0..10 {
+        let (mut alice, bound) = logged_in(&nginx).await;
+        origin.close_connection(bound).await;
+        let mut carol = Client::connect(&nginx).await;
+        let carols = carol.login("carol", "/").await[1].connection();
+        alice.closed().await;
+        alice.close().await;
+        let next = carol.get("/").await;
+        assert_eq!((next.identity(), next.connection()), ("carol", carols));
+    }
+}
+
+// Nothing is left.
+
+#[tokio::test]
+async fn five_hundred_bindings_leave_nothing_behind() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().log_level("info").in_front_of(&[&origin], "ntlm;").start().await;
+    let worker = nginx.worker_pids()[0];
+    let mut before = None;
+    for cycle in 0..500 {
+        let (mut alice, bound) = logged_in(&nginx).await;
+        match cycle % 4 {
+            0 => alice.close().await,
+            1 => alice.abort(),
+            2 => {
+                origin.close_connection(bound).await;
+                alice.closed().await;
+            }
+            _ => {
+                assert!(alice.get("/?close=header").await.says_close());
+                alice.closed().await;
+            }
+        }
+        if cycle % 20 == 19 {
+            origin.wait_open_connections(0).await;
+            let now = descriptors(worker);
+            assert_eq!(*before.get_or_insert(now), now, "after {cycle} bindings");
+        }
+    }
+    assert_eq!(nginx.worker_pids(), [worker]);
+    nginx.stop().await;
+}
