@@ -208,6 +208,12 @@ impl Client {
         let _ = self.stream.shutdown().await;
     }
 
+    /// Says that nothing more will be sent (FIN, or `close_notify` and FIN), and goes on reading.
+    pub async fn finish_writing(&mut self) {
+        let finished = within(self.stream.shutdown(), || "the end is not taken".to_owned()).await;
+        finished.unwrap_or_else(|error| panic!("cannot finish: {error}"));
+    }
+
     /// Sends a TLS 1.3 KeyUpdate; `false` if there is none to send.
     pub async fn send_key_update(&mut self) -> bool {
         self.stream.queue_key_update() && self.stream.flush().await.is_ok()

@@ -48,6 +48,7 @@ pub(super) struct Connection {
     pub(super) idle: Arc<AtomicBool>,
     pub(super) sni: Option<String>,
     pub(super) client_certificate: bool,
+    pub(super) resumed: bool,
     pub(super) buf: Vec<u8>,
     pub(super) auth: Auth,
     pub(super) requests: u64,
@@ -220,6 +221,7 @@ impl Connection {
             x_client: head.get("X-Client").map(str::to_owned),
             sni: self.sni.clone(),
             client_certificate: self.client_certificate,
+            resumed: self.resumed,
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Entry {
     pub sni: Option<String>,
     /// The TLS client showed a certificate (that the authority of the tests signed).
     pub client_certificate: bool,
+    /// The TLS client resumed a session.
+    pub resumed: bool,
 }
 
 impl fmt::Display for Entry {

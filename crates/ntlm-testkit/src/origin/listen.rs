@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -102,30 +102,42 @@ async fn serve(
     let handshake = async {
         match (stream, tls) {
             (Stream::Tcp(tcp), Some(config)) => secure(tcp, config).await,
-            (stream, _) => Some((stream, None, false)),
+            (stream, _) => Some((stream, None, false, false)),
         }
     };
     let secured = tokio::select! {
         _ = life.wait_for(|life| *life == Life::Stopped) => None,
         secured = handshake => secured,
     };
-    let Some((stream, sni, client_certificate)) = secured else {
+    let Some((stream, sni, client_certificate, resumed)) = secured else {
         shared.forget(id);
         return;
     };
     let (auth, buf) = (Auth::default(), Vec::new());
-    let mut connection =
-        Connection { id, shared, stream, commands, idle, sni, client_certificate, buf, auth, requests: 0 };
+    let mut connection = Connection {
+        id,
+        shared,
+        stream,
+        commands,
+        idle,
+        sni,
+        client_certificate,
+        resumed,
+        buf,
+        auth,
+        requests: 0,
+    };
     tokio::select! {
         _ = life.wait_for(|life| *life == Life::Stopped) => connection.stream.reset_on_drop(),
         () = connection.run() => {}
     }
 }
 
-async fn secure(tcp: TcpStream, config: Arc<ServerConfig>) -> Option<(Stream, Option<String>, bool)> {
+async fn secure(tcp: TcpStream, config: Arc<ServerConfig>) -> Option<(Stream, Option<String>, bool, bool)> {
     let tls = TlsAcceptor::from(config).accept(tcp).await.ok()?;
     let (_, session) = tls.get_ref();
     let sni = session.server_name().map(str::to_owned);
     let certified = session.peer_certificates().is_some();
-    Some((Stream::Tls(Box::new(tls.into())), sni, certified))
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    Some((Stream::Tls(Box::new(tls.into())), sni, certified, resumed))
 }
