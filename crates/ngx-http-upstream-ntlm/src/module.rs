@@ -9,7 +9,7 @@ use nginx_sys::{
     ngx_command_t, ngx_http_module_t, ngx_module_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::conf;
+use crate::{conf, worker};
 
 /// The number of directives.
 const DIRECTIVES: usize = 4;
@@ -56,6 +56,7 @@ pub static mut ngx_http_upstream_ntlm_module: ngx_module_t = ngx_module_t {
     ctx: addr_of_mut!(NGX_HTTP_UPSTREAM_NTLM_MODULE_CTX).cast(),
     commands: addr_of_mut!(NGX_HTTP_UPSTREAM_NTLM_COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(worker::ngx_http_upstream_ntlm_init_process),
     ..ngx_module_t::default()
 };
 

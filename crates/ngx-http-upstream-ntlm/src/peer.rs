@@ -215,7 +215,7 @@ impl NtlmPeer {
         }
         let address = self.r.connection()?.address();
         let key = Key { address: address.as_bytes() };
-        let transport = Transport::of(self.r, self.u);
+        let transport = Transport::of(self.r, self.u)?;
         let claim = with_table(|table| {
             table.claim(id, owner.number(), self.group().id, key, |bound| *bound.transport() == transport)
         })?;
@@ -320,7 +320,9 @@ impl NtlmPeer {
         let no_memory = NotParked::Refused(Refusal::NoMemory);
         let owner = self.r.client_connection().ok_or(NotParked::Refused(Refusal::NoClient))?;
         let id = client::find_or_enter(owner).map_err(NotParked::Refused)?;
-        let bound = Bound::new(c, pc, Transport::of(self.r, self.u), self.r.is_http1()).ok_or(no_memory)?;
+        let bound = Transport::of(self.r, self.u)
+            .and_then(|transport| Bound::new(c, pc, transport, self.r.is_http1()))
+            .ok_or(no_memory)?;
         let address = self.r.connection().ok_or(no_memory)?.address();
         let key = Key { address: address.as_bytes() };
         let binding = with_table(|table| table.bind(id, self.group().id, key, bound))

@@ -39,16 +39,17 @@ impl PartialEq for Tls {
 }
 
 impl Transport {
-    /// The way this request takes. What it refers to lives as long as the request.
+    /// The way this request takes. What it refers to lives as long as the request. `None` when it cannot
+    /// be told: what cannot be evaluated is not the same as nothing.
     #[inline]
-    pub fn of(r: Request, u: Upstream) -> Self {
+    pub fn of(r: Request, u: Upstream) -> Option<Self> {
         let _ = r;
-        Transport {
+        Some(Transport {
             protocol: u.protocol(),
             local_address: u.peer().local_address(),
             #[cfg(nginx_tls)]
-            tls: u.is_tls().then(|| Tls::of(r, u)),
-        }
+            tls: if u.is_tls() { Some(Tls::of(r, u)?) } else { None },
+        })
     }
 
     /// The same with all that it refers to copied into a pool. `None` when there is no memory.
@@ -73,15 +74,15 @@ impl Transport {
 #[cfg(nginx_tls)]
 impl Tls {
     #[inline(never)]
-    fn of(r: Request, u: Upstream) -> Self {
+    fn of(r: Request, u: Upstream) -> Option<Self> {
         let conf = u.tls_conf();
-        Tls {
+        Some(Tls {
             context: conf.context,
             verify: conf.verify,
             server_name: conf.server_name,
-            name: r.evaluate(conf.name).unwrap_or(u.default_tls_name()),
-            certificate: r.evaluate(conf.certificate).unwrap_or(Slice::EMPTY),
-            certificate_key: r.evaluate(conf.certificate_key).unwrap_or(Slice::EMPTY),
-        }
+            name: r.evaluate(conf.name, u.default_tls_name())?,
+            certificate: r.evaluate(conf.certificate, Slice::EMPTY)?,
+            certificate_key: r.evaluate(conf.certificate_key, Slice::EMPTY)?,
+        })
     }
 }

@@ -23,13 +23,16 @@ pub struct TlsConf {
 }
 
 impl Request {
-    /// Evaluates a configured value with variables. `None` where none is configured or evaluation fails.
-    pub fn evaluate(self, value: *mut ngx_http_complex_value_t) -> Option<Slice> {
+    /// Evaluates a configured value with variables, or gives `default` where none is configured. `None` when evaluation
+    /// fails.
+    pub fn evaluate(self, value: *mut ngx_http_complex_value_t, default: Slice) -> Option<Slice> {
+        if value.is_null() {
+            return Some(default);
+        }
         let mut result = ngx_str_t::empty();
-        // SAFETY: alive (from_raw); the value is configuration, or null and then not used; no reference is held.
+        // SAFETY: alive (from_raw); the value is configuration; no reference is held.
         unsafe {
-            (!value.is_null()
-                && ngx_http_complex_value(self.as_ptr(), value, &raw mut result) == NGX_OK as ngx_int_t)
+            (ngx_http_complex_value(self.as_ptr(), value, &raw mut result) == NGX_OK as ngx_int_t)
                 .then(|| Slice::from_raw(result))
         }
     }

@@ -38,6 +38,11 @@ pub(super) fn choose(path: &Path, module: Option<&Path>) -> Result<(), String> {
     BINARY.set(binary).map_err(|_| "another nginx was chosen before".to_owned())
 }
 
+/// The `load_module` line for a file.
+pub(super) fn load_module(module: &Path) -> String {
+    format!("load_module \"{}\";\n", module.display())
+}
+
 impl Binary {
     /// Asks the nginx at `path` what it is.
     fn ask(path: &str, module: Option<String>) -> Result<Self, String> {
@@ -72,9 +77,20 @@ impl Binary {
         self.arguments.contains(text)
     }
 
+    /// The file of the module; `None` if the module is built in.
+    #[must_use]
+    pub fn module(&self) -> Option<&Path> {
+        self.module.as_deref().map(Path::new)
+    }
+
     /// The `load_module` line, empty if the module is built in.
     pub(crate) fn load_module(&self) -> String {
-        self.module.as_ref().map_or(String::new(), |module| format!("load_module \"{module}\";\n"))
+        self.module().map_or(String::new(), load_module)
+    }
+
+    /// It runs below `NTLM_NGINX_WRAP`.
+    pub(super) fn is_wrapped(&self) -> bool {
+        self.command.len() > 1
     }
 
     pub(super) fn command(&self) -> Command {

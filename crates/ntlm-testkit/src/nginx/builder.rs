@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::process::Process;
@@ -31,6 +31,8 @@ pub struct Builder {
     worker_connections: usize,
     level: Option<String>,
     module: bool,
+    module_path: Option<PathBuf>,
+    environment: Vec<(String, String)>,
     allowed: Vec<String>,
     values: BTreeMap<String, String>,
 }
@@ -47,6 +49,8 @@ impl Default for Builder {
             worker_connections: 512,
             level: None,
             module: true,
+            module_path: None,
+            environment: Vec::new(),
             allowed: Vec::new(),
             values: BTreeMap::new(),
         }
@@ -150,6 +154,20 @@ impl Builder {
         self
     }
 
+    /// Loads this file in place of the module under test.
+    #[must_use]
+    pub fn module_at(mut self, path: &Path) -> Self {
+        self.module_path = Some(path.to_owned());
+        self
+    }
+
+    /// A variable in the environment it is started with.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Lines of the error log that contain this are no complaints.
     #[must_use]
     pub fn allow_log(mut self, substring: &str) -> Self {
@@ -219,6 +237,7 @@ impl Builder {
         let mut command = binary::get().command();
         command.arg("-p").arg(prefix).arg("-c").arg(prefix.join("nginx.conf"));
         command.arg("-e").arg(prefix.join("error.log"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -284,7 +303,10 @@ impl Builder {
                 "key" => path(&files.key),
                 "client_cert" => path(&files.client_cert),
                 "client_key" => path(&files.client_key),
-                "load_module" => binary::get().load_module(),
+                "load_module" => match &self.module_path {
+                    Some(path) => binary::load_module(path),
+                    None => binary::get().load_module(),
+                },
                 "port" => port("").to_string(),
                 "port6" => port("v6").to_string(),
                 _ => match (name.strip_prefix("port:"), name.strip_prefix("port6:"), self.values.get(name)) {

@@ -102,7 +102,11 @@ impl Nginx {
     /// The workers that serve (those shutting down left out).
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
-        if self.master { process::workers_of(self.process.id()) } else { vec![self.process.id()] }
+        match self.process.id() {
+            only if !self.master => vec![only],
+            master if binary::get().is_wrapped() => process::workers_by_log(master, &self.error_log()),
+            master => process::workers_of(master),
+        }
     }
 
     /// Loads the configuration anew, and waits until all workers are new and the old ones gone or shutting down.

@@ -75,3 +75,13 @@ pub(super) fn workers_of(pid: u32) -> Vec<u32> {
     });
     workers
 }
+
+/// The same where `NTLM_NGINX_WRAP` stands before nginx, whose title nobody sees then: by what it logs at `notice`.
+pub(super) fn workers_by_log(pid: u32, log: &str) -> Vec<u32> {
+    let mut workers = children_of(pid);
+    workers.retain(|child| {
+        log.contains(&format!("start worker process {child}\n"))
+            && !log.contains(&format!(" {child}#{child}: gracefully shutting down\n"))
+    });
+    workers
+}

@@ -1,0 +1,126 @@
+/*
+ * Stands between the module and what it asks for memory, and refuses when told to. The module under test names these
+ * functions with a capital letter instead of nginx's and the C library's own (see below.rs), and nothing else in the
+ * process does.
+ *
+ * A test writes into the shared file named by NTLM_FAULTS and reads it:
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define KINDS 10
+
+struct control {
+    int64_t  countdown;      /* the call that is refused; 0 while none is, and after it was */
+    int64_t  forever;        /* all calls from that one on are refused */
+    int64_t  refused;
+    int64_t  calls[KINDS];
+};
+
+static struct control  *control;
+
+extern void *ngx_palloc(void *, size_t) __attribute__((weak));
+extern void *ngx_pnalloc(void *, size_t) __attribute__((weak));
+extern void *ngx_pcalloc(void *, size_t) __attribute__((weak));
+extern void *ngx_pool_cleanup_add(void *, size_t) __attribute__((weak));
+extern intptr_t ngx_http_complex_value(void *, void *, void *) __attribute__((weak));
+extern intptr_t ngx_handle_read_event(void *, uintptr_t) __attribute__((weak));
+
+__attribute__((constructor)) static void
+open_control(void)
+{
+    int          fd;
+    const char  *path;
+    void        *shared;
+
+    path = getenv("NTLM_FAULTS");
+    fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    if (fd == -1) {
+        return;
+    }
+    shared = mmap(NULL, sizeof(struct control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    control = shared == MAP_FAILED ? NULL : shared;
+}
+
+static int
+refuses(int kind)
+{
+    if (control == NULL) {
+        return 0;
+    }
+    control->calls[kind]++;
+    if (control->countdown == 0 || (control->countdown != 1 && control->countdown--)) {
+        return 0;
+    }
+    if (!control->forever) {
+        control->countdown = 0;
+    }
+    control->refused++;
+    return 1;
+}
+
+void *
+Malloc(size_t size)
+{
+    return refuses(0) ? NULL : malloc(size);
+}
+
+void *
+Calloc(size_t count, size_t size)
+{
+    return refuses(1) ? NULL : calloc(count, size);
+}
+
+void *
+Realloc(void *old, size_t size)
+{
+    return refuses(2) ? NULL : realloc(old, size);
+}
+
+int
+Posix_memalign(void **place, size_t alignment, size_t size)
+{
+    return refuses(3) ? 12 /* ENOMEM */ : posix_memalign(place, alignment, size);
+}
+
+void *
+Ngx_palloc(void *pool, size_t size)
+{
+    return refuses(4) ? NULL : ngx_palloc(pool, size);
+}
+
+void *
+Ngx_pnalloc(void *pool, size_t size)
+{
+    return refuses(5) ? NULL : ngx_pnalloc(pool, size);
+}
+
+void *
+Ngx_pcalloc(void *pool, size_t size)
+{
+    return refuses(6) ? NULL : ngx_pcalloc(pool, size);
+}
+
+void *
+Ngx_pool_cleanup_add(void *pool, size_t size)
+{
+    return refuses(7) ? NULL : ngx_pool_cleanup_add(pool, size);
+}
+
+intptr_t
+Ngx_http_complex_value(void *r, void *value, void *result)
+{
+    return refuses(8) ? -1 /* NGX_ERROR */ : ngx_http_complex_value(r, value, result);
+}
+
+intptr_t
+Ngx_handle_read_event(void *event, uintptr_t flags)
+{
+    return refuses(9) ? -1 /* NGX_ERROR */ : ngx_handle_read_event(event, flags);
+}
