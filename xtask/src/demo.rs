@@ -36,8 +36,8 @@ pub fn testkit_binary(name: &str) -> Result<PathBuf> {
     testkit_binary_with(name, &[])
 }
 
-/// Builds a binary of the test kit that needs these of its features.
-pub fn testkit_binary_with(name: &str, features: &[&str]) -> Result<PathBuf> {
+/// Builds a binary of the test kit with more arguments for cargo.
+pub fn testkit_binary_with(name: &str, args: &[&str]) -> Result<PathBuf> {
     // The dev profile: it is compiled once to be run for a minute, and the tests share what it compiles.
     let mut cargo = paths::cargo();
     cargo.args([
@@ -49,9 +49,7 @@ pub fn testkit_binary_with(name: &str, features: &[&str]) -> Result<PathBuf> {
         "--bin",
         name,
     ]);
-    if !features.is_empty() {
-        cargo.arg("--features").arg(features.join(","));
-    }
+    cargo.args(args);
     let messages = ui::output(cargo.current_dir(paths::repo()))?;
     ui::executables(&messages, "bin").pop().with_context(|| format!("cargo did not say where it put {name}"))
 }

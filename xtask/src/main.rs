@@ -1,11 +1,14 @@
 //! `cargo xtask`: everything a developer or CI runs. This file owns the command line and nothing else.
 
+mod asan;
 mod bench;
 mod build;
 mod chaos;
 mod debian;
 mod demo;
 mod deny;
+mod flood;
+mod fuzz;
 mod nginx;
 mod packages;
 mod paths;
@@ -15,7 +18,7 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -44,6 +47,8 @@ enum Command {
     },
     /// Run what a change has to pass
     Test(TestArgs),
+    /// Run the suite with AddressSanitizer, then with valgrind's memcheck, watching every access to memory
+    Asan(AsanArgs),
     /// Check the dependencies' licences, sources and bans, installing cargo-deny if it is missing
     Deny,
     /// Measure, and print a table
@@ -53,6 +58,10 @@ enum Command {
     },
     /// Throw clients, origins and NGINX into disorder, and check every answer
     Chaos(ChaosArgs),
+    /// Flood a worker with forged logins, make and end bindings, and watch its users and its memory
+    Flood(FloodArgs),
+    /// Fuzz everything that reads bytes from outside
+    Fuzz(FuzzArgs),
     /// Start NGINX with the module in front of an origin and watch NTLM pass through
     Demo(DemoArgs),
 }
@@ -84,6 +93,29 @@ struct TestArgs {
     filter: Vec<String>,
 }
 
+/// What `cargo xtask asan` can be told.
+#[derive(Args)]
+struct AsanArgs {
+    /// Let only this one watch
+    #[arg(long, value_name = "WATCHER")]
+    only: Option<Watcher>,
+    /// Tests of the suite run at the same time; each owns an NGINX
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    test_threads: usize,
+    /// Passed to the suite's test runner as it is
+    #[arg(last = true, value_name = "FILTER")]
+    filter: Vec<String>,
+}
+
+/// What watches.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Watcher {
+    /// AddressSanitizer, compiled into NGINX.
+    Asan,
+    /// valgrind's memcheck, which sees the module's accesses too.
+    Memcheck,
+}
+
 /// What `cargo xtask chaos` can be told.
 #[derive(Args)]
 struct ChaosArgs {
@@ -113,6 +145,31 @@ struct ChaosArgs {
     nginx: String,
 }
 
+/// What `cargo xtask flood` can be told.
+#[derive(Args)]
+struct FloodArgs {
+    /// The NGINX to flood
+    #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
+    nginx: String,
+    /// Forged first legs beside 20 users that are logged in; a tenth as many with tokens of 64 KiB
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    legs: usize,
+    /// Bindings to make and end
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    cycles: usize,
+}
+
+/// What `cargo xtask fuzz` can be told.
+#[derive(Args)]
+struct FuzzArgs {
+    /// How long each target runs
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u64,
+    /// Add the inputs that reach new code to fuzz/corpus
+    #[arg(long)]
+    keep: bool,
+}
+
 /// What `cargo xtask demo` can be told.
 #[derive(Args)]
 struct DemoArgs {
@@ -133,9 +190,12 @@ fn main() -> ExitCode {
         Command::Nginx { names, .. } => nginx::get_all(&names),
         Command::Build { nginx } => build::command(&nginx),
         Command::Test(args) => test::command(&args),
+        Command::Asan(args) => asan::command(&args),
         Command::Deny => deny::command(),
         Command::Bench { what: Bench::Bound { nginx } } => bench::bound(&nginx),
         Command::Chaos(args) => chaos::command(&args),
+        Command::Flood(args) => flood::command(&args),
+        Command::Fuzz(args) => fuzz::command(&args),
         Command::Demo(args) => demo::command(&args),
     };
     match done {

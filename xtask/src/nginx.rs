@@ -63,6 +63,8 @@ pub enum Tested {
     Whole,
     /// The tests below a module called `smoke`.
     Smoke,
+    /// Nothing: it is `cargo xtask asan`'s.
+    Apart,
 }
 
 /// Every version, in the order in which it is tested.
@@ -74,7 +76,19 @@ pub const ALL: &[Nginx] = &[
     from_source("1.28-static", source::FULL, Door::Static),
     from_source("1.28-dynamic-door", source::FULL, Door::Dynamic),
     from_source("1.28-nodebug", source::BARE, Door::Cargo),
+    apart(ASAN, source::ASAN),
+    apart(MEMCHECK, source::MEMCHECK),
 ];
+
+/// The NGINX in which AddressSanitizer watches.
+pub const ASAN: &str = "1.28-asan";
+
+/// The NGINX that valgrind's memcheck watches.
+pub const MEMCHECK: &str = "1.28-memcheck";
+
+const fn apart(name: &'static str, flags: &'static [&'static str]) -> Nginx {
+    Nginx { name, origin: Origin::Source { flags, door: Door::Cargo }, tested: Tested::Apart }
+}
 
 const fn from_source(name: &'static str, flags: &'static [&'static str], door: Door) -> Nginx {
     Nginx { name, origin: Origin::Source { flags, door }, tested: Tested::Smoke }

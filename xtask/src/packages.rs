@@ -22,9 +22,13 @@ pub enum Need {
     Suite,
     /// Measure.
     Bench,
+    /// Compile the fuzz targets.
+    Fuzz,
+    /// Watch accesses to memory.
+    Memcheck,
 }
 
-use Need::{Bench, Fetch, Module, Nginx, Suite};
+use Need::{Bench, Fetch, Fuzz, Memcheck, Module, Nginx, Suite};
 
 /// Package, who needs it, for what.
 const TABLE: &[(&str, &[Need], &str)] = &[
@@ -34,6 +38,7 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("dpkg", &[Fetch], "unpacking"),
     ("dpkg-dev", &[Fetch], "the compiler flags Debian's NGINX was configured with"),
     ("gcc", &[Fetch, Nginx, Module], "NGINX's configure and the module's headers"),
+    ("g++", &[Fuzz], "libFuzzer, which is C++"),
     ("libc6-dev", &[Fetch, Nginx, Module], "the C library's headers"),
     ("libclang-dev", &[Module], "bindgen, which reads NGINX's headers"),
     ("libpcre2-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
@@ -42,7 +47,7 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("zlib1g-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
     ("curl", &[Suite], "a client that speaks NTLM and Negotiate"),
     ("gss-ntlmssp", &[Suite], "NTLM inside Negotiate for curl"),
-    ("valgrind", &[Bench], "counting instructions"),
+    ("valgrind", &[Bench, Memcheck], "counting instructions, watching accesses to memory"),
 ];
 
 /// Makes sure that the packages for all of `needs` are installed.

@@ -61,7 +61,8 @@ fn plan(args: &TestArgs) -> Result<Vec<(&'static Nginx, Tested)>> {
     }
     let all = nginx::ALL.iter().map(|nginx| (nginx, nginx.tested));
     // A filter and "smoke::" would add up to more tests, not to fewer.
-    Ok(all.filter(|(_, tested)| !filtered || *tested == Tested::Whole).collect())
+    let runs = all.filter(|(_, tested)| *tested != Tested::Apart && (!filtered || *tested == Tested::Whole));
+    Ok(runs.collect())
 }
 
 /// Formatting, clippy, rustdoc and licences: everything that is said about the sources without running them.
@@ -95,13 +96,14 @@ fn lint() -> Result<()> {
 }
 
 /// The compiled suite.
-struct Suite {
+pub struct Suite {
     unit_tests: Vec<PathBuf>,
     tests: Vec<PathBuf>,
 }
 
 impl Suite {
-    fn compile() -> Result<Self> {
+    /// Compiles it.
+    pub fn compile() -> Result<Self> {
         let mut cargo = cargo("test");
         cargo.args(["--package", "ntlm-testkit", "--features", "suite", "--no-run"]);
         let messages = ui::output(cargo.args(["--message-format", "json-render-diagnostics"]))?;
@@ -118,16 +120,27 @@ impl Suite {
     }
 
     fn run(&self, built: &Built, tested: Tested, args: &TestArgs) -> Result<()> {
+        let smoke = (tested == Tested::Smoke).then(|| SMOKE.to_owned());
+        let filter: Vec<String> = smoke.into_iter().chain(args.filter.iter().cloned()).collect();
+        self.run_with(built, args.test_threads, &filter, &[])
+    }
+
+    /// Runs what `filter` lets through, with an environment of the caller's.
+    pub fn run_with(
+        &self,
+        built: &Built,
+        test_threads: usize,
+        filter: &[String],
+        environment: &[(&str, String)],
+    ) -> Result<()> {
         for test in &self.tests {
             let mut test = in_testkit(test);
             test.env("NTLM_NGINX", &built.nginx).env_remove("NTLM_MODULE");
             if let Some(module) = &built.module {
                 test.env("NTLM_MODULE", module);
             }
-            if tested == Tested::Smoke {
-                test.arg(SMOKE);
-            }
-            test.arg(format!("--test-threads={}", args.test_threads)).args(&args.filter);
+            test.envs(environment.iter().map(|(name, value)| (name, value)));
+            test.arg(format!("--test-threads={test_threads}")).args(filter);
             ui::run(&mut test).context("tests failed; what they printed is above")?;
         }
         Ok(())

@@ -12,6 +12,7 @@ mod background;
 pub mod chaos;
 pub mod client;
 pub mod demo;
+pub mod flood;
 pub mod nginx;
 pub mod ntlm;
 pub mod origin;

@@ -5,6 +5,8 @@ mod chaos;
 mod configuration;
 mod demo;
 mod eviction;
+mod faults;
+mod floods;
 mod handshakes;
 mod isolation;
 mod lifetime;

@@ -47,3 +47,21 @@ async fn an_anonymous_neighbour_stays_anonymous() {
     assert_eq!(bob.get("/public/").await.identity(), "anonymous");
     assert_eq!(alice.get("/").await.identity(), "alice");
 }
+
+#[tokio::test]
+async fn events_may_come_by_poll_and_select() {
+    for method in ["poll", "select"] {
+        // Debian's binaries have epoll only.
+        if !Nginx::binary().has(&format!("--with-{method}_module")) {
+            continue;
+        }
+        let origin = Origin::start().await;
+        let nginx =
+            Nginx::builder().events(&format!("use {method};")).in_front_of(&[&origin], "ntlm;").start().await;
+        let mut alice = Client::connect(&nginx).await;
+        let legs = alice.login("alice", "/").await;
+        assert_eq!(alice.get("/").await.connection(), legs.last().unwrap().connection());
+        origin.close_connection(legs.last().unwrap().connection()).await;
+        alice.closed().await;
+    }
+}

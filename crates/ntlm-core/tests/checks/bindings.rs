@@ -1,0 +1,274 @@
+//! The table of bindings beside a model that is too simple to be wrong: both are played the same events, of several
+//! clients, groups and keys, with ids that are stale as often as not, and must agree on every answer. So a binding never
+//! reaches a client it was not made for, caps and shares hold, and the order of eviction is what the specification says.
+//! Shared by the property test, the corpus test and the fuzz target.
+
+use std::collections::HashSet;
+
+use ntlm_core::bindings::{BindingId, Bindings, Claim, ClientId, Ended, GroupId, Key, Refusal, SHARE};
+use ntlm_core::keep::Phase;
+
+/// What a binding or the trace of one is in the model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Parked(Phase),
+    Busy,
+    Lost,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    id: BindingId,
+    client: u64,
+    group: u32,
+    key: u16,
+    state: State,
+    upstream: u32,
+    /// When it was parked last.
+    used: u64,
+}
+
+/// What happens to the table.
+#[derive(Debug, Clone)]
+pub enum Event {
+    Enter,
+    Leave {
+        client: usize,
+    },
+    Claim {
+        client: usize,
+        group: u32,
+        key: u16,
+        fits: bool,
+        /// Another connection number comes with the client's id.
+        impostor: bool,
+    },
+    /// A request taints a connection, and its connection is bound and parked, or lost at once.
+    Taint {
+        client: usize,
+        group: u32,
+        key: u16,
+        phase: Phase,
+        park: bool,
+    },
+    /// A proxy in front lets half a share of connections be tainted at once, each for another key.
+    Crowd {
+        client: usize,
+        group: u32,
+    },
+    /// A busy binding's request ends. The id may be any that ever was.
+    Park {
+        binding: usize,
+        phase: Phase,
+    },
+    /// A binding ends: by its timer, its server, an error. The id may be any that ever was.
+    End {
+        binding: usize,
+    },
+}
+
+const CAPS: [usize; 2] = [2, 3];
+
+/// Reads events from bytes: one for the kind, and two for its operands. Every input is some sequence.
+pub fn decode(data: &[u8]) -> impl Iterator<Item = Event> {
+    data.chunks_exact(3).map(|bytes| {
+        let (kind, who, how) = (bytes[0], usize::from(bytes[1]), bytes[2]);
+        let client = who % 6;
+        let (group, key, phase) = (u32::from(how & 1), u16::from(how >> 1 & 1), phase(how & 4 != 0));
+        match kind % 8 {
+            0 => Event::Enter,
+            1 => Event::Leave { client },
+            2 | 3 => Event::Claim { client, group, key, fits: how & 8 == 0, impostor: how & 16 != 0 },
+            4 => Event::Taint { client, group, key, phase, park: how & 8 == 0 },
+            5 => Event::Park { binding: who % 40, phase },
+            6 => Event::End { binding: who % 40 },
+            _ => Event::Crowd { client, group },
+        }
+    })
+}
+
+fn phase(established: bool) -> Phase {
+    if established { Phase::Established } else { Phase::Handshaking }
+}
+
+/// Plays events from an empty table on; panics where the table and the model differ.
+pub fn play(events: impl IntoIterator<Item = Event>) {
+    let mut both = Both::default();
+    for event in events {
+        both.play(event);
+    }
+}
+
+/// The table and its model, side by side. Client connections are named by their number.
+#[derive(Default)]
+struct Both {
+    table: Bindings<u64, u32>,
+    clients: Vec<(ClientId, u64, bool)>,
+    ids: Vec<BindingId>,
+    seen: HashSet<BindingId>,
+    model: Vec<Entry>,
+    clock: u64,
+    upstreams: u32,
+}
+
+impl Both {
+    fn client(&self, index: usize) -> Option<(ClientId, u64, bool)> {
+        // The newest ones, so that sequences stay interesting when many have come and gone.
+        self.clients.iter().rev().nth(index).copied()
+    }
+
+    fn id(&self, index: usize) -> Option<BindingId> {
+        self.ids.iter().rev().nth(index).copied()
+    }
+
+    fn find(&mut self, client: u64, group: u32, key: u16) -> Option<&mut Entry> {
+        self.model.iter_mut().find(|e| (e.client, e.group, e.key) == (client, group, key))
+    }
+
+    fn of(&self, client: u64) -> impl Iterator<Item = &Entry> {
+        self.model.iter().filter(move |e| e.client == client)
+    }
+
+    fn parked(&self, group: u32) -> impl Iterator<Item = &Entry> {
+        self.model.iter().filter(move |e| e.group == group && matches!(e.state, State::Parked(_)))
+    }
+
+    /// What the specification evicts for one more parked binding.
+    fn victim(&self, group: u32) -> Option<BindingId> {
+        if self.parked(group).count() < CAPS[group as usize] {
+            return None;
+        }
+        let oldest =
+            |phase| self.parked(group).filter(|e| e.state == State::Parked(phase)).min_by_key(|e| e.used);
+        oldest(Phase::Handshaking).or_else(|| oldest(Phase::Established)).map(|e| e.id)
+    }
+
+    /// The model's side of a binding's end.
+    fn model_end(&mut self, id: BindingId) -> Option<Ended<u64, u32>> {
+        let entry = self.model.iter_mut().find(|e| e.id == id && e.state != State::Lost)?;
+        let phase = if let State::Parked(phase) = entry.state { Some(phase) } else { None };
+        entry.state = State::Lost;
+        Some(Ended { client: entry.client, upstream: entry.upstream, phase })
+    }
+
+    fn park(&mut self, id: BindingId, phase: Phase) {
+        let busy = self.model.iter().find(|e| e.id == id && e.state == State::Busy).map(|e| e.group);
+        let group = busy.unwrap_or(0);
+        let expected = match busy {
+            None => Err(Refusal::NoClient),
+            Some(group) => Ok(self.victim(group).and_then(|victim| self.model_end(victim))),
+        };
+        if busy.is_some() {
+            self.clock += 1;
+            let used = self.clock;
+            let entry = self.model.iter_mut().find(|e| e.id == id).expect("it is busy");
+            (entry.state, entry.used) = (State::Parked(phase), used);
+        }
+        assert_eq!(self.table.park(id, phase, CAPS[group as usize]), expected);
+    }
+
+    fn end(&mut self, id: BindingId) {
+        let expected = self.model_end(id);
+        assert_eq!(self.table.end(id), expected);
+    }
+
+    /// Binds a new connection, which is busy then.
+    fn taint(&mut self, client: usize, group: u32, key: u16) -> Option<BindingId> {
+        let (id, number, alive) = self.client(client)?;
+        self.upstreams += 1;
+        let upstream = self.upstreams;
+        let address = key.to_be_bytes();
+        let bound = self.table.bind(id, GroupId(group), Key { address: &address }, upstream);
+        assert_eq!(bound.err(), self.refusal(alive, number, group, key));
+        let binding = bound.ok()?;
+        assert!(self.seen.insert(binding), "an id came back");
+        self.ids.push(binding);
+        if self.find(number, group, key).is_some() {
+            self.model.retain(|e| (e.client, e.group, e.key) != (number, group, key));
+        } else if self.of(number).count() == SHARE {
+            // The trace that came last makes room.
+            let trace = self.of(number).filter(|e| e.state == State::Lost).last().map(|e| e.id);
+            self.model.retain(|e| Some(e.id) != trace);
+        }
+        let state = State::Busy;
+        self.model.push(Entry { id: binding, client: number, group, key, state, upstream, used: 0 });
+        Some(binding)
+    }
+
+    /// Why a connection may not be bound.
+    fn refusal(&mut self, alive: bool, client: u64, group: u32, key: u16) -> Option<Refusal> {
+        let full = self.of(client).filter(|e| e.state != State::Lost).count() == SHARE;
+        match self.find(client, group, key) {
+            _ if !alive => Some(Refusal::NoClient),
+            Some(e) if e.state != State::Lost => Some(Refusal::Taken),
+            None if full => Some(Refusal::Share),
+            _ => None,
+        }
+    }
+
+    fn play(&mut self, event: Event) {
+        match event {
+            Event::Enter => {
+                let number = self.clients.len() as u64 + 1;
+                let id = self.table.enter(number, number).expect("there is memory");
+                self.clients.push((id, number, true));
+            }
+            Event::Leave { client } => {
+                let Some((id, number, _)) = self.client(client) else { return };
+                let mut closed: Vec<u32> = std::iter::from_fn(|| self.table.leave(id)).collect();
+                closed.sort_unstable();
+                let parked = |e: &&Entry| e.client == number && matches!(e.state, State::Parked(_));
+                let mut expected: Vec<u32> = self.model.iter().filter(parked).map(|e| e.upstream).collect();
+                expected.sort_unstable();
+                assert_eq!(closed, expected);
+                self.model.retain(|e| e.client != number);
+                self.clients.iter_mut().filter(|c| c.1 == number).for_each(|c| c.2 = false);
+            }
+            Event::Claim { client, group, key, fits, impostor } => {
+                let Some((id, number, _)) = self.client(client) else { return };
+                let expected = match self.find(number, group, key).filter(|_| !impostor) {
+                    None => Claim::None,
+                    Some(e) => match e.state {
+                        State::Lost => Claim::Lost,
+                        State::Busy => Claim::Busy,
+                        State::Parked(_) if !fits => Claim::Unfit(e.id, e.upstream),
+                        State::Parked(_) => {
+                            e.state = State::Busy;
+                            Claim::Taken(e.upstream)
+                        }
+                    },
+                };
+                let address = key.to_be_bytes();
+                let shown = number + u64::from(impostor);
+                let claim = self.table.claim(id, shown, GroupId(group), Key { address: &address }, |_| fits);
+                assert_eq!(claim, expected);
+            }
+            Event::Taint { client, group, key, phase, park } => {
+                if let Some(binding) = self.taint(client, group, key) {
+                    if park { self.park(binding, phase) } else { self.end(binding) }
+                }
+            }
+            Event::Crowd { client, group } => {
+                for key in 0..(SHARE / 2) as u16 {
+                    self.taint(client, group, 2 + key);
+                }
+            }
+            Event::Park { binding, phase } => {
+                if let Some(id) = self.id(binding) {
+                    self.park(id, phase);
+                }
+            }
+            Event::End { binding } => {
+                if let Some(id) = self.id(binding) {
+                    self.end(id);
+                }
+            }
+        }
+        for group in 0..2 {
+            let parked = self.table.parked_in(GroupId(group));
+            assert_eq!(parked, self.parked(group).count());
+            assert!(parked <= CAPS[group as usize]);
+        }
+        assert_eq!(self.table.clients(), self.clients.iter().filter(|c| c.2).count());
+    }
+}

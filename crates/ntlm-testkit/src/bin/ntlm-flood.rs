@@ -1,0 +1,110 @@
+//! What floods and long runs do to a worker: one table, and exit status 1 if a user was logged out or something grew.
+//! `cargo xtask flood` runs it; it finds nginx and the module where the suite does.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use ntlm_testkit::flood::{Flood, Usage, Users, active_clients, bind_and_close, front, settled};
+use ntlm_testkit::{Nginx, Origin};
+
+const USERS: usize = 20;
+/// A run is looked at after each part. The first ones warm it up: by then the heap has had its widest moments.
+const PARTS: usize = 5;
+const WARM: usize = 3;
+/// Memory that may come after the warm-up, in KiB: the heap's fragments, whatever the count is.
+const SLACK: usize = 4096;
+
+/// Floods a worker with forged logins, and makes and ends bindings.
+#[derive(Debug, Parser)]
+#[command(name = "ntlm-flood")]
+struct Arguments {
+    /// Forged first legs beside 20 users that are logged in; a tenth as many with tokens of 64 KiB.
+    #[arg(long, default_value_t = 100_000)]
+    legs: usize,
+    /// Bindings to make and end.
+    #[arg(long, default_value_t = 20_000)]
+    cycles: usize,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (major, minor, patch) = Nginx::binary().version();
+    println!("NGINX {major}.{minor}.{patch}; memory of the worker in KiB\n");
+    println!(
+        "{:24} {:>8} {:>7} {:>9} {:>35} {:>6} {:>12} {:>8}",
+        "", "count", "seconds", "users in", "memory after each fifth", "peak", "descriptors", "clients"
+    );
+    let mut good = true;
+    good &= flood("forged first legs", Flood::of_first_legs(arguments.legs, 300)).await;
+    good &= flood("tokens of 64 KiB", Flood::of_junk(arguments.legs / 10, 100)).await;
+    good &= cycles(arguments.cycles).await;
+    println!("\n{}", if good { "nobody was logged out, nothing grew" } else { "FAILED" });
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A flood beside users who are asked all the while.
+async fn flood(name: &str, flood: Flood) -> bool {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm 100;", 4096).await;
+    let mut users = Users::log_in(&nginx, USERS).await;
+    let before = Usage::of(&nginx).descriptors;
+    let mut least = USERS;
+    let start = Instant::now();
+    let legs = flood.legs;
+    let part = Flood { legs: legs / PARTS, ..flood };
+    let mut usages = Vec::new();
+    for _ in 0..PARTS {
+        part.clone().send(&nginx, async || least = least.min(users.still_in().await)).await;
+        least = least.min(users.still_in().await);
+        usages.push(settled(&origin, &nginx, USERS, before).await);
+    }
+    let clients = active_clients(&nginx).await;
+    let good = row(name, legs, start, Some(least), &usages, clients) && least == USERS && clients == USERS;
+    drop(users);
+    settled(&origin, &nginx, 0, before - 2 * USERS).await;
+    nginx.stop().await;
+    good
+}
+
+async fn cycles(count: usize) -> bool {
+    let origin = Origin::start().await;
+    // Few enough that a lost slot would soon be missed.
+    let nginx = front(&origin, "ntlm 100;", 128).await;
+    let before = Usage::of(&nginx).descriptors;
+    let start = Instant::now();
+    let mut usages = Vec::new();
+    for _ in 0..PARTS {
+        if let Err(error) = bind_and_close(&nginx, count / PARTS, 16).await {
+            println!("bindings made and ended: {error}");
+            return false;
+        }
+        usages.push(settled(&origin, &nginx, 0, before).await);
+    }
+    let clients = active_clients(&nginx).await;
+    let good = row("bindings made and ended", count, start, None, &usages, clients);
+    nginx.stop().await;
+    good && clients == 0
+}
+
+fn row(
+    name: &str,
+    count: usize,
+    start: Instant,
+    users: Option<usize>,
+    usages: &[Usage],
+    clients: usize,
+) -> bool {
+    let (Some(warm), Some(end)) = (usages.get(WARM - 1), usages.last()) else { return false };
+    let memory: Vec<String> = usages.iter().map(|usage| usage.rss.to_string()).collect();
+    println!(
+        "{name:24} {count:>8} {:>7.1} {:>9} {:>35} {:>6} {:>12} {clients:>8}",
+        start.elapsed().as_secs_f64(),
+        users.map_or("-".to_owned(), |users| format!("{users} of {USERS}")),
+        memory.join(" "),
+        end.peak,
+        format!("{} -> {}", warm.descriptors, end.descriptors),
+    );
+    end.rss <= warm.rss + SLACK && end.descriptors == warm.descriptors
+}

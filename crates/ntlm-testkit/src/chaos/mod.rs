@@ -1,0 +1,215 @@
+//! Chaos: a real nginx, origins that misbehave, and dozens of clients whose every answer is checked.
+//!
+//! A seed decides everything that is decided: configuration, lives, faults. It does not decide which event comes first;
+//! so a seed that found something is run again until it does again. What is checked stands in `checks`. It must never
+//! retry what failed, nor excuse it.
+
+mod checks;
+mod client;
+mod config;
+mod faults;
+mod life;
+mod report;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+pub use self::checks::Finding;
+pub use self::report::smallest;
+
+use self::checks::{Judge, taints};
+use self::client::World;
+use self::config::Config;
+use self::life::Life;
+use crate::client::Target as _;
+use crate::origin::Entry;
+use crate::{Nginx, Origin, PATIENCE};
+
+/// What nginx logs when a worker has no connection left, as it is meant to be.
+const SHORTAGE: &str = "worker_connections are not enough";
+
+/// How much one seed is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Clients at a time.
+    pub clients: usize,
+    /// The most client connections one after the other in the place of each.
+    pub lives: usize,
+    /// No client connection is begun when so many responses were checked.
+    pub responses: u64,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { clients: 32, lives: usize::MAX, responses: 3_000 }
+    }
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// Its size.
+    pub size: Size,
+    /// Its configuration, in words.
+    pub config: String,
+    /// Responses checked.
+    pub responses: u64,
+    /// Client connections.
+    pub lives: u64,
+    /// Whole logins begun with the right password, and those that succeeded.
+    pub logins: (u64, u64),
+    /// Requests that nginx answered itself, and those that nobody answered.
+    pub failed: (u64, u64),
+    /// Client connections that were seen to end with their binding.
+    pub mirrored: u64,
+    /// How often a worker had no connection left.
+    pub shortages: usize,
+    /// How long it took.
+    pub time: Duration,
+    /// What must not be; empty if all is well.
+    pub findings: Vec<Finding>,
+    /// What is known of the first finding.
+    pub details: String,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, responses, lives, logins, failed, mirrored, shortages, time, config, .. } = self;
+        let rate = *responses as f64 / time.as_secs_f64().max(0.001);
+        write!(
+            f,
+            "seed {seed}: {responses} responses ({rate:.0}/s), {lives} clients, {} of {} logins, {} refused, \
+             {} unanswered, {mirrored} ended with their binding, {shortages} shortages; {config}",
+            logins.1, logins.0, failed.0, failed.1
+        )
+    }
+}
+
+/// Runs one seed.
+pub async fn run(seed: u64, size: Size) -> Outcome {
+    let begun = Instant::now();
+    let config = Config::draw(seed);
+    let mut origins = Vec::new();
+    for number in 0..config.origins {
+        origins.push(Origin::builder().name(&format!("origin{number}")).start().await);
+    }
+    let addresses: Vec<String> = origins.iter().map(Origin::address).collect();
+    let nginx = Nginx::builder()
+        .conf(&config.http(&addresses, Nginx::binary().version() >= (1, 25, 1)))
+        .workers(config.workers)
+        .worker_connections(config.worker_connections(size.clients))
+        .log_level("notice")
+        .allow_log(SHORTAGE)
+        .start()
+        .await;
+    let (http1, http2) = (nginx.endpoint(), nginx.at("h2"));
+    let world = Arc::new(World { config, judge: Judge::default(), http1, http2 });
+    let (nginx, origins) = (Arc::new(nginx), Arc::new(origins));
+
+    let (end, over) = watch::channel(false);
+    let faults = tokio::spawn(faults::bring(world.clone(), nginx.clone(), origins.clone(), over));
+    let slots: Vec<_> =
+        (0..size.clients).map(|slot| tokio::spawn(occupy(world.clone(), slot, size))).collect();
+    for slot in slots {
+        if let Err(error) = slot.await {
+            world.judge.find("patience", said(error), None, None);
+        }
+    }
+    end.send_replace(true);
+    let workers = faults.await.map_err(|error| world.judge.find("patience", said(error), None, None));
+    if let Ok(workers) = workers {
+        let mut now = nginx.worker_pids();
+        now.sort_unstable();
+        if now != workers {
+            let what = format!("the workers were {workers:?} and are {now:?}, without a reload");
+            world.judge.find("workers", what, None, None);
+        }
+    }
+
+    let ledger: Vec<Entry> = origins.iter().flat_map(Origin::ledger).collect();
+    world.judge.ledger(&ledger);
+    world.judge.logins(&world.config);
+    all_ended(&world.judge, &ledger, &origins).await;
+    let log = nginx.error_log();
+    if let Some(nginx) = Arc::into_inner(nginx)
+        && let Err(error) = tokio::spawn(nginx.stop()).await
+    {
+        world.judge.find("error log", said(error), None, None);
+    }
+    for origin in origins.iter() {
+        let begun = Instant::now();
+        while origin.open_connections() > 0 {
+            if begun.elapsed() > PATIENCE {
+                let what =
+                    format!("{} connections of {} outlive nginx", origin.open_connections(), origin.name());
+                world.judge.find("leaks", what, None, None);
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    let counts = &world.judge.counts;
+    let findings = world.judge.findings();
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    Outcome {
+        seed,
+        size,
+        config: world.config.to_string(),
+        responses: read(&counts.responses),
+        lives: read(&counts.lives),
+        logins: (read(&counts.logins), read(&counts.logged_in)),
+        failed: (read(&counts.refused), read(&counts.unanswered)),
+        mirrored: read(&counts.mirrored),
+        shortages: log.matches(SHORTAGE).count(),
+        time: begun.elapsed(),
+        details: report::details(&world, &findings, &ledger, &log),
+        findings,
+    }
+}
+
+/// One client after the other in one place: each connects at the instant its predecessor has left.
+async fn occupy(world: Arc<World>, slot: usize, size: Size) {
+    for number in 0..size.lives {
+        if world.judge.is_over() || world.judge.counts.responses.load(Ordering::Relaxed) >= size.responses {
+            return;
+        }
+        let life = Life::draw(&world.config, slot, number);
+        client::live(&world, &life).await;
+    }
+}
+
+/// All clients have left: so must every connection that one of them tainted.
+async fn all_ended(judge: &Judge, ledger: &[Entry], origins: &[Origin]) {
+    let tainted: std::collections::HashSet<u64> =
+        ledger.iter().filter(|entry| taints(entry)).map(|entry| entry.connection).collect();
+    let begun = Instant::now();
+    loop {
+        let left: Vec<u64> = origins
+            .iter()
+            .flat_map(Origin::connection_ids_open)
+            .filter(|connection| tainted.contains(connection))
+            .collect();
+        let Some(&one) = left.first() else { return };
+        if begun.elapsed() > PATIENCE / 2 {
+            let what = format!("{} authenticated connections outlive their clients", left.len());
+            judge.find("leaks", what, None, Some(one));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// What a task said as it panicked.
+fn said(error: tokio::task::JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else { return "a task was cancelled".to_owned() };
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("a panic without words");
+    text.chars().take(6000).collect()
+}

@@ -1,0 +1,258 @@
+//! Floods and long runs: many forged logins beside few real ones, many bindings made and ended; and what a worker uses
+//! meanwhile. The suite runs short ones, `ntlm-flood` long ones.
+//!
+//! It must never count what it did not see answered.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::task::JoinSet;
+
+use crate::client::http1::Client;
+use crate::client::{Endpoint, Request, Target, kerberos_token};
+use crate::ntlm::{NtlmClient, to_base64};
+use crate::{Nginx, Origin, password_of};
+
+/// What one worker uses of the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory in KiB.
+    pub rss: usize,
+    /// The highest it ever was.
+    pub peak: usize,
+    /// Open descriptors.
+    pub descriptors: usize,
+}
+
+impl Usage {
+    /// What the only worker of `nginx` uses now. Panics if there are more of them, or none.
+    #[must_use]
+    pub fn of(nginx: &Nginx) -> Self {
+        let workers = nginx.worker_pids();
+        let [worker] = workers[..] else { panic!("not one worker but {workers:?}") };
+        let status = std::fs::read_to_string(format!("/proc/{worker}/status")).expect("the worker lives");
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix(" kB"));
+            line.and_then(|number| number.trim().parse().ok())
+                .unwrap_or_else(|| panic!("no {name} in {status}"))
+        };
+        let descriptors = std::fs::read_dir(format!("/proc/{worker}/fd")).expect("the worker lives").count();
+        Self { rss: kib("VmRSS:"), peak: kib("VmHWM:"), descriptors }
+    }
+}
+
+/// An nginx for floods: one worker that passes everything to `origin` over the group `backend`, with `lines` in it and
+/// `worker_connections` to live on; what its client connections are is told at the port `status`.
+pub async fn front(origin: &Origin, lines: &str, worker_connections: usize) -> Nginx {
+    Nginx::builder()
+        .log_level("warn")
+        .worker_connections(worker_connections)
+        .set("origin", &origin.address())
+        .set("lines", lines)
+        .conf(
+            "access_log off; large_client_header_buffers 4 128k; keepalive_requests 1000000; lingering_close off; \
+             upstream backend { server {{origin}}; {{lines}} } \
+             server { listen 127.0.0.1:{{port}} backlog=4096; location / { proxy_pass http://backend; } } \
+             server { listen 127.0.0.1:{{port:status}}; location / { stub_status; } }",
+        )
+        .start()
+        .await
+}
+
+/// `Active connections` of `stub_status` in a [`front`], the one that asks left out.
+pub async fn active_clients(nginx: &Nginx) -> usize {
+    let text = Client::connect(nginx.at("status")).await.get("/").await.text();
+    let count = text.lines().find_map(|line| line.strip_prefix("Active connections:"));
+    let count = count.and_then(|count| count.trim().parse::<usize>().ok());
+    count.unwrap_or_else(|| panic!("no stub_status: {text}")).saturating_sub(1)
+}
+
+/// Waits until so many clients and as many bindings are left of a flood, and the worker has no more than this many
+/// descriptors; then says what it uses.
+pub async fn settled(origin: &Origin, nginx: &Nginx, left: usize, descriptors: usize) -> Usage {
+    let settled = async {
+        loop {
+            let usage = Usage::of(nginx);
+            let bindings = origin.open_connections();
+            // The first two cost nothing to ask, and asking the third takes a descriptor for a moment.
+            if usage.descriptors <= descriptors && bindings == left && active_clients(nginx).await == left {
+                return usage;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let otherwise = || {
+        let usage = Usage::of(nginx);
+        format!("{left} clients should be left, {descriptors} descriptors; there are {usage:?}")
+    };
+    crate::within(settled, otherwise).await
+}
+
+/// Users that are logged in, each over a client connection of its own, and the origin's connection each is bound to.
+#[derive(Debug)]
+pub struct Users(Vec<(String, Client, u64)>);
+
+impl Users {
+    /// Logs in so many, by NTLM.
+    pub async fn log_in(nginx: &Nginx, count: usize) -> Self {
+        let mut users = Vec::new();
+        for number in 0..count {
+            let name = format!("user{number}");
+            let mut client = Client::connect(nginx).await;
+            let responses = client.login(&name, "/").await;
+            let connection = responses[responses.len() - 1].connection();
+            users.push((name, client, connection));
+        }
+        Self(users)
+    }
+
+    /// How many are served as themselves over the connection they logged in on, asked without credentials.
+    pub async fn still_in(&mut self) -> usize {
+        let mut count = 0;
+        for (name, client, connection) in &mut self.0 {
+            if let Ok(response) = client.try_request(Request::get("/")).await {
+                let same = response.get("X-Connection") == Some(&connection.to_string());
+                count += usize::from(same && response.get("X-Identity") == Some(name));
+            }
+        }
+        count
+    }
+}
+
+/// A flood of first legs.
+#[derive(Clone, Debug)]
+pub struct Flood {
+    /// First legs to have answered with 401.
+    pub legs: usize,
+    /// Connections that send them at the same time.
+    pub connections: usize,
+    /// The `Authorization` fields they send in turn.
+    pub credentials: Vec<String>,
+}
+
+impl Flood {
+    /// NTLM NEGOTIATE messages, bare names, tokens that are none, and a base64 of no message.
+    #[must_use]
+    pub fn of_first_legs(legs: usize, connections: usize) -> Self {
+        let negotiate = NtlmClient::new("mallory", "forged").negotiate();
+        let credentials = vec![
+            format!("NTLM {}", to_base64(&negotiate)),
+            format!("Negotiate {}", to_base64(&negotiate)),
+            "Negotiate".to_owned(),
+            "NTLM Zm9yZ2Vk".to_owned(),
+            "Kerberos !!!!".to_owned(),
+        ];
+        Self { legs, connections, credentials }
+    }
+
+    /// Tokens of 64 KiB that mean nothing.
+    #[must_use]
+    pub fn of_junk(legs: usize, connections: usize) -> Self {
+        let junk = "x".repeat(64 * 1024);
+        let credentials = ["NTLM", "Negotiate", "Nego2"].map(|scheme| format!("{scheme} {junk}")).to_vec();
+        Self { legs, connections, credentials }
+    }
+
+    /// Sends it, while `meanwhile` is done again and again.
+    pub async fn send(self, nginx: &Nginx, mut meanwhile: impl AsyncFnMut()) {
+        let flood = Arc::new(self);
+        let (answered, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let mut forgers = JoinSet::new();
+        for number in 0..flood.connections {
+            let (flood, answered, endpoint) = (flood.clone(), answered.clone(), nginx.endpoint());
+            forgers.spawn(async move { flood.forge(&endpoint, number, &answered).await });
+        }
+        let done = async {
+            while let Some(forger) = forgers.join_next().await {
+                forger.expect("a forger ends in order");
+            }
+            over.store(true, Ordering::SeqCst);
+        };
+        let watch = async {
+            while !over.load(Ordering::SeqCst) {
+                meanwhile().await;
+            }
+        };
+        tokio::join!(done, watch);
+    }
+
+    /// One forger: connects again whenever nginx, or its own tenth leg, ends its connection.
+    async fn forge(&self, endpoint: &Endpoint, number: usize, answered: &AtomicUsize) {
+        let mut turn = number;
+        while answered.load(Ordering::SeqCst) < self.legs {
+            let mut forger = Client::connect(endpoint).await;
+            for _ in 0..10 {
+                turn += 1;
+                let credentials = &self.credentials[turn % self.credentials.len()];
+                let leg = Request::get("/").header("Authorization", credentials);
+                // Evicted: its connection ended while it wrote.
+                let Ok(response) = forger.try_request(leg).await else { break };
+                assert_eq!(response.status, 401, "{response:?}");
+                answered.fetch_add(1, Ordering::SeqCst);
+                if response.says_close() {
+                    break;
+                }
+            }
+            if turn.is_multiple_of(2) {
+                forger.abort();
+            }
+        }
+    }
+}
+
+/// Makes bindings and ends them, `count` in all, `at_once` at the same time: by the client's close, its reset, its reset
+/// within a request, the origin's close after an answer, and by leaving after the first of NTLM's legs.
+///
+/// # Errors
+/// What a client met that was no part of its script.
+pub async fn bind_and_close(nginx: &Nginx, count: usize, at_once: usize) -> io::Result<()> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut clients: JoinSet<io::Result<()>> = JoinSet::new();
+    for _ in 0..at_once {
+        let (next, endpoint) = (next.clone(), nginx.endpoint());
+        clients.spawn(async move {
+            loop {
+                let cycle = next.fetch_add(1, Ordering::SeqCst);
+                if cycle >= count {
+                    return Ok(());
+                }
+                one_cycle(&endpoint, cycle).await?;
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
+async fn one_cycle(endpoint: &Endpoint, cycle: usize) -> io::Result<()> {
+    let user = format!("user{}", cycle % 50);
+    let mut client = Client::connect(endpoint).await;
+    if cycle.is_multiple_of(6) {
+        client.leg1(&user, "/").await;
+        return Ok(());
+    }
+    let ticket = format!("Negotiate {}", kerberos_token(&user, &password_of(&user)));
+    let login = client.try_request(Request::get("/").header("Authorization", &ticket)).await?;
+    let again = client.try_request(Request::get("/")).await?;
+    if login.get("X-Identity") != Some(&user) || again.get("X-Identity") != Some(&user) {
+        return Err(io::Error::other(format!("{user} is served as another: {login:?} {again:?}")));
+    }
+    match cycle % 6 {
+        1 => client.close().await,
+        2 => client.abort(),
+        3 => {
+            client.try_request(Request::get("/?close=after")).await?;
+        }
+        4 => {
+            client.send(Request::get("/?delay=5")).await;
+            client.abort();
+        }
+        _ => {
+            client.try_request(Request::get("/?close=mid&size=2000")).await.ok();
+        }
+    }
+    Ok(())
+}

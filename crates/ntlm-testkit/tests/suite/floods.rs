@@ -1,0 +1,128 @@
+//! What many forged logins, or one client that speaks for many, do to the others and to the worker: nothing.
+//! `cargo xtask flood` runs the same with larger numbers.
+
+use ntlm_testkit::client::kerberos_token;
+use ntlm_testkit::flood::{Flood, Usage, Users, active_clients, bind_and_close, front, settled};
+use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
+
+const USERS: usize = 20;
+/// Memory that may come after the warm-up, in KiB: the heap's fragments, whatever the number of logins.
+const SLACK: usize = 2048;
+/// Bindings that one client connection may have (`ntlm_core::bindings::SHARE`).
+const SHARE: usize = 256;
+
+/// Sends a flood twice beside users that are logged in: all of them stay, and the second time takes no more memory.
+async fn withstand(flood: Flood) {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm 100;", 2048).await;
+    let mut users = Users::log_in(&nginx, USERS).await;
+    let before = Usage::of(&nginx).descriptors;
+    flood.clone().send(&nginx, async || assert_eq!(users.still_in().await, USERS)).await;
+    let warm = settled(&origin, &nginx, USERS, before).await;
+    flood.send(&nginx, async || assert_eq!(users.still_in().await, USERS)).await;
+    let end = settled(&origin, &nginx, USERS, before).await;
+    assert_eq!(users.still_in().await, USERS);
+    assert!(end.rss <= warm.rss + SLACK, "{warm:?} became {end:?}");
+    nginx.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_forged_first_legs_log_nobody_out_and_take_no_memory() {
+    withstand(Flood::of_first_legs(2500, 200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_64_kib_log_nobody_out_and_take_no_memory() {
+    // The heap keeps what the widest moment took, so that there must be few at a time.
+    withstand(Flood::of_junk(200, 8)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bindings_made_and_ended_leave_no_memory_no_descriptor_and_no_connection_behind() {
+    let origin = Origin::start().await;
+    // Few enough that a lost connection of nginx would soon be missed.
+    let nginx = front(&origin, "ntlm 100;", 64).await;
+    let before = Usage::of(&nginx).descriptors;
+    bind_and_close(&nginx, 1000, 8).await.expect("the script");
+    let warm = settled(&origin, &nginx, 0, before).await;
+    bind_and_close(&nginx, 1000, 8).await.expect("the script");
+    let end = settled(&origin, &nginx, 0, before).await;
+    assert!(end.rss <= warm.rss + SLACK, "{warm:?} became {end:?}");
+    assert_eq!(end.descriptors, before);
+    assert_eq!(active_clients(&nginx).await, 0);
+    // An "open socket left in connection" would be a complaint.
+    nginx.stop().await;
+}
+
+/// An nginx that believes its client which addresses it speaks for, with two groups of one origin.
+async fn front_behind_a_proxy(origin: &Origin) -> Nginx {
+    Nginx::builder()
+        .log_level("info")
+        .worker_connections(2048)
+        .set("origin", &origin.address())
+        .conf(
+            "set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For; keepalive_requests 1000000; \
+             upstream mail { server {{origin}}; ntlm 1000; } upstream wiki { server {{origin}}; ntlm 1000; } \
+             server { listen 127.0.0.1:{{port}}; \
+             location /mail/ { proxy_pass http://mail; } location /wiki/ { proxy_pass http://wiki; } }",
+        )
+        .start()
+        .await
+}
+
+/// A request in the name of the `number`th of those the client speaks for. Half of them use each group.
+fn request_of(number: usize) -> Request {
+    let group = ["mail", "wiki"][number % 2];
+    Request::get(&format!("/{group}/"))
+        .header("X-Forwarded-For", &format!("10.0.{}.{}", number / 250, number % 250))
+}
+
+/// The same with credentials.
+fn login_of(number: usize) -> Request {
+    let user = format!("user{number}");
+    let ticket = format!("Negotiate {}", kerberos_token(&user, &password_of(&user)));
+    request_of(number).header("Authorization", &ticket)
+}
+
+fn assert_served_as(number: usize, response: &Response) {
+    assert_eq!(response.get("X-Identity"), Some(&*format!("user{number}")), "{response:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_for_many_gets_its_share_and_no_more() {
+    let origin = Origin::start().await;
+    let nginx = front_behind_a_proxy(&origin).await;
+    let mut other = Client::connect(&nginx).await;
+    let of_other = other.login("other", "/mail/").await[1].connection();
+
+    let mut proxy = Client::connect(&nginx).await;
+    let mut connections = Vec::new();
+    for number in 0..SHARE {
+        let response = proxy.request(login_of(number)).await;
+        assert_served_as(number, &response);
+        connections.push(response.connection());
+    }
+    assert_eq!(origin.open_connections(), SHARE + 1);
+    let full = Usage::of(&nginx);
+
+    // Whoever comes now is served, and its connection closed; the client goes on.
+    for number in SHARE..SHARE + 400 {
+        let response = proxy.request(login_of(number)).await;
+        assert_served_as(number, &response);
+        assert!(!response.says_close());
+        origin.wait_closed(response.connection()).await;
+        let next = proxy.request(request_of(number)).await;
+        assert_eq!((next.status, next.identity()), (401, "anonymous"));
+    }
+    let end = Usage::of(&nginx);
+    assert!(end.rss <= full.rss + SLACK, "{full:?} became {end:?}");
+
+    // Nobody lost anything by it.
+    for (number, &connection) in connections.iter().enumerate() {
+        let response = proxy.request(request_of(number)).await;
+        assert_served_as(number, &response);
+        assert_eq!(response.connection(), connection);
+    }
+    let response = other.get("/mail/").await;
+    assert_eq!((response.identity(), response.connection()), ("other", of_other));
+}

@@ -1,0 +1,21 @@
+//! Floods a worker with forged logins, and makes and ends bindings: long runs of what the suite does shortly.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::packages::{self, Need};
+use crate::{FloodArgs, build, demo, ui};
+
+/// `cargo xtask flood`
+pub fn command(args: &FloodArgs) -> Result<()> {
+    packages::ensure(&[Need::Fetch, Need::Module, Need::Suite])?;
+    let built = build::build(&args.nginx)?;
+    let mut flood = Command::new(demo::testkit_binary("ntlm-flood")?);
+    flood.arg("--legs").arg(args.legs.to_string()).arg("--cycles").arg(args.cycles.to_string());
+    flood.env("NTLM_NGINX", built.nginx).env_remove("NTLM_MODULE");
+    if let Some(module) = built.module {
+        flood.env("NTLM_MODULE", module);
+    }
+    ui::run(&mut flood)
+}
