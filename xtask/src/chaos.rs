@@ -14,8 +14,9 @@ pub fn command(args: &ChaosArgs) -> Result<()> {
         packages::ensure(&[Need::Fetch, Need::Module])?;
         build::build(&args.nginx)
     })?;
-    // Optimised a little, it checks several times as many answers as otherwise.
-    let optimised = ["--features", "http2", "--config", "profile.dev.opt-level=1"];
+    // Optimised a little, it checks three times as many answers; without debug information it is compiled as soon.
+    let optimised =
+        ["--features", "http2", "--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"];
     let runner = ui::stage("chaos runner", || demo::testkit_binary_with("ntlm-chaos", &optimised))?;
     let mut runner = Command::new(runner);
     runner.arg("--seed").arg(args.seed.to_string());
