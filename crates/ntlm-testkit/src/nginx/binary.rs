@@ -89,7 +89,8 @@ impl Binary {
     }
 
     /// It runs below `NTLM_NGINX_WRAP`.
-    pub(super) fn is_wrapped(&self) -> bool {
+    #[must_use]
+    pub fn is_wrapped(&self) -> bool {
         self.command.len() > 1
     }
 
