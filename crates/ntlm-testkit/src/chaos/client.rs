@@ -255,6 +255,8 @@ impl Living<'_> {
                 // The server may be gone.
                 let _ = client.try_send_raw(&bytes).await;
                 if let End::Waiting(_) | End::MidResponse(_) | End::MidBody(_) = end {
+                    // So that it leaves somewhere within the exchange; where exactly is left to chance, and nothing is
+                    // asserted about it.
                     tokio::time::sleep(Duration::from_millis(4)).await;
                 }
                 match end {
@@ -345,7 +347,7 @@ fn wire_bytes(request: Request, name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Sends a request in two parts.
+/// Sends a request in two parts, with a pause between them that the seed chose.
 async fn slowly(client: &mut Client, name: &str, request: Request, pause: u64) -> io::Result<Response> {
     let bytes = wire_bytes(request, name);
     let (begin, end) = bytes.split_at(bytes.len() - bytes.len() / 8);
