@@ -22,7 +22,7 @@ use crate::{filter, module, peer};
 /// `ntlm;` is `ntlm 100;`.
 const DEFAULT_CONNECTIONS: usize = 100;
 /// `ntlm_timeout` in milliseconds.
-const DEFAULT_TIMEOUT: ngx_msec_t = 60_000;
+const DEFAULT_TIMEOUT: u64 = 60_000;
 /// The largest number that the directives take.
 const LARGEST: ngx_int_t = i32::MAX as ngx_int_t;
 
@@ -38,7 +38,7 @@ pub struct Group {
     /// The most bindings that are parked at a time; never 0.
     pub connections: usize,
     /// Milliseconds that a binding stays parked.
-    pub timeout: ngx_msec_t,
+    pub timeout: u64,
     /// The caps on one connection.
     pub limits: Limits,
     /// `peer.init` of the chain below.
@@ -331,7 +331,7 @@ unsafe fn install_peer(
     conf.group = Group {
         id,
         connections: conf.connections,
-        timeout: if conf.timeout == 0 { DEFAULT_TIMEOUT } else { conf.timeout },
+        timeout: if conf.timeout == 0 { DEFAULT_TIMEOUT } else { conf.timeout as u64 },
         limits: conf.limits(),
         // SAFETY: vouched for by the caller.
         original_init_peer: unsafe { (*us).peer.init },

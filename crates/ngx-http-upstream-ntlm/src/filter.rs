@@ -2,6 +2,7 @@
 //! out of caches.
 #![expect(unsafe_code, reason = "a header filter's trampoline, and the one chain of filters that nginx has")]
 
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use nginx_sys::{
@@ -9,7 +10,7 @@ use nginx_sys::{
 };
 
 use crate::ngx::Status;
-use crate::peer::{NtlmPeer, with_peer_of};
+use crate::peer::{NtlmPeer, peer_of};
 
 /// The next filter, as nginx's own filters keep it.
 static NEXT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -32,9 +33,36 @@ pub fn install() {
 ///
 /// Called by nginx only, with a live request.
 unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: see above; NEXT holds what `install` stored there.
+    // SAFETY: see above.
     unsafe {
-        with_peer_of(r, NtlmPeer::on_response_header);
+        match peer_of(r) {
+            Some(peer) if peer.as_ref().minds_response_header() => mind(r, peer),
+            _ => next(r),
+        }
+    }
+}
+
+/// The rest of the filter for the few responses that need it, apart so that the others do not pay for it.
+///
+/// # Safety
+///
+/// `peer` is that of `r`, a live request.
+#[inline(never)]
+unsafe fn mind(r: *mut ngx_http_request_t, peer: NonNull<NtlmPeer>) -> ngx_int_t {
+    // SAFETY: vouched for by the caller.
+    unsafe {
+        peer.as_ref().on_response_header();
+        next(r)
+    }
+}
+
+/// # Safety
+///
+/// `r` is a live request, and `install` has run.
+#[inline(always)]
+unsafe fn next(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: vouched for by the caller; NEXT holds what `install` stored there.
+    unsafe {
         let next =
             core::mem::transmute::<*mut (), ngx_http_output_header_filter_pt>(NEXT.load(Ordering::Relaxed));
         next.map_or(Status::ERROR.0, |next| next(r))

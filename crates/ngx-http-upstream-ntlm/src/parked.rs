@@ -5,13 +5,13 @@
 
 use core::ptr::NonNull;
 
-use nginx_sys::{ngx_event_t, ngx_msec_t};
+use nginx_sys::ngx_event_t;
 use ntlm_core::bindings::{BindingId, Ended};
 
-use crate::log::{alert, debug};
-use crate::ngx::{Connection, Peer, Readable, ServerName, Slice};
+use crate::log::{alert, debug, info};
+use crate::ngx::{Connection, LoggedName, Peer, Readable, ServerName, Slice, StandIn, Timer, now};
 use crate::transport::Transport;
-use crate::worker::with_table;
+use crate::worker::{Table, with_table};
 
 /// What belongs to a bound upstream connection for as long as it lives. It is in the pool of that connection: the handle
 /// is good until [`Connection::close`], or until nginx closes the connection after `pc->free`.
@@ -24,7 +24,7 @@ struct Inner {
     binding: BindingId,
     /// The server's address and name.
     address: Slice,
-    name: Slice,
+    name: ServerName,
     transport: Transport,
     /// The client speaks HTTP/1.x.
     http1: bool,
@@ -38,7 +38,7 @@ impl Bound {
             connection,
             binding: BindingId::default(),
             address: pool.copy(pc.address().as_bytes())?,
-            name: pool.copy(pc.name().as_bytes())?,
+            name: ServerName::of(pc.name()),
             transport: transport.copied_to(pool)?,
             http1,
         };
@@ -75,17 +75,19 @@ impl Bound {
         unsafe { &self.0.as_ref().transport }
     }
 
-    /// Lets the connection wait for the next request of its client, for `timeout` milliseconds. The table has it parked
-    /// already. It may be closed when this returns.
-    pub fn park(self, timeout: ngx_msec_t) {
+    /// Lets the connection wait for the next request of its client, until `deadline` on nginx's clock. The table has it
+    /// parked already. It may be closed when this returns.
+    #[inline(always)]
+    pub fn park(self, deadline: u64) {
         let c = self.connection();
+        STAND_IN.stand();
+        TIMER.go_off_by(deadline);
         // SAFETY: the read handler expects this struct on c->data; it lives as long as the connection.
         unsafe {
             c.idle(
                 self.0.as_ptr().cast(),
                 Some(ngx_http_upstream_ntlm_read_handler),
                 Some(ngx_http_upstream_ntlm_dummy_handler),
-                timeout,
             );
         }
         if c.is_read_ready() {
@@ -95,21 +97,19 @@ impl Bound {
 
     /// Hands the connection to a request, whose client has just taken the binding. `$upstream_addr` will show the
     /// server's name, which is copied to `server` since the connection may be gone by then.
-    pub fn wake(self, pc: Peer, server: &ServerName) {
-        let inner = self.0.as_ptr();
+    #[inline]
+    pub fn wake(self, pc: Peer, server: &LoggedName) {
         // SAFETY: the pool of the connection is alive while the handle is used (see the type).
-        let (c, address, name) = unsafe { ((*inner).connection, (*inner).address, (*inner).name) };
-        c.wake();
-        pc.offer(c, address, server.set(name));
+        let inner = unsafe { self.0.as_ref() };
+        inner.connection.wake();
+        pc.offer(inner.connection, inner.address, server.set(&inner.name));
     }
 
     /// The connection waits and something happened to it.
     fn on_readable(self) {
         let c = self.connection();
         let why = if c.is_closing() {
-            "nginx needs or leaves it"
-        } else if c.is_timed_out() {
-            "\"ntlm_timeout\" passed"
+            "the worker is exiting"
         } else {
             match c.peek() {
                 Readable::Nothing if c.watch_for_reading() => return,
@@ -129,6 +129,33 @@ impl Bound {
     }
 }
 
+/// Goes off when the first parked connection has waited long enough.
+static TIMER: Timer = Timer::new(expire);
+
+/// Closes the parked connections that have waited long enough.
+fn expire() {
+    while let Some(ended) = with_table(|table| table.expire(now())).flatten() {
+        let c = ended.upstream.connection();
+        debug!(c.log(), "parked upstream connection {} ends: \"ntlm_timeout\" passed", c.fd());
+        close(ended);
+    }
+    if let Some(deadline) = with_table(|table| table.next_deadline()).flatten() {
+        TIMER.go_off_by(deadline);
+    }
+}
+
+/// Answers for all parked connections when nginx runs short of connections.
+static STAND_IN: StandIn = StandIn::new(spare);
+
+/// Closes the parked connection that can be spared best. False when there is none.
+fn spare() -> bool {
+    let Some(ended) = with_table(Table::spare).flatten() else { return false };
+    let c = ended.upstream.connection();
+    info!(c.log(), "bound upstream connection {} is closed, connections run short", c.fd());
+    close(ended);
+    true
+}
+
 /// Closes an upstream connection that the table has let go of, and its client connection too, at once or after the
 /// request it has: the client takes it for authenticated.
 pub fn close(ended: Ended<Connection, Bound>) {
@@ -142,7 +169,7 @@ pub fn close(ended: Ended<Connection, Bound>) {
     upstream.close();
 }
 
-/// Called by nginx when a parked connection is readable, its timer ran out, or nginx wants it closed.
+/// Called by nginx when a parked connection is readable, or the worker exits.
 ///
 /// # Safety
 ///

@@ -20,7 +20,7 @@ use ntlm_core::scheme::{ConnectionBound, carries_token};
 
 use crate::conf::{Conf, Group};
 use crate::log::{debug, info};
-use crate::ngx::{Connection, Peer, Request, ServerName, Status, Upstream};
+use crate::ngx::{Connection, LoggedName, Peer, Request, Status, Upstream, now};
 use crate::parked::{self, Bound};
 use crate::request::lift_defaults;
 use crate::transport::Transport;
@@ -32,16 +32,16 @@ pub struct NtlmPeer {
     u: Upstream,
     group: NonNull<Group>,
     /// Set once the chain is needed: not for a request that its client's binding serves.
-    chain: Cell<Option<Chain>>,
+    chain: Cell<Chain>,
     /// The request carries connection-bound credentials.
     credentials: bool,
     /// The client had a binding that is gone.
     lost: Cell<bool>,
     source: Cell<Source>,
-    server: ServerName,
+    server: LoggedName,
 }
 
-/// The peer callbacks that were there before.
+/// The peer callbacks that were there before; none as long as the chain is not set up.
 #[derive(Clone, Copy)]
 struct Chain {
     data: *mut c_void,
@@ -52,6 +52,19 @@ struct Chain {
     set_session: nginx_sys::ngx_event_set_peer_session_pt,
     #[cfg(nginx_tls)]
     save_session: nginx_sys::ngx_event_save_peer_session_pt,
+}
+
+impl Chain {
+    const NONE: Chain = Chain {
+        data: core::ptr::null_mut(),
+        get: None,
+        free: None,
+        notify: None,
+        #[cfg(nginx_tls)]
+        set_session: None,
+        #[cfg(nginx_tls)]
+        save_session: None,
+    };
 }
 
 /// Where the connection of the present attempt comes from.
@@ -102,21 +115,22 @@ impl NtlmPeer {
     /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the chain. `None`
     /// when there is no memory, or the chain refuses.
     fn install(r: Request, group: NonNull<Group>) -> Option<()> {
-        let u = r.upstream()?;
-        let owner = r.client_connection()?;
+        // SAFETY: nginx asks for a peer when it has made the request's upstream.
+        let u = unsafe { r.upstream() };
+        let owner = r.client_connection();
         let client = client::find(owner);
         let credentials =
             r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
         lift_defaults(u, credentials || client.is_some());
-        let peer = r.pool()?.place(NtlmPeer {
+        let peer = r.pool().place(NtlmPeer {
             r,
             u,
             group,
-            chain: Cell::new(None),
+            chain: Cell::new(Chain::NONE),
             credentials,
             lost: Cell::new(false),
             source: Cell::new(Source::Nowhere),
-            server: ServerName::new(),
+            server: LoggedName::new(),
         })?;
         // SAFETY: the peer was just placed in the request's pool.
         let this = unsafe { peer.as_ref() };
@@ -161,7 +175,7 @@ impl NtlmPeer {
                 save_session: (*pc).save_session,
             }
         };
-        self.chain.set(Some(chain));
+        self.chain.set(chain);
         self.stand_before(pc, chain.notify);
         Some(())
     }
@@ -192,7 +206,7 @@ impl NtlmPeer {
 
     /// The chain's callbacks, where the present attempt is one that the chain was asked for.
     fn chain(&self) -> Option<Chain> {
-        if let Source::Chain = self.source.get() { self.chain.get() } else { None }
+        if let Source::Chain = self.source.get() { Some(self.chain.get()) } else { None }
     }
 
     fn get(&self, pc: Peer) -> Status {
@@ -202,7 +216,7 @@ impl NtlmPeer {
         self.source.set(Source::Chain);
         match self.chain.get() {
             // SAFETY: the chain's own callback with its own data, as nginx would have called it.
-            Some(Chain { get: Some(get), data, .. }) => Status(unsafe { get(pc.as_ptr(), data) }),
+            Chain { get: Some(get), data, .. } => Status(unsafe { get(pc.as_ptr(), data) }),
             _ => Status::ERROR,
         }
     }
@@ -213,7 +227,7 @@ impl NtlmPeer {
         if self.r.is_background() {
             return None;
         }
-        let address = self.r.connection()?.address();
+        let address = self.r.connection().address();
         let key = Key { address: address.as_bytes() };
         let transport = Transport::of(self.r, self.u)?;
         let claim = with_table(|table| {
@@ -245,56 +259,70 @@ impl NtlmPeer {
         None
     }
 
+    #[inline(always)]
     fn free(&self, pc: Peer, state: ngx_uint_t) {
-        if let Source::Chain = self.source.get()
-            && !self.is_tainted()
-        {
-            self.source.set(Source::Nowhere);
-            self.free_chain(pc, state);
-        } else {
-            self.free_tainted(pc, state);
+        match self.source.get() {
+            // The chain was not asked, so it is not told.
+            Source::Nowhere => {}
+            Source::Binding(bound) => self.free_bound(pc, bound, state),
+            Source::Chain if self.may_be_tainted() => self.free_maybe_tainted(pc, state),
+            Source::Chain => self.free_untainted(pc, state),
         }
     }
 
+    #[inline(always)]
+    fn free_untainted(&self, pc: Peer, state: ngx_uint_t) {
+        self.source.set(Source::Nowhere);
+        self.free_chain(pc, state);
+    }
+
     #[inline(never)]
-    fn free_tainted(&self, pc: Peer, state: ngx_uint_t) {
-        let connection = pc.connection();
+    fn free_maybe_tainted(&self, pc: Peer, state: ngx_uint_t) {
+        if self.is_tainted() {
+            self.free_tainted(pc, state);
+        } else {
+            self.free_untainted(pc, state);
+        }
+    }
+
+    /// Frees a connection that was bound already.
+    #[inline(never)]
+    fn free_bound(&self, pc: Peer, bound: Bound, state: ngx_uint_t) {
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        match self.source.replace(Source::Nowhere) {
-            // The chain was not asked, so it is not told.
-            Source::Nowhere => {}
-            Source::Binding(bound) => {
-                match self.park(bound, failed) {
-                    Ok(()) => pc.set_connection(None),
-                    Err(reason) => {
-                        // The table only forgets it: nginx closes what is left on the peer.
-                        with_table(|table| table.end(bound.binding()));
-                        self.lost.set(true);
-                        self.not_parked(bound.connection(), reason, failed && self.credentials);
-                    }
-                }
-                // nginx may go on to a server that the chain chooses, after one attempt fewer than the chain allows.
-                if failed && self.init_chain(pc).is_some() {
-                    self.u.limit_tries();
-                    pc.charge_try();
-                }
+        self.source.set(Source::Nowhere);
+        match self.park(bound, failed) {
+            Ok(()) => pc.set_connection(None),
+            Err(reason) => {
+                // The table only forgets it: nginx closes what is left on the peer.
+                with_table(|table| table.end(bound.binding()));
+                self.lost.set(true);
+                self.not_parked(bound.connection(), reason, failed && self.credentials);
             }
-            Source::Chain => {
-                let parked = connection.map(|c| self.bind(pc, c, failed).map_err(|reason| (c, reason)));
-                // Twice hidden from whatever pools connections below.
-                self.u.forbid_keepalive();
-                pc.set_connection(None);
-                self.free_chain(pc, state);
-                if let Some(Err((c, reason))) = parked {
-                    pc.set_connection(Some(c));
-                    self.not_parked(c, reason, failed);
-                }
-            }
+        }
+        // nginx may go on to a server that the chain chooses, after one attempt fewer than the chain allows.
+        if failed && self.init_chain(pc).is_some() {
+            self.u.limit_tries();
+            pc.charge_try();
+        }
+    }
+
+    /// Frees a connection that the chain gave, and this request tainted.
+    fn free_tainted(&self, pc: Peer, state: ngx_uint_t) {
+        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+        self.source.set(Source::Nowhere);
+        let parked = pc.connection().map(|c| self.bind(pc, c, failed).map_err(|reason| (c, reason)));
+        // Twice hidden from whatever pools connections below.
+        self.u.forbid_keepalive();
+        pc.set_connection(None);
+        self.free_chain(pc, state);
+        if let Some(Err((c, reason))) = parked {
+            pc.set_connection(Some(c));
+            self.not_parked(c, reason, failed);
         }
     }
 
     fn free_chain(&self, pc: Peer, state: ngx_uint_t) {
-        if let Some(Chain { free: Some(free), data, .. }) = self.chain.get() {
+        if let Chain { free: Some(free), data, .. } = self.chain.get() {
             // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
             unsafe { free(pc.as_ptr(), data, state) };
         }
@@ -302,9 +330,14 @@ impl NtlmPeer {
 
     /// Whether the connection of the present attempt carried connection-bound credentials, or a token in an answer. One
     /// whose answer cannot be seen any more counts as tainted.
-    #[inline]
     fn is_tainted(&self) -> bool {
         self.credentials || self.u.is_answered_from_cache() || self.u.any_www_authenticate(carries_token)
+    }
+
+    /// True wherever [`NtlmPeer::is_tainted`] is, and cheaper.
+    #[inline(always)]
+    fn may_be_tainted(&self) -> bool {
+        self.credentials || self.u.is_answered_from_cache() || self.u.has_www_authenticate()
     }
 
     /// Binds the connection that this request tainted to the request's client, and parks it.
@@ -318,12 +351,12 @@ impl NtlmPeer {
             return Err(NotParked::Unjudged);
         }
         let no_memory = NotParked::Refused(Refusal::NoMemory);
-        let owner = self.r.client_connection().ok_or(NotParked::Refused(Refusal::NoClient))?;
+        let owner = self.r.client_connection();
         let id = client::find_or_enter(owner).map_err(NotParked::Refused)?;
         let bound = Transport::of(self.r, self.u)
             .and_then(|transport| Bound::new(c, pc, transport, self.r.is_http1()))
             .ok_or(no_memory)?;
-        let address = self.r.connection().ok_or(no_memory)?.address();
+        let address = self.r.connection().address();
         let key = Key { address: address.as_bytes() };
         let binding = with_table(|table| table.bind(id, self.group().id, key, bound))
             .unwrap_or(Err(Refusal::NoMemory))
@@ -336,6 +369,7 @@ impl NtlmPeer {
     }
 
     /// Lets a busy binding wait for the next request, and closes another one if the group is full.
+    #[inline(always)]
     fn park(&self, bound: Bound, failed: bool) -> Result<(), NotParked> {
         let c = bound.connection();
         self.may_park(c, failed)?;
@@ -343,9 +377,11 @@ impl NtlmPeer {
             return Err(NotParked::Unwatched);
         }
         let phase = Phase::after(self.u.status());
-        let evicted = with_table(|table| table.park(bound.binding(), phase, self.group().connections))
-            .unwrap_or(Err(Refusal::NoMemory))
-            .map_err(NotParked::Refused)?;
+        let deadline = now() + self.group().timeout;
+        let evicted =
+            with_table(|table| table.park(bound.binding(), phase, self.group().connections, deadline))
+                .unwrap_or(Err(Refusal::NoMemory))
+                .map_err(NotParked::Refused)?;
         let log = self.r.log();
         debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
         if let Some(evicted) = evicted {
@@ -357,7 +393,7 @@ impl NtlmPeer {
             );
             parked::close(evicted);
         }
-        bound.park(self.group().timeout);
+        bound.park(deadline);
         Ok(())
     }
 
@@ -389,6 +425,17 @@ impl NtlmPeer {
         }
     }
 
+    /// Whether there is anything to do before the header of the response is sent to the client.
+    #[inline(always)]
+    pub fn minds_response_header(&self) -> bool {
+        self.lost.get()
+            || match self.source.get() {
+                Source::Nowhere => false,
+                Source::Chain => self.may_be_tainted(),
+                Source::Binding(_) => true,
+            }
+    }
+
     /// The header of the response is about to be sent to the client.
     pub fn on_response_header(&self) {
         // A response that no attempt gave leaves the client without what its credentials were for.
@@ -409,10 +456,10 @@ impl NtlmPeer {
         }
     }
 
-    #[inline(never)]
     fn on_tainted_response_header(&self) {
         self.u.forbid_storing();
-        if self.r.is_background() {
+        // A binding serves no background request.
+        if !matches!(self.source.get(), Source::Binding(_)) && self.r.is_background() {
             return;
         }
         let Some(c) = self.u.peer().connection() else {
@@ -455,19 +502,15 @@ fn is_exiting() -> bool {
     unsafe { ngx_terminate != 0 || ngx_exiting != 0 }
 }
 
-/// Runs the peer of a request to an `ntlm` group; nothing happens for another request.
+/// The peer of a request to an `ntlm` group, in the request's pool; `None` for another request.
 ///
 /// # Safety
 ///
 /// `r` is a request that nginx is at work on.
-pub unsafe fn with_peer_of(r: *mut ngx_http_request_t, run: impl FnOnce(&NtlmPeer)) {
-    // SAFETY: only `install` sets this module's context, to a peer in the request's pool.
-    unsafe {
-        if let Some(peer) = Request::from_raw(r).and_then(|r| r.context::<NtlmPeer>(module::context_index()))
-        {
-            run(peer.as_ref());
-        }
-    }
+#[inline(always)]
+pub unsafe fn peer_of(r: *mut ngx_http_request_t) -> Option<NonNull<NtlmPeer>> {
+    // SAFETY: only `install` sets this module's context.
+    unsafe { Request::new(r).context(module::context_index()) }
 }
 
 /// `peer.init` of an `ntlm` group.
@@ -483,7 +526,7 @@ pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
     unsafe {
         let Some(conf) = Conf::of(us) else { return Status::ERROR.0 };
         let group = NonNull::new_unchecked(&raw mut (*conf.as_ptr()).group);
-        match Request::from_raw(r).and_then(|r| NtlmPeer::install(r, group)) {
+        match NtlmPeer::install(Request::new(r), group) {
             Some(()) => Status::OK.0,
             None => Status::ERROR.0,
         }
@@ -500,7 +543,7 @@ unsafe extern "C" fn ngx_http_upstream_get_ntlm_peer(
     data: *mut c_void,
 ) -> ngx_int_t {
     // SAFETY: see above; the request, and so the data in its pool, lives through the call.
-    unsafe { Peer::from_raw(pc).map_or(Status::ERROR, |pc| (*data.cast::<NtlmPeer>()).get(pc)).0 }
+    unsafe { (*data.cast::<NtlmPeer>()).get(Peer::new(pc)).0 }
 }
 
 /// `pc->free`.
@@ -514,11 +557,7 @@ unsafe extern "C" fn ngx_http_upstream_free_ntlm_peer(
     state: ngx_uint_t,
 ) {
     // SAFETY: see above.
-    unsafe {
-        if let Some(pc) = Peer::from_raw(pc) {
-            (*data.cast::<NtlmPeer>()).free(pc, state);
-        }
-    }
+    unsafe { (*data.cast::<NtlmPeer>()).free(Peer::new(pc), state) }
 }
 
 /// `pc->notify`.
@@ -532,11 +571,7 @@ unsafe extern "C" fn ngx_http_upstream_notify_ntlm_peer(
     event: ngx_uint_t,
 ) {
     // SAFETY: see above.
-    unsafe {
-        if let Some(pc) = Peer::from_raw(pc) {
-            (*data.cast::<NtlmPeer>()).notify(pc, event);
-        }
-    }
+    unsafe { (*data.cast::<NtlmPeer>()).notify(Peer::new(pc), event) }
 }
 
 /// `pc->set_session`.
@@ -550,7 +585,7 @@ unsafe extern "C" fn ngx_http_upstream_set_ntlm_peer_session(
     data: *mut c_void,
 ) -> ngx_int_t {
     // SAFETY: see above.
-    unsafe { Peer::from_raw(pc).map_or(Status::ERROR, |pc| (*data.cast::<NtlmPeer>()).set_session(pc)).0 }
+    unsafe { (*data.cast::<NtlmPeer>()).set_session(Peer::new(pc)).0 }
 }
 
 /// `pc->save_session`.
@@ -564,9 +599,5 @@ unsafe extern "C" fn ngx_http_upstream_save_ntlm_peer_session(
     data: *mut c_void,
 ) {
     // SAFETY: see above.
-    unsafe {
-        if let Some(pc) = Peer::from_raw(pc) {
-            (*data.cast::<NtlmPeer>()).save_session(pc);
-        }
-    }
+    unsafe { (*data.cast::<NtlmPeer>()).save_session(Peer::new(pc)) }
 }

@@ -23,6 +23,7 @@ unsafe impl Sync for Worker {}
 static WORKER: Worker = Worker(RefCell::new(None));
 
 /// Runs `decide` on the table of this worker. `decide` must not call nginx; a nested call gets `None`.
+#[inline(always)]
 pub fn with_table<R>(decide: impl FnOnce(&mut Table) -> R) -> Option<R> {
     let mut table = WORKER.0.try_borrow_mut().ok()?;
     Some(decide(table.get_or_insert_with(Table::new)))

@@ -116,6 +116,8 @@ struct Binding<U> {
     /// Neighbours in the LRU list of its phase, while parked.
     older: Option<BindingId>,
     newer: Option<BindingId>,
+    /// The time, on the caller's clock, at which it has been parked long enough.
+    deadline: u64,
 }
 
 #[derive(Debug)]
@@ -277,6 +279,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             next_of_client: owner.first,
             older: None,
             newer: None,
+            deadline: 0,
         });
         owner.first = Some(id);
         Ok(id)
@@ -284,18 +287,26 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// Parks a busy binding as the most recently used of its phase. Where the group already has `cap` parked ones, one
     /// of them ends for it: the least recently used that is handshaking, else the least recently used established one.
+    /// It may wait until `deadline`, on the caller's clock; deadlines of a group do not go back.
     ///
     /// # Errors
     ///
     /// [`Refusal::NoClient`] when the id is stale, because its client has left: the caller closes the connection.
-    pub fn park(&mut self, id: BindingId, phase: Phase, cap: usize) -> Result<Option<Ended<C, U>>, Refusal> {
+    #[inline(always)]
+    pub fn park(
+        &mut self,
+        id: BindingId,
+        phase: Phase,
+        cap: usize,
+        deadline: u64,
+    ) -> Result<Option<Ended<C, U>>, Refusal> {
         let binding = self.bindings.get(id).ok_or(Refusal::NoClient)?;
         let State::Busy(upstream) = binding.state else {
             return Err(Refusal::NoClient);
         };
         let group = binding.group;
         let evicted = self.make_room(group, cap);
-        self.link_parked(id, group, phase, upstream);
+        self.link_parked(id, group, phase, upstream, deadline);
         Ok(evicted)
     }
 
@@ -316,6 +327,37 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         };
         let client = self.clients.get(owner)?.connection;
         Some(Ended { client, upstream, phase })
+    }
+
+    /// Ends the parked binding that can be spared best when connections run short: the least recently used that is
+    /// handshaking, else the least recently used established one, of the group that has most parked.
+    pub fn spare(&mut self) -> Option<Ended<C, U>> {
+        let oldest = |oldest: fn(&Group) -> Option<BindingId>| {
+            let groups = self.groups.iter().filter_map(|group| Some((group.parked, oldest(group)?)));
+            groups.max_by_key(|&(parked, _)| parked).map(|(_, id)| id)
+        };
+        let id =
+            oldest(|group| group.handshaking.oldest).or_else(|| oldest(|group| group.established.oldest))?;
+        self.end(id)
+    }
+
+    /// Ends a parked binding whose deadline has come. Call it until it returns `None`.
+    pub fn expire(&mut self, now: u64) -> Option<Ended<C, U>> {
+        let (deadline, id) = self.next_to_expire()?;
+        if deadline <= now { self.end(id) } else { None }
+    }
+
+    /// The earliest deadline of what is parked.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.next_to_expire().map(|(deadline, _)| deadline)
+    }
+
+    /// Deadlines of a group do not go back, so the least recently used of each list has its earliest.
+    fn next_to_expire(&self) -> Option<(u64, BindingId)> {
+        let oldest =
+            self.groups.iter().flat_map(|group| [group.handshaking.oldest, group.established.oldest]);
+        let deadlines = oldest.flatten().filter_map(|id| Some((self.bindings.get(id)?.deadline, id)));
+        deadlines.min_by_key(|&(deadline, _)| deadline)
     }
 
     /// Parked bindings of a group.
@@ -382,7 +424,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     }
 
     /// Puts a busy binding at the new end of its LRU list.
-    fn link_parked(&mut self, id: BindingId, group: GroupId, phase: Phase, upstream: U) {
+    #[inline]
+    fn link_parked(&mut self, id: BindingId, group: GroupId, phase: Phase, upstream: U, deadline: u64) {
         let Some(group) = self.group_mut(group) else { return };
         group.parked += 1;
         let lru = group.lru(phase);
@@ -397,6 +440,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             binding.state = State::Parked(phase, upstream);
             binding.older = older;
             binding.newer = None;
+            binding.deadline = deadline;
         }
     }
 
@@ -433,6 +477,9 @@ mod tests {
     const HOME: Key<'static> = Key { address: b"127.0.0.1" };
     const AWAY: Key<'static> = Key { address: b"127.0.0.9" };
 
+    /// A deadline that does not come.
+    const LATER: u64 = 60_000;
+
     type Table = Bindings<&'static str, u32>;
 
     /// What a client gets that every binding fits.
@@ -450,7 +497,7 @@ mod tests {
     ) -> (ClientId, BindingId) {
         let client = table.enter(number, name).unwrap();
         let id = table.bind(client, MAIL, HOME, upstream).unwrap();
-        assert_eq!(table.park(id, phase, 100), Ok(None));
+        assert_eq!(table.park(id, phase, 100, LATER), Ok(None));
         (client, id)
     }
 
@@ -492,7 +539,7 @@ mod tests {
         let (bob, _) = parked(&mut table, "bob", 1, 20, Phase::Established);
         assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::None);
         assert_eq!(table.end(of_alice), None);
-        assert_eq!(table.park(of_alice, Phase::Established, 100), Err(Refusal::NoClient));
+        assert_eq!(table.park(of_alice, Phase::Established, 100, LATER), Err(Refusal::NoClient));
         assert_eq!(table.leave(alice), None);
         assert_eq!(table.bind(alice, MAIL, HOME, 30), Err(Refusal::NoClient));
         assert_eq!(claim(&mut table, bob, 1, MAIL, HOME), Claim::Taken(20));
@@ -515,7 +562,7 @@ mod tests {
         let mut at_cap = |name, number, upstream, phase| {
             let client = table.enter(number, name).unwrap();
             let id = table.bind(client, MAIL, HOME, upstream).unwrap();
-            table.park(id, phase, 3).unwrap().map(|ended| (ended.client, ended.upstream, ended.phase))
+            table.park(id, phase, 3, LATER).unwrap().map(|ended| (ended.client, ended.upstream, ended.phase))
         };
         let (hand, est) = (Phase::Handshaking, Phase::Established);
         assert_eq!(at_cap("a", 1, 10, est), None);
@@ -535,12 +582,12 @@ mod tests {
         let (a, first) = parked(&mut table, "a", 1, 10, Phase::Established);
         let (b, _) = parked(&mut table, "b", 2, 20, Phase::Established);
         claim(&mut table, a, 1, MAIL, HOME);
-        table.park(first, Phase::Established, 2).unwrap();
+        table.park(first, Phase::Established, 2, LATER).unwrap();
         claim(&mut table, a, 1, MAIL, HOME);
         let client = table.enter(3, "c").unwrap();
         let third = table.bind(client, MAIL, HOME, 30).unwrap();
-        assert_eq!(table.park(third, Phase::Established, 2), Ok(None));
-        let evicted = table.park(first, Phase::Established, 2).unwrap().unwrap();
+        assert_eq!(table.park(third, Phase::Established, 2, LATER), Ok(None));
+        let evicted = table.park(first, Phase::Established, 2, LATER).unwrap().unwrap();
         assert_eq!(evicted.upstream, 20);
         assert_eq!(claim(&mut table, b, 2, MAIL, HOME), Claim::Lost);
         assert_eq!(table.parked_in(MAIL), 2);
@@ -552,7 +599,7 @@ mod tests {
         parked(&mut table, "a", 1, 10, Phase::Established);
         let client = table.enter(2, "b").unwrap();
         let id = table.bind(client, WIKI, HOME, 20).unwrap();
-        assert_eq!(table.park(id, Phase::Established, 1), Ok(None));
+        assert_eq!(table.park(id, Phase::Established, 1, LATER), Ok(None));
         assert_eq!((table.parked_in(MAIL), table.parked_in(WIKI), table.parked_in(GroupId(7))), (1, 1, 0));
     }
 
@@ -567,11 +614,11 @@ mod tests {
         let again = table.bind(alice, MAIL, HOME, 11).unwrap();
         assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Busy);
         assert_eq!(
-            table.park(id, Phase::Established, 1),
+            table.park(id, Phase::Established, 1, LATER),
             Err(Refusal::NoClient),
             "the lost one's id is stale"
         );
-        assert_eq!(table.park(again, Phase::Established, 1), Ok(None));
+        assert_eq!(table.park(again, Phase::Established, 1, LATER), Ok(None));
         assert_eq!(table.leave(alice), Some(11));
         assert_eq!(table.leave(alice), None);
         assert_eq!((table.clients(), table.bindings.len()), (0, 0));
@@ -584,13 +631,13 @@ mod tests {
         let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Handshaking);
         for (group, upstream) in [(WIKI, 11), (GroupId(5), 12)] {
             let id = table.bind(alice, group, HOME, upstream).unwrap();
-            table.park(id, Phase::Handshaking, 9).unwrap();
+            table.park(id, Phase::Handshaking, 9, LATER).unwrap();
         }
         let busy = table.bind(alice, MAIL, AWAY, 13).unwrap();
         let mut closed: Vec<_> = std::iter::from_fn(|| table.leave(alice)).collect();
         closed.sort();
         assert_eq!(closed, [10, 11, 12]);
-        assert_eq!(table.park(busy, Phase::Established, 9), Err(Refusal::NoClient));
+        assert_eq!(table.park(busy, Phase::Established, 9, LATER), Err(Refusal::NoClient));
         assert_eq!(table.bindings.len(), 1);
         assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
     }
@@ -603,7 +650,7 @@ mod tests {
         let bind = |table: &mut Table, n: usize| {
             let address = n.to_be_bytes();
             let id = table.bind(alice, MAIL, Key { address: &address }, 100)?;
-            table.park(id, Phase::Established, usize::MAX).map(|_| id)
+            table.park(id, Phase::Established, usize::MAX, LATER).map(|_| id)
         };
         let ids: Vec<_> = (0..SHARE).map(|n| bind(&mut table, n).unwrap()).collect();
         assert_eq!(bind(&mut table, SHARE), Err(Refusal::Share));
@@ -622,7 +669,7 @@ mod tests {
         let mut table = Table::new();
         let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
         claim(&mut table, alice, 1, MAIL, HOME);
-        assert_eq!(table.park(id, Phase::Established, usize::MAX), Ok(None));
+        assert_eq!(table.park(id, Phase::Established, usize::MAX, LATER), Ok(None));
         assert!(table.bindings.capacity() < 100);
     }
 }

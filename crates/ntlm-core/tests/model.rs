@@ -28,6 +28,8 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(client, group, key, phase, park)| Event::Taint { client, group, key, phase, park }),
         60 => (0..40usize, phase).prop_map(|(binding, phase)| Event::Park { binding, phase }),
         20 => (0..40usize).prop_map(|binding| Event::End { binding }),
+        15 => (0..8u64).prop_map(|time| Event::Wait { time }),
+        5 => Just(Event::Spare),
         1 => (client, group).prop_map(|(client, group)| Event::Crowd { client, group }),
     ]
 }

@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_OK, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_current_msec, ngx_cycle,
-    ngx_del_timer, ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t,
-    ngx_log_t, ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_reusable_connection,
+    NGX_OK, ngx_close_connection, ngx_connection_t, ngx_current_msec, ngx_cycle, ngx_del_timer,
+    ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t, ngx_log_t,
+    ngx_post_event, ngx_posted_events,
 };
 
 use super::{Pool, Request, Slice};
@@ -36,6 +36,14 @@ impl Connection {
     /// nginx keeps the connection for as long as the handle is used (see the type).
     pub unsafe fn from_raw(c: *mut ngx_connection_t) -> Option<Self> {
         NonNull::new(c).map(Connection)
+    }
+
+    /// # Safety
+    ///
+    /// As for `from_raw`, and it is not null.
+    pub unsafe fn new(c: *mut ngx_connection_t) -> Self {
+        // SAFETY: vouched for by the caller.
+        Connection(unsafe { NonNull::new_unchecked(c) })
     }
 
     /// The connection itself, for a call into nginx.
@@ -110,12 +118,6 @@ impl Connection {
         unsafe { (*(*self.as_ptr()).read).ready() != 0 }
     }
 
-    /// Whether its timer ran out.
-    pub fn is_timed_out(self) -> bool {
-        // SAFETY: alive (from_raw).
-        unsafe { (*(*self.as_ptr()).read).timedout() != 0 }
-    }
-
     /// Whether nginx asked the connection to close: at shutdown, or for want of connections.
     pub fn is_closing(self) -> bool {
         // SAFETY: alive (from_raw).
@@ -133,25 +135,22 @@ impl Connection {
     }
 
     /// Lets an upstream connection wait without a request, as `ngx_http_upstream_free_keepalive_peer` does: no request's
-    /// log, these handlers, a read timer of `timeout` milliseconds, reusable when connections run short.
+    /// log, these handlers. It has no timer: who lets it wait sees to its end.
     ///
     /// # Safety
     ///
     /// `data` is what `read` expects, and lives as long as the connection waits.
-    pub unsafe fn idle(
-        self,
-        data: *mut c_void,
-        read: ngx_event_handler_pt,
-        write: ngx_event_handler_pt,
-        timeout: ngx_msec_t,
-    ) {
+    #[inline(always)]
+    pub unsafe fn idle(self, data: *mut c_void, read: ngx_event_handler_pt, write: ngx_event_handler_pt) {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw), with its events and its pool; ngx_cycle lives as long as the worker. The timer calls
-        // only touch the timer tree, ngx_reusable_connection the connection's queue.
+        // only touch the timer tree.
         unsafe {
             let log = (*ngx_cycle).log;
             (*(*c).read).set_delayed(0);
-            ngx_add_timer((*c).read, timeout);
+            if (*(*c).read).timer_set() != 0 {
+                ngx_del_timer((*c).read);
+            }
             if (*(*c).write).timer_set() != 0 {
                 ngx_del_timer((*c).write);
             }
@@ -165,23 +164,19 @@ impl Connection {
             if let Some(tls) = NonNull::new((*c).ssl) {
                 (*tls.as_ptr()).save_session = None;
             }
-            ngx_reusable_connection(c, 1);
         }
     }
 
     /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data
     /// `ngx_http_upstream_connect` sets.
+    #[inline]
     pub fn wake(self) {
         let c = self.as_ptr();
-        // SAFETY: alive (from_raw), with its events.
+        // SAFETY: alive (from_raw).
         unsafe {
-            ngx_reusable_connection(c, 0);
             (*c).set_idle(0);
             (*c).sent = 0;
             (*c).data = core::ptr::null_mut();
-            if (*(*c).read).timer_set() != 0 {
-                ngx_del_timer((*c).read);
-            }
         }
     }
 

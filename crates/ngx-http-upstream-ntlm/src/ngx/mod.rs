@@ -7,12 +7,16 @@
 mod connection;
 mod pool;
 mod request;
+mod stand_in;
+mod timer;
 #[cfg(nginx_tls)]
 mod tls;
 
 pub use connection::{Connection, Readable};
 pub use pool::{Pool, Slice};
-pub use request::{Peer, Request, RequestHeader, ServerName, Upstream};
+pub use request::{LoggedName, Peer, Request, RequestHeader, ServerName, Upstream};
+pub use stand_in::StandIn;
+pub use timer::{Timer, now};
 
 use nginx_sys::{NGX_DONE, NGX_ERROR, NGX_OK, ngx_int_t};
 

@@ -23,6 +23,14 @@ impl Pool {
         NonNull::new(pool).map(Pool)
     }
 
+    /// # Safety
+    ///
+    /// As for `from_raw`, and it is not null.
+    pub unsafe fn new(pool: *mut ngx_pool_t) -> Self {
+        // SAFETY: vouched for by the caller.
+        Pool(unsafe { NonNull::new_unchecked(pool) })
+    }
+
     /// The pool itself, for a call into nginx.
     pub fn as_ptr(self) -> *mut ngx_pool_t {
         self.0.as_ptr()

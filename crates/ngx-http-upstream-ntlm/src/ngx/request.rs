@@ -71,32 +71,56 @@ impl RequestHeader {
     }
 }
 
-/// Room for the name of a server within a struct of the request's pool, where nginx finds it when it logs the request.
+/// The name of a server, as `$upstream_addr` shows it, within a struct.
+#[derive(Clone, Copy)]
 pub struct ServerName {
-    name: UnsafeCell<ngx_str_t>,
-    bytes: UnsafeCell<MaybeUninit<[u8; ServerName::LONGEST]>>,
+    bytes: [u8; ServerName::LONGEST],
+    length: usize,
 }
 
 impl ServerName {
     /// `unix:` and the longest path that a `sockaddr_un` has, or an IPv6 address with a port.
     const LONGEST: usize = 120;
+    /// An IPv4 address with a port takes no more.
+    const SHORT: usize = 32;
 
+    /// A name, cut where it is too long.
+    pub fn of(name: Slice) -> Self {
+        let mut bytes = [0; Self::LONGEST];
+        let length = name.as_bytes().len().min(Self::LONGEST);
+        for (to, from) in bytes.iter_mut().zip(name.as_bytes()) {
+            *to = *from;
+        }
+        ServerName { bytes, length }
+    }
+}
+
+/// Room for the name of a server within a struct of the request's pool, where nginx finds it when it logs the request.
+pub struct LoggedName {
+    name: UnsafeCell<ngx_str_t>,
+    bytes: UnsafeCell<MaybeUninit<[u8; ServerName::LONGEST]>>,
+}
+
+impl LoggedName {
     /// An empty name.
     pub fn new() -> Self {
-        ServerName {
+        LoggedName {
             name: UnsafeCell::new(ngx_str_t::empty()),
             bytes: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 
-    /// Copies a name here, cut where it is too long.
-    pub fn set(&self, name: Slice) -> &Self {
-        let bytes = name.as_bytes();
-        let len = bytes.len().min(Self::LONGEST);
-        let data = self.bytes.get().cast::<u8>();
-        // SAFETY: the cells are this struct's own, no reference to what is in them exists, and `len` bytes fit.
+    /// Copies a name here.
+    #[inline]
+    pub fn set(&self, name: &ServerName) -> &Self {
+        let (len, data) = (name.length, self.bytes.get().cast::<u8>());
+        // SAFETY: the cells are this struct's own, no reference to what is in them exists, and either length fits both.
         unsafe {
-            core::ptr::copy_nonoverlapping(bytes.as_ptr(), data, len);
+            // Most names are short, and what is behind one does no harm.
+            core::ptr::copy_nonoverlapping(name.bytes.as_ptr(), data, ServerName::SHORT);
+            if len > ServerName::SHORT {
+                core::ptr::copy_nonoverlapping(name.bytes.as_ptr(), data, ServerName::LONGEST);
+            }
             *self.name.get() = ngx_str_t { len, data };
         }
         self
@@ -111,21 +135,29 @@ impl Request {
         NonNull::new(r).map(Request)
     }
 
+    /// # Safety
+    ///
+    /// As for `from_raw`, and it is not null.
+    pub unsafe fn new(r: *mut ngx_http_request_t) -> Self {
+        // SAFETY: vouched for by the caller.
+        Request(unsafe { NonNull::new_unchecked(r) })
+    }
+
     /// The request itself, for a call into nginx.
     pub fn as_ptr(self) -> *mut ngx_http_request_t {
         self.0.as_ptr()
     }
 
     /// The request's pool.
-    pub fn pool(self) -> Option<Pool> {
+    pub fn pool(self) -> Pool {
         // SAFETY: alive (from_raw), and its pool with it.
-        unsafe { Pool::from_raw((*self.as_ptr()).pool) }
+        unsafe { Pool::new((*self.as_ptr()).pool) }
     }
 
     /// `r->connection`: the client connection, or the fake one of an HTTP/2 or HTTP/3 stream.
-    pub fn connection(self) -> Option<Connection> {
+    pub fn connection(self) -> Connection {
         // SAFETY: alive (from_raw), and its connection with it.
-        unsafe { Connection::from_raw((*self.as_ptr()).connection) }
+        unsafe { Connection::new((*self.as_ptr()).connection) }
     }
 
     /// The log of the request.
@@ -135,20 +167,20 @@ impl Request {
     }
 
     /// The connection that the client holds with nginx, whatever the protocol: never the fake one of a stream.
-    pub fn client_connection(self) -> Option<Connection> {
+    pub fn client_connection(self) -> Connection {
         let r = self.as_ptr();
         // SAFETY: alive (from_raw); a stream's connection outlives its requests.
         unsafe {
             #[cfg(nginx_http2)]
             if let Some(stream) = NonNull::new((*r).stream) {
-                return Connection::from_raw((*(*stream.as_ptr()).connection).connection);
+                return Connection::new((*(*stream.as_ptr()).connection).connection);
             }
             let c: *mut ngx_connection_t = (*r).connection;
             #[cfg(nginx_http3)]
             if let Some(stream) = NonNull::new((*c).quic) {
-                return Connection::from_raw((*stream.as_ptr()).parent);
+                return Connection::new((*stream.as_ptr()).parent);
             }
-            Connection::from_raw(c)
+            Connection::new(c)
         }
     }
 
@@ -211,9 +243,13 @@ impl Request {
     }
 
     /// `r->upstream`.
-    pub fn upstream(self) -> Option<Upstream> {
-        // SAFETY: alive (from_raw).
-        unsafe { NonNull::new((*self.as_ptr()).upstream).map(Upstream) }
+    ///
+    /// # Safety
+    ///
+    /// The request has one, as a request that is given its peer has.
+    pub unsafe fn upstream(self) -> Upstream {
+        // SAFETY: alive (from_raw); vouched for by the caller.
+        Upstream(unsafe { NonNull::new_unchecked((*self.as_ptr()).upstream) })
     }
 }
 
@@ -257,7 +293,7 @@ impl Upstream {
     pub fn speaks_http(self) -> bool {
         // SAFETY: alive (see the type); the schema is configuration or the request's.
         let schema = unsafe { Slice::from_raw((*self.as_ptr()).schema) };
-        matches!(schema.as_bytes(), b"http://" | b"https://")
+        schema.as_bytes() == b"http://" || schema.as_bytes() == b"https://"
     }
 
     /// What follows the request target in the request that is about to be sent, where a target is noted. It is a header
@@ -270,11 +306,12 @@ impl Upstream {
         unsafe {
             let start = NonNull::new((*u).uri.data.wrapping_add((*u).uri.len))?;
             let buffer = NonNull::new((*NonNull::new((*u).request_bufs)?.as_ptr()).buf)?;
-            let (first, last) = (buffer.as_ref().pos, buffer.as_ref().last);
-            (first <= start.as_ptr() && start.as_ptr() <= last).then(|| RequestHeader {
+            let (first, last) = (buffer.as_ref().pos.addr(), buffer.as_ref().last.addr());
+            let at = start.addr().get();
+            (at.wrapping_sub(first) <= last.wrapping_sub(first)).then(|| RequestHeader {
                 buffer,
                 start,
-                length: last.offset_from_unsigned(start.as_ptr()),
+                length: last.wrapping_sub(at),
             })
         }
     }
@@ -285,15 +322,18 @@ impl Upstream {
         unsafe { (*self.as_ptr()).headers_in.status_n }
     }
 
-    /// Whether the value of a `WWW-Authenticate` field of the response passes a test.
+    /// Whether the response has a `WWW-Authenticate` field.
     #[inline]
-    pub fn any_www_authenticate(self, test: fn(&[u8]) -> bool) -> bool {
-        // SAFETY: alive (see the type). nginx sets `www_authenticate` when the header has one such field or more.
-        unsafe { !(*self.as_ptr()).headers_in.www_authenticate.is_null() && self.walk_www_authenticate(test) }
+    pub fn has_www_authenticate(self) -> bool {
+        // SAFETY: alive (see the type). nginx sets it when the header has one such field or more.
+        unsafe { !(*self.as_ptr()).headers_in.www_authenticate.is_null() }
     }
 
-    #[inline(never)]
-    fn walk_www_authenticate(self, test: fn(&[u8]) -> bool) -> bool {
+    /// Whether the value of a `WWW-Authenticate` field of the response passes a test.
+    pub fn any_www_authenticate(self, test: fn(&[u8]) -> bool) -> bool {
+        if !self.has_www_authenticate() {
+            return false;
+        }
         let u = self.as_ptr();
         // SAFETY: alive (see the type). Up to 1.22 `www_authenticate` names the last field only, so the list of all
         // fields is walked; it is well formed, since it has that one.
@@ -387,9 +427,10 @@ impl Upstream {
 impl Peer {
     /// # Safety
     ///
-    /// The peer connection is alive while the handle is used.
-    pub unsafe fn from_raw(pc: *mut ngx_peer_connection_t) -> Option<Self> {
-        NonNull::new(pc).map(Peer)
+    /// The peer connection is not null, and alive while the handle is used.
+    pub unsafe fn new(pc: *mut ngx_peer_connection_t) -> Self {
+        // SAFETY: vouched for by the caller.
+        Peer(unsafe { NonNull::new_unchecked(pc) })
     }
 
     /// The peer connection itself, for a call into nginx and for the callbacks in it.
@@ -447,7 +488,7 @@ impl Peer {
     ///
     /// `name` is read until the request is logged, so it must be in the request's pool by now; `address` until the peer
     /// is freed.
-    pub fn offer(self, connection: Connection, address: Slice, name: &ServerName) {
+    pub fn offer(self, connection: Connection, address: Slice, name: &LoggedName) {
         let pc = self.as_ptr();
         let address = address.as_raw();
         // SAFETY: alive (from_raw). The address is one that nginx connected to, so its length is a socklen_t.

@@ -65,9 +65,17 @@ pub enum Event {
     End {
         binding: usize,
     },
+    /// Time passes.
+    Wait {
+        time: u64,
+    },
+    /// Connections run short.
+    Spare,
 }
 
 const CAPS: [usize; 2] = [2, 3];
+/// How long a binding of each group may be parked.
+const TIMEOUTS: [u64; 2] = [9, 5];
 
 /// Reads events from bytes: one for the kind, and two for its operands. Every input is some sequence.
 pub fn decode(data: &[u8]) -> impl Iterator<Item = Event> {
@@ -75,14 +83,16 @@ pub fn decode(data: &[u8]) -> impl Iterator<Item = Event> {
         let (kind, who, how) = (bytes[0], usize::from(bytes[1]), bytes[2]);
         let client = who % 6;
         let (group, key, phase) = (u32::from(how & 1), u16::from(how >> 1 & 1), phase(how & 4 != 0));
-        match kind % 8 {
+        match kind % 10 {
             0 => Event::Enter,
             1 => Event::Leave { client },
             2 | 3 => Event::Claim { client, group, key, fits: how & 8 == 0, impostor: how & 16 != 0 },
             4 => Event::Taint { client, group, key, phase, park: how & 8 == 0 },
             5 => Event::Park { binding: who % 40, phase },
             6 => Event::End { binding: who % 40 },
-            _ => Event::Crowd { client, group },
+            7 => Event::Crowd { client, group },
+            8 => Event::Wait { time: u64::from(how % 8) },
+            _ => Event::Spare,
         }
     })
 }
@@ -143,6 +153,20 @@ impl Both {
         oldest(Phase::Handshaking).or_else(|| oldest(Phase::Established)).map(|e| e.id)
     }
 
+    /// What the specification spares when connections run short.
+    fn spared(&self) -> Option<BindingId> {
+        [Phase::Handshaking, Phase::Established].into_iter().find_map(|phase| {
+            let waits = |group| self.parked(group).filter(move |e| e.state == State::Parked(phase));
+            let groups = (0..2).filter(|&group| waits(group).next().is_some());
+            let fullest = groups.max_by_key(|&group| self.parked(group).count())?;
+            waits(fullest).min_by_key(|e| e.used).map(|e| e.id)
+        })
+    }
+
+    fn deadline(entry: &Entry) -> u64 {
+        entry.used + TIMEOUTS[entry.group as usize]
+    }
+
     /// The model's side of a binding's end.
     fn model_end(&mut self, id: BindingId) -> Option<Ended<u64, u32>> {
         let entry = self.model.iter_mut().find(|e| e.id == id && e.state != State::Lost)?;
@@ -164,7 +188,8 @@ impl Both {
             let entry = self.model.iter_mut().find(|e| e.id == id).expect("it is busy");
             (entry.state, entry.used) = (State::Parked(phase), used);
         }
-        assert_eq!(self.table.park(id, phase, CAPS[group as usize]), expected);
+        let deadline = self.clock + TIMEOUTS[group as usize];
+        assert_eq!(self.table.park(id, phase, CAPS[group as usize], deadline), expected);
     }
 
     fn end(&mut self, id: BindingId) {
@@ -263,7 +288,24 @@ impl Both {
                     self.end(id);
                 }
             }
+            Event::Wait { time } => {
+                self.clock += time;
+                let now = self.clock;
+                let parked = (0..2).flat_map(|group| self.parked(group));
+                let due = parked.filter(|e| Self::deadline(e) <= now).map(|e| e.id).collect::<Vec<_>>();
+                let mut expected: Vec<_> = due.into_iter().filter_map(|id| self.model_end(id)).collect();
+                let mut expired: Vec<_> = std::iter::from_fn(|| self.table.expire(now)).collect();
+                expected.sort_unstable_by_key(|ended| ended.upstream);
+                expired.sort_unstable_by_key(|ended| ended.upstream);
+                assert_eq!(expired, expected);
+            }
+            Event::Spare => {
+                let expected = self.spared().and_then(|id| self.model_end(id));
+                assert_eq!(self.table.spare(), expected);
+            }
         }
+        let deadlines = (0..2).flat_map(|group| self.parked(group)).map(Self::deadline);
+        assert_eq!(self.table.next_deadline(), deadlines.min());
         for group in 0..2 {
             let parked = self.table.parked_in(GroupId(group));
             assert_eq!(parked, self.parked(group).count());

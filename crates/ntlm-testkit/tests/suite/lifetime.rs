@@ -163,6 +163,35 @@ async fn the_time_of_a_binding_starts_anew_with_each_response() {
 }
 
 #[tokio::test]
+async fn each_binding_ends_at_its_own_time() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream mail { server {{origin}}; ntlm; } \
+             upstream wiki { server {{origin}}; ntlm; ntlm_timeout 400ms; } \
+             server { listen 127.0.0.1:{{port}}; \
+               location /mail/ { proxy_pass http://mail; } location /wiki/ { proxy_pass http://wiki; } }",
+        )
+        .start()
+        .await;
+    let mut readers = Vec::new();
+    for (user, path) in [("alice", "/mail/"), ("bob", "/wiki/"), ("carol", "/wiki/")] {
+        let mut client = Client::connect(&nginx).await;
+        let bound = client.login(user, path).await[1].connection();
+        readers.push((client, bound));
+    }
+    let [(mut alice, of_alice), (mut bob, of_bob), (mut carol, of_carol)] =
+        readers.try_into().expect("there are three");
+    bob.closed().await;
+    origin.wait_closed(of_bob).await;
+    carol.closed().await;
+    origin.wait_closed(of_carol).await;
+    let response = alice.get("/mail/").await;
+    assert_eq!((response.identity(), response.connection()), ("alice", of_alice));
+}
+
+#[tokio::test]
 async fn a_slow_request_does_not_use_up_the_time_of_its_binding() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()

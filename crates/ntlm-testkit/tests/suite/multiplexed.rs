@@ -227,8 +227,8 @@ async fn a_connection_that_idled_is_still_its_users() {
         let alice = Any::connect(over, &nginx).await;
         let bound = alice.login("alice").await;
         for _ in 0..5 {
-            // The client's connection and its binding.
-            waiting(&nginx, 2).await;
+            // The client's connection; its binding is no client.
+            waiting(&nginx, 1).await;
             serves(&alice.get("/").await, "alice", bound);
         }
     }
@@ -288,7 +288,7 @@ async fn the_end_of_a_binding_closes_a_client_connection_without_streams() {
         let nginx = everything(&origin).start().await;
         let alice = Any::connect(over, &nginx).await;
         let bound = alice.login("alice").await;
-        waiting(&nginx, 2).await;
+        waiting(&nginx, 1).await;
         origin.close_connection(bound).await;
         alice.closed().await;
     }
