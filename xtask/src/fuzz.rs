@@ -13,8 +13,12 @@ use crate::packages::{self, Need};
 use crate::{FuzzArgs, paths, ui};
 
 /// Target, the longest input it is given, folders of seeds beside its corpus.
-const TARGETS: &[(&str, u32, &[&str])] =
-    &[("scheme", 4096, &["crates/ntlm-core/testdata/handshakes"]), ("events", 600, &[])];
+const TARGETS: &[(&str, u32, &[&str])] = &[
+    ("scheme", 4096, &["crates/ntlm-core/testdata/handshakes"]),
+    ("ntlmssp", 1024, &[]),
+    ("spnego", 4096, &["crates/ntlm-core/testdata/handshakes"]),
+    ("events", 600, &[]),
+];
 
 /// What cargo-fuzz passes too, but for the sanitizer.
 const FLAGS: &[&str] = &[

@@ -7,4 +7,9 @@
 
 pub mod bindings;
 pub mod keep;
+pub mod ntlmssp;
+mod reader;
 pub mod scheme;
+pub mod spnego;
+pub mod text;
+pub mod token;

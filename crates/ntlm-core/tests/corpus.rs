@@ -9,13 +9,17 @@
 
 use std::path::{Path, PathBuf};
 
+use ntlm_core::ntlmssp::Authenticate;
 use ntlm_core::scheme::{ConnectionBound, carries_token};
+use ntlm_core::token::{self, Kind, Mechanism, Message};
 
 #[path = "checks/bindings.rs"]
 #[allow(dead_code, reason = "the property test makes events of its own")]
 mod bindings;
 #[path = "checks/scheme.rs"]
 mod scheme;
+#[path = "checks/token.rs"]
+mod tokens;
 
 const HANDSHAKES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/handshakes");
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
@@ -51,6 +55,24 @@ fn no_field_value_of_the_corpus_is_read_otherwise_than_the_rules_say() {
 }
 
 #[test]
+fn no_token_of_the_corpus_breaks_a_rule() {
+    for (_, input) in files(&Path::new(CORPUS).join("ntlmssp")) {
+        tokens::ntlmssp(&input);
+    }
+    for (_, input) in files(&Path::new(CORPUS).join("spnego")) {
+        tokens::spnego(&input);
+    }
+    for (_, input) in handshakes() {
+        tokens::spnego(input.as_bytes());
+        for (_, _, token) in legs(&input) {
+            tokens::ntlmssp(&token);
+            // Broken anywhere, a message is refused or read, but nothing panics.
+            (0..token.len()).for_each(|end| tokens::spnego(&token[..end]));
+        }
+    }
+}
+
+#[test]
 fn no_sequence_of_the_corpus_parts_the_table_from_the_model() {
     for (_, input) in files(&Path::new(CORPUS).join("events")) {
         bindings::play(bindings::decode(&input));
@@ -78,4 +100,65 @@ fn every_leg_of_a_recorded_login_is_recognised() {
             "{path} has {credentials} credentials, {challenges} challenges"
         );
     }
+}
+
+/// The tokens of a recorded login: from the client?, the field, the token.
+fn legs(text: &str) -> Vec<(bool, ConnectionBound<'_>, Vec<u8>)> {
+    let mut legs = Vec::new();
+    for line in text.lines() {
+        let (direction, line) = line.split_at(2);
+        let (_, value) = line.split_once(": ").expect("a field");
+        let field = ConnectionBound::credentials(value.as_bytes()).expect("a connection-bound scheme");
+        if !field.token.is_empty() {
+            let mut buffer = vec![0; token::decoded_len(field.token)];
+            let token = token::decode(field.token, &mut buffer).expect("base64").to_vec();
+            legs.push((direction == "> ", field, token));
+        }
+    }
+    legs
+}
+
+#[test]
+fn every_recorded_login_tells_who_and_how() {
+    let mut versions = 0;
+    for (path, text) in handshakes() {
+        let path = path.display();
+        let mut kinds = Vec::new();
+        for (sent, field, token) in legs(&text) {
+            let kind = Kind::peek(&field).expect("a kind");
+            kinds.push(kind);
+            match Message::read(field.scheme, &token).unwrap_or_else(|| panic!("{path}: {kind:?}")) {
+                Message::NtlmNegotiate(_) => assert!(sent && kind == Kind::NtlmNegotiate),
+                Message::NtlmChallenge(challenge) => {
+                    assert!(!sent && kind == Kind::NtlmChallenge);
+                    let info = challenge.info;
+                    let shown =
+                        |name: Option<_>| name.map(|name: ntlm_core::text::Text| name.shown(64).to_string());
+                    assert_eq!(challenge.target.shown(64).to_string(), "EXAMPLE");
+                    assert_eq!(shown(info.netbios_domain()).as_deref(), Some("EXAMPLE"));
+                    assert_eq!(shown(info.netbios_computer()).as_deref(), Some("ORIGIN"));
+                    assert_eq!(shown(info.dns_domain()).as_deref(), Some("example.test"));
+                    assert_eq!(shown(info.dns_computer()).as_deref(), Some("origin.example.test"));
+                    assert!(info.unix_time().is_some_and(|time| time > 1_700_000_000), "{path}: {info:?}");
+                    // curl does not ask for it, and gets none.
+                    let version = challenge.version.map(|version| version.to_string());
+                    assert!(version.is_none_or(|version| version == "10.0.22621"));
+                    versions += usize::from(challenge.version.is_some());
+                }
+                Message::NtlmAuthenticate(Authenticate { identity, anonymous, mechanism, .. }) => {
+                    assert!(sent && kind == Kind::NtlmAuthenticate && !anonymous);
+                    assert_eq!(mechanism, Mechanism::NtlmV2);
+                    assert_eq!(identity.user.shown(64).to_string(), "alice", "{path}");
+                    // curl's own NTLM was given no domain.
+                    let domain = if path.to_string().ends_with("curl-ntlm.txt") { "" } else { "EXAMPLE" };
+                    assert_eq!(identity.domain.shown(64).to_string(), domain, "{path}");
+                }
+                // The server's last word in SPNEGO.
+                Message::Other => assert!(!sent && kinds.len() == 4, "{path}"),
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+        assert_eq!(kinds[..3], [Kind::NtlmNegotiate, Kind::NtlmChallenge, Kind::NtlmAuthenticate], "{path}");
+    }
+    assert_eq!(versions, 4);
 }

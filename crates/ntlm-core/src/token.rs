@@ -1,0 +1,173 @@
+//! From the token of an `Authorization` or `WWW-Authenticate` field to what it says.
+//!
+//! It must never decode more than what the question needs: a Kerberos ticket may have 64 KiB, and its first bytes tell.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use crate::ntlmssp::{Authenticate, Challenge, MessageType, Negotiate, message_type};
+use crate::scheme::{ConnectionBound, Scheme};
+use crate::spnego::{self, Inner};
+
+/// Some clients leave the padding out, and servers read them all the same.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// What [`Kind::peek`] decodes. The longest start that a client was seen to send before the token of its mechanism has
+/// less than half of it.
+const START: usize = 192;
+
+/// How a client proves who it is; the text is that of `$ntlm_mechanism`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    /// NTLM with a response of version 1, with or without extended session security.
+    NtlmV1,
+    /// NTLM with a response of version 2.
+    NtlmV2,
+    /// Kerberos 5.
+    Kerberos,
+    /// Kerberos by way of the server.
+    IaKerb,
+    /// Another one, agreed on by `Negotiate`.
+    Negotiate,
+}
+
+impl Mechanism {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::NtlmV1, Self::NtlmV2, Self::Kerberos, Self::IaKerb, Self::Negotiate];
+
+    /// The text of `$ntlm_mechanism`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NtlmV1 => "NTLMv1",
+            Self::NtlmV2 => "NTLMv2",
+            Self::Kerberos => "Kerberos",
+            Self::IaKerb => "IAKerb",
+            Self::Negotiate => "Negotiate",
+        }
+    }
+
+    /// What is known after a further leg of a login. For [`Kind::NtlmAuthenticate`] it is [`Authenticate::mechanism`] that
+    /// tells.
+    ///
+    /// The first leg of NTLM ends what was known: a client whose Kerberos was refused tries NTLM. A leg of no known kind
+    /// says nothing new.
+    pub fn after(earlier: Option<Self>, leg: Kind) -> Option<Self> {
+        match leg {
+            Kind::NtlmNegotiate | Kind::NtlmChallenge | Kind::NtlmAuthenticate => None,
+            Kind::Kerberos => Some(Self::Kerberos),
+            Kind::IaKerb => Some(Self::IaKerb),
+            Kind::Other => earlier.or(Some(Self::Negotiate)),
+        }
+    }
+}
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An NTLM login begins. Its version is not known yet.
+    NtlmNegotiate,
+    /// The server's answer to it.
+    NtlmChallenge,
+    /// The NTLM login's end, which names the user.
+    NtlmAuthenticate,
+    /// A message of Kerberos.
+    Kerberos,
+    /// A message of Kerberos by way of the server.
+    IaKerb,
+    /// Any other token, and what is none.
+    Other,
+}
+
+impl Kind {
+    /// Looks at the start of the field's token, which costs the same whatever its length. `None` if that does not tell:
+    /// then [`decode`] it and ask [`Message::read`].
+    pub fn peek(field: &ConnectionBound) -> Option<Self> {
+        let mut start = [0; START];
+        let (encoded, whole) = match field.token.get(..START / 3 * 4) {
+            Some(encoded) => (encoded, encoded.len() == field.token.len()),
+            None => (field.token, true),
+        };
+        let Some(start) = decode(encoded, &mut start) else { return Some(Self::Other) };
+        match Self::of(field.scheme, start) {
+            Self::Other if !whole => None,
+            kind => Some(kind),
+        }
+    }
+
+    /// The kind of a decoded token.
+    pub fn of(scheme: Scheme, token: &[u8]) -> Self {
+        match unwrap(scheme, token) {
+            Inner::Ntlmssp(message) => match message_type(message) {
+                Some(MessageType::Negotiate) => Self::NtlmNegotiate,
+                Some(MessageType::Challenge) => Self::NtlmChallenge,
+                Some(MessageType::Authenticate) => Self::NtlmAuthenticate,
+                None => Self::Other,
+            },
+            Inner::Kerberos => Self::Kerberos,
+            Inner::IaKerb => Self::IaKerb,
+            Inner::Other => Self::Other,
+        }
+    }
+}
+
+/// What a token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// The first message of NTLM.
+    NtlmNegotiate(Negotiate<'a>),
+    /// The second message of NTLM.
+    NtlmChallenge(Challenge<'a>),
+    /// The third message of NTLM.
+    NtlmAuthenticate(Authenticate<'a>),
+    /// A message of Kerberos.
+    Kerberos,
+    /// A message of Kerberos by way of the server.
+    IaKerb,
+    /// Any other token, and what is none.
+    Other,
+}
+
+impl<'a> Message<'a> {
+    /// Reads a decoded token; `None` if it begins as an NTLMSSP message and is none.
+    pub fn read(scheme: Scheme, token: &'a [u8]) -> Option<Self> {
+        Some(match unwrap(scheme, token) {
+            Inner::Ntlmssp(message) => match message_type(message)? {
+                MessageType::Negotiate => Self::NtlmNegotiate(Negotiate::read(message)?),
+                MessageType::Challenge => Self::NtlmChallenge(Challenge::read(message)?),
+                MessageType::Authenticate => Self::NtlmAuthenticate(Authenticate::read(message)?),
+            },
+            Inner::Kerberos => Self::Kerberos,
+            Inner::IaKerb => Self::IaKerb,
+            Inner::Other => Self::Other,
+        })
+    }
+}
+
+/// `NTLM` carries nothing but NTLMSSP messages (MS-NTHT §2.1); the other schemes carry any token of GSS-API.
+fn unwrap(scheme: Scheme, token: &[u8]) -> Inner<'_> {
+    match scheme {
+        Scheme::Ntlm if message_type(token).is_some() => Inner::Ntlmssp(token),
+        Scheme::Ntlm => Inner::Other,
+        Scheme::Negotiate | Scheme::Nego2 | Scheme::Kerberos => spnego::unwrap(token),
+    }
+}
+
+/// Room enough for [`decode`], in bytes.
+pub fn decoded_len(token: &[u8]) -> usize {
+    base64::decoded_len_estimate(token.len())
+}
+
+/// Decodes base64 (RFC 4648 §4) into `buffer`, which must have [`decoded_len`] bytes. `None` if it is no base64.
+pub fn decode<'b>(token: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let length = BASE64.decode_slice(token, buffer).ok()?;
+    buffer.get(..length)
+}
+
+#[cfg(test)]
+mod tests;
