@@ -37,7 +37,7 @@ pub(super) fn compose(
     let unauthorized = status == 401;
     let refused_early = behaviour.early && head.expects_continue();
     let ordered = match behaviour.close {
-        Some(Close::Challenge) => verdict.challenged,
+        Some(Close::Challenge | Close::Silent) => verdict.challenged,
         Some(Close::After | Close::Header | Close::Mid) => !unauthorized,
         Some(Close::Read) | None => false,
     };

@@ -4,7 +4,7 @@
 
 use super::behaviour::Behaviour;
 use super::ledger::Leg;
-use super::ntlm;
+use super::ntlm::{self, Policy};
 use crate::ntlm::{from_base64, to_base64};
 use crate::spnego::{self, NegState};
 
@@ -46,6 +46,7 @@ impl Auth {
         &mut self,
         authorization: Option<&str>,
         behaviour: &Behaviour,
+        policy: &Policy,
         password_of: impl Fn(&str) -> Option<String>,
     ) -> Verdict {
         let mut verdict = Verdict {
@@ -65,11 +66,11 @@ impl Auth {
             verdict.scheme = Some(scheme.to_owned());
             if SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
                 let token = from_base64(token.trim()).unwrap_or_default();
-                self.advance(scheme, &token, behaviour, password_of, &mut verdict);
+                self.advance(scheme, &token, behaviour, policy, password_of, &mut verdict);
             }
         }
         if verdict.token.is_none() && behaviour.token_without_auth {
-            let challenge = ntlm::challenge(&[]);
+            let challenge = ntlm::challenge(&[], policy);
             self.pending = Some(challenge.nonce);
             verdict.token = Some(format!("NTLM {}", to_base64(&challenge.message)));
         }
@@ -93,6 +94,7 @@ impl Auth {
         scheme: &str,
         token: &[u8],
         behaviour: &Behaviour,
+        policy: &Policy,
         password_of: impl Fn(&str) -> Option<String>,
         verdict: &mut Verdict,
     ) {
@@ -149,7 +151,7 @@ impl Auth {
                     self.refuse(verdict);
                     return;
                 }
-                let challenge = ntlm::challenge(&message);
+                let challenge = ntlm::challenge(&message, policy);
                 self.pending = Some(challenge.nonce);
                 verdict.challenged = true;
                 verdict.token = if wrapped {
@@ -160,7 +162,8 @@ impl Auth {
             }
             Some(3) => {
                 verdict.leg = Leg::Authenticate;
-                let user = self.pending.take().and_then(|nonce| ntlm::verify(&message, &nonce, password_of));
+                let user =
+                    self.pending.take().and_then(|nonce| ntlm::verify(&message, &nonce, policy, password_of));
                 if user.is_none() {
                     self.refuse(verdict);
                     return;

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub(super) enum Close {
     /// With the challenge, saying so.
     Challenge,
+    /// After the challenge, without a word.
+    Silent,
     /// After the complete answer, without a word.
     After,
     /// After the complete answer, saying so.
@@ -69,6 +71,7 @@ impl Behaviour {
         let close = |name: &str| {
             find(name).map(|value| match value {
                 "challenge" => Close::Challenge,
+                "silent" => Close::Silent,
                 "after" => Close::After,
                 "header" => Close::Header,
                 "mid" => Close::Mid,

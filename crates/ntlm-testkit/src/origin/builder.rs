@@ -11,6 +11,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 use super::Origin;
 use super::listen::Place;
+use super::ntlm::{Policy, Protection, channel_bindings};
 use super::shared::Shared;
 use crate::pki::{pki, provider};
 use crate::ports::Reserved;
@@ -46,6 +47,8 @@ pub struct Builder {
     no_resumption: bool,
     users: HashMap<String, String>,
     echo: bool,
+    policy: Policy,
+    protection: Option<Protection>,
 }
 
 impl Builder {
@@ -111,6 +114,27 @@ impl Builder {
         self
     }
 
+    /// Its NetBIOS name in challenges; `ORIGIN` if not given.
+    #[must_use]
+    pub fn computer(mut self, name: &str) -> Self {
+        self.policy.computer = name.to_owned();
+        self
+    }
+
+    /// Its clock is so many seconds ahead. By more than five minutes, nobody can log in.
+    #[must_use]
+    pub fn clock_ahead(mut self, seconds: i64) -> Self {
+        self.policy.clock_ahead = seconds;
+        self
+    }
+
+    /// Extended Protection: checks the channel bindings of logins against its own certificate.
+    #[must_use]
+    pub fn extended_protection(mut self, protection: Protection) -> Self {
+        self.protection = Some(protection);
+        self
+    }
+
     /// Prints each entry of the ledger as it is made.
     #[must_use]
     pub fn echo(mut self) -> Self {
@@ -136,11 +160,18 @@ impl Builder {
             (_, Some(reserved)) => Place::Tcp(reserved.address()),
             (_, None) => Place::Unix(folder.path().join("origin.sock")),
         };
+        let tls = self.tls.map(|versions| self.server_config(versions));
         let origin = Origin {
-            tls: self.tls.map(|versions| self.server_config(versions)),
+            tls,
             files: pki().write_to(folder.path()).expect("a temporary folder to write to"),
             shared: Arc::new(Shared::new(
                 self.name.unwrap_or_else(|| "origin".to_owned()),
+                Policy {
+                    protection: self
+                        .protection
+                        .map(|protection| (protection, channel_bindings(&pki().server.chain()[0]))),
+                    ..self.policy
+                },
                 self.users,
                 self.echo,
             )),

@@ -171,8 +171,9 @@ impl Connection {
         }
 
         let shared = self.shared.clone();
-        let verdict =
-            self.auth.consider(head.get("Authorization"), &behaviour, |user| shared.password_of(user));
+        let verdict = self
+            .auth
+            .consider(head.get("Authorization"), &behaviour, &shared.policy, |user| shared.password_of(user));
         let answer = answer::compose(self, head, &behaviour, &verdict, &body);
         if let Some(gate) = &behaviour.gate {
             self.hold(shared.pass(gate)).await?;

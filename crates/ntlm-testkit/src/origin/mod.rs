@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 pub use self::builder::{Builder, TlsVersions};
 pub use self::http::body_hash;
 pub use self::ledger::{Entry, Leg};
-pub use self::ntlm::DOMAIN;
+pub use self::ntlm::{DOMAIN, Protection};
 
 pub(crate) use self::auth::{KERBEROS, ROUND};
 
@@ -56,6 +56,7 @@ use crate::ports::Reserved;
 /// | `gate=NAME`, `delay=MS` | hold the answer until [`Origin::open_gate`], or for so long |
 /// | `gate_body=NAME`, `delay_body=MS` | the same between header and body |
 /// | `close=challenge` | say `Connection: close` with the challenge, and close |
+/// | `close=silent` | close after the challenge without a word |
 /// | `close=after`, `close=header`, `close=mid` | close after the answer without a word, saying so, or half way through its body (not on a 401) |
 /// | `close=read`, `rst=read` | read the request, then close or reset; the ledger shows status 0 |
 /// | `early` | answer before the request's body is read |

@@ -8,10 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use md4::{Digest as _, Md4};
 use md5::Md5;
+use sha2::Sha256;
 
 /// The domain of every user.
 pub const DOMAIN: &str = "EXAMPLE";
-const COMPUTER: &str = "ORIGIN";
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
 
 const UNICODE: u32 = 0x0000_0001;
@@ -31,6 +31,40 @@ pub(crate) fn message_type(token: &[u8]) -> Option<u32> {
     token.starts_with(SIGNATURE).then(|| u32_at(token, 8)).flatten()
 }
 
+/// How strictly a server checks the channel bindings of a login (Extended Protection; MS-NLMP 3.2.5.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Those that a client sends must be right.
+    Allow,
+    /// A client must send the right ones.
+    Require,
+}
+
+/// What one server differs in from another.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    /// Its NetBIOS name.
+    pub(crate) computer: String,
+    /// How many seconds its clock is ahead.
+    pub(crate) clock_ahead: i64,
+    /// Extended Protection, with the hash of the channel bindings of its TLS.
+    pub(crate) protection: Option<(Protection, [u8; 16])>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { computer: "ORIGIN".to_owned(), clock_ahead: 0, protection: None }
+    }
+}
+
+/// The hash of the channel bindings `tls-server-end-point` of a certificate signed with SHA-256 (RFC 5929 4.1, MS-NLMP 2.2.2.1).
+pub(crate) fn channel_bindings(certificate: &[u8]) -> [u8; 16] {
+    let token = [b"tls-server-end-point:", &Sha256::digest(certificate)[..]].concat();
+    // gss_channel_bindings_struct: no addresses, and the token.
+    let bindings = [&[0; 16][..], &(token.len() as u32).to_le_bytes(), &token].concat();
+    Md5::digest(bindings).into()
+}
+
 /// A CHALLENGE message, and what must be remembered of it.
 #[derive(Debug)]
 pub(crate) struct Challenge {
@@ -39,7 +73,7 @@ pub(crate) struct Challenge {
 }
 
 /// Answers a NEGOTIATE message.
-pub(crate) fn challenge(negotiate: &[u8]) -> Challenge {
+pub(crate) fn challenge(negotiate: &[u8], policy: &Policy) -> Challenge {
     let offered = u32_at(negotiate, 12).unwrap_or(UNICODE | NTLM);
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).expect("random bytes");
@@ -61,10 +95,10 @@ pub(crate) fn challenge(negotiate: &[u8]) -> Challenge {
         info.extend_from_slice(value);
     };
     pair(2, &utf16(DOMAIN));
-    pair(1, &utf16(COMPUTER));
+    pair(1, &utf16(&policy.computer));
     pair(4, &utf16("example.test"));
     pair(3, &utf16("origin.example.test"));
-    pair(7, &filetime().to_le_bytes());
+    pair(7, &filetime(policy.clock_ahead).to_le_bytes());
     pair(0, &[]);
 
     let mut message = Vec::with_capacity(56 + target.len() + info.len());
@@ -85,10 +119,12 @@ pub(crate) fn challenge(negotiate: &[u8]) -> Challenge {
     Challenge { message, nonce }
 }
 
-/// The user an AUTHENTICATE message logs in: its name if the proof in it follows from `password_of` that name.
+/// The user an AUTHENTICATE message logs in: its name if the proof in it follows from `password_of` that name, its time is
+/// not minutes off, and its channel bindings are as the policy wants them.
 pub(crate) fn verify(
     authenticate: &[u8],
     nonce: &[u8; 8],
+    policy: &Policy,
     password_of: impl FnOnce(&str) -> Option<String>,
 ) -> Option<String> {
     let response = field_at(authenticate, 20)?;
@@ -103,9 +139,36 @@ pub(crate) fn verify(
     if user.is_empty() || blob.len() < 28 {
         return None;
     }
+    // Where the server's time was off, the client's copy of it is: no domain controller takes that.
+    let protected = policy.clock_ahead.unsigned_abs() <= 300
+        && match &policy.protection {
+            None => true,
+            Some((protection, expected)) => match bindings_in(blob) {
+                Some(sent) if sent != [0; 16] => sent == expected,
+                _ => *protection == Protection::Allow,
+            },
+        };
+    if !protected {
+        return None;
+    }
     let nt_hash = Md4::digest(utf16(&password_of(&user)?));
     let key = hmac_md5(&nt_hash, &[&utf16(&user.to_uppercase()), &utf16(&domain)]);
     (hmac_md5(&key, &[nonce, blob]) == proof).then_some(user)
+}
+
+/// `MsvAvChannelBindings` of an NTLMv2_CLIENT_CHALLENGE (MS-NLMP 2.2.2.7), whose pairs follow 28 bytes.
+fn bindings_in(blob: &[u8]) -> Option<&[u8]> {
+    let mut rest = blob.get(28..)?;
+    loop {
+        let (head, after) = rest.split_at_checked(4)?;
+        let (id, length) = (u16::from_le_bytes([head[0], head[1]]), u16::from_le_bytes([head[2], head[3]]));
+        let (value, after) = after.split_at_checked(usize::from(length))?;
+        match id {
+            0 => return None,
+            10 => return Some(value),
+            _ => rest = after,
+        }
+    }
 }
 
 fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
@@ -135,10 +198,11 @@ fn from_utf16(bytes: &[u8]) -> String {
     String::from_utf16_lossy(&units)
 }
 
-/// Now, in steps of 100 ns since 1601.
-fn filetime() -> u64 {
+/// Now, in steps of 100 ns since 1601, by a clock that is `ahead` seconds ahead.
+fn filetime(ahead: i64) -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since_1970.as_nanos() as u64 / 100 + 116_444_736_000_000_000
+    let now = since_1970.as_nanos() as u64 / 100 + 116_444_736_000_000_000;
+    now.saturating_add_signed(ahead * 10_000_000)
 }
 
 #[cfg(test)]
@@ -149,14 +213,15 @@ mod tests {
     #[test]
     fn only_the_right_password_answers_the_right_challenge() {
         let mut client = NtlmClient::new("alice", "alice-password");
-        let challenge = challenge(&client.negotiate());
+        let policy = Policy::default();
+        let challenge = challenge(&client.negotiate(), &policy);
         let answer = client.authenticate(&challenge.message).unwrap();
         let known = |user: &str| Some(crate::password_of(user));
-        assert_eq!(verify(&answer, &challenge.nonce, known).as_deref(), Some("alice"));
-        assert_eq!(verify(&answer, &challenge.nonce, |_| Some("other".into())), None);
-        assert_eq!(verify(&answer, &challenge.nonce, |_| None), None);
-        assert_eq!(verify(&answer, &[0; 8], known), None);
-        assert_eq!(verify(&answer[..70], &challenge.nonce, known), None);
+        assert_eq!(verify(&answer, &challenge.nonce, &policy, known).as_deref(), Some("alice"));
+        assert_eq!(verify(&answer, &challenge.nonce, &policy, |_| Some("other".into())), None);
+        assert_eq!(verify(&answer, &challenge.nonce, &policy, |_| None), None);
+        assert_eq!(verify(&answer, &[0; 8], &policy, known), None);
+        assert_eq!(verify(&answer[..70], &challenge.nonce, &policy, known), None);
     }
 
     #[test]

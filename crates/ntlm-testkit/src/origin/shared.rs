@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::connection::Handle;
 use super::ledger::Ledger;
+use super::ntlm::Policy;
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) name: String,
+    pub(super) policy: Policy,
     pub(super) ledger: Ledger,
     pub(super) open: Mutex<HashMap<u64, Handle>>,
     /// Empty: everybody exists, by the rule of [`crate::password_of`].
@@ -26,8 +28,15 @@ struct Gate {
 }
 
 impl Shared {
-    pub(super) fn new(name: String, users: HashMap<String, String>, echo: bool) -> Self {
-        Self { name, ledger: Ledger::new(echo), open: Mutex::default(), users, gates: Mutex::default() }
+    pub(super) fn new(name: String, policy: Policy, users: HashMap<String, String>, echo: bool) -> Self {
+        Self {
+            name,
+            policy,
+            ledger: Ledger::new(echo),
+            open: Mutex::default(),
+            users,
+            gates: Mutex::default(),
+        }
     }
 
     /// A connection number no other origin of this process has had.
