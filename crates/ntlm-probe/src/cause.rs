@@ -1,0 +1,335 @@
+//! Why a login failed: the known causes, each with its remedy and its exit status.
+//!
+//! The names are stable: scripts compare them. It must never name a cause that nothing seen speaks for.
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The name has no address.
+    NameUnknown,
+    /// Nobody listens.
+    ConnectRefused,
+    /// No way there, or no answer to the connection attempt.
+    ConnectFailed,
+    /// No answer in time.
+    Timeout,
+    /// The certificate is not trusted.
+    TlsCertificate,
+    /// TLS failed otherwise.
+    TlsFailed,
+    /// The server wants nobody to log in.
+    NoLoginWanted,
+    /// It wants somebody to, but not by NTLM.
+    NoNtlmOffered,
+    /// It offers `Negotiate` and takes no NTLM inside.
+    KerberosOnly,
+    /// It speaks HTTP/2 only.
+    Http2Only,
+    /// It wants HTTP/1.1 for logins.
+    Http2Refused,
+    /// NTLM was offered, and its first leg not answered with a challenge.
+    NoChallenge,
+    /// The answer with the challenge was HTTP/1.0.
+    Http10,
+    /// The answer with the challenge says `Connection: close`.
+    ConnectionClose,
+    /// The connection was closed between the legs without a word.
+    ConnectionClosed,
+    /// The last leg reached the server over another connection than the first.
+    ConnectionChanged,
+    /// The server refused the credentials.
+    WrongCredentials,
+    /// The server refused, and nothing tells why.
+    Refused,
+    /// The server checks channel bindings, which a proxy with TLS of its own breaks.
+    ExtendedProtection,
+    /// The clocks differ by more than domain controllers allow.
+    ClockSkew,
+    /// A later request was not authenticated any more.
+    SessionLost,
+    /// A connection without credentials was served as logged in.
+    SessionShared,
+    /// Not after the idle time.
+    SessionLostIdle,
+    /// A POST failed.
+    PostFailed,
+    /// Logins on parallel connections failed.
+    ParallelFailed,
+    /// An answer that fits nothing.
+    Unexpected,
+}
+
+impl Cause {
+    /// Every cause, in the order of the exit status.
+    #[cfg(test)]
+    pub const ALL: [Self; 26] = [
+        Self::NameUnknown,
+        Self::ConnectRefused,
+        Self::ConnectFailed,
+        Self::Timeout,
+        Self::TlsCertificate,
+        Self::TlsFailed,
+        Self::NoLoginWanted,
+        Self::NoNtlmOffered,
+        Self::KerberosOnly,
+        Self::Http2Only,
+        Self::Http2Refused,
+        Self::NoChallenge,
+        Self::Http10,
+        Self::ConnectionClose,
+        Self::ConnectionClosed,
+        Self::ConnectionChanged,
+        Self::WrongCredentials,
+        Self::Refused,
+        Self::ExtendedProtection,
+        Self::ClockSkew,
+        Self::SessionLost,
+        Self::SessionShared,
+        Self::SessionLostIdle,
+        Self::PostFailed,
+        Self::ParallelFailed,
+        Self::Unexpected,
+    ];
+
+    /// The name in `--json` and in front of the sentence.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::NameUnknown => "name-unknown",
+            Self::ConnectRefused => "connect-refused",
+            Self::ConnectFailed => "connect-failed",
+            Self::Timeout => "timeout",
+            Self::TlsCertificate => "tls-certificate",
+            Self::TlsFailed => "tls-failed",
+            Self::NoLoginWanted => "no-login-wanted",
+            Self::NoNtlmOffered => "no-ntlm-offered",
+            Self::KerberosOnly => "kerberos-only",
+            Self::Http2Only => "http2-only",
+            Self::Http2Refused => "http2-refused",
+            Self::NoChallenge => "no-challenge",
+            Self::Http10 => "http10",
+            Self::ConnectionClose => "connection-close",
+            Self::ConnectionClosed => "connection-closed",
+            Self::ConnectionChanged => "connection-changed",
+            Self::WrongCredentials => "wrong-credentials",
+            Self::Refused => "refused",
+            Self::ExtendedProtection => "extended-protection",
+            Self::ClockSkew => "clock-skew",
+            Self::SessionLost => "session-lost",
+            Self::SessionShared => "session-shared",
+            Self::SessionLostIdle => "session-lost-idle",
+            Self::PostFailed => "post-failed",
+            Self::ParallelFailed => "parallel-failed",
+            Self::Unexpected => "unexpected",
+        }
+    }
+
+    /// The exit status: one for each group of causes.
+    pub fn exit(self) -> u8 {
+        match self {
+            Self::NameUnknown
+            | Self::ConnectRefused
+            | Self::ConnectFailed
+            | Self::Timeout
+            | Self::TlsCertificate
+            | Self::TlsFailed => 3,
+            Self::NoLoginWanted
+            | Self::NoNtlmOffered
+            | Self::KerberosOnly
+            | Self::Http2Only
+            | Self::Http2Refused => 4,
+            Self::NoChallenge
+            | Self::Http10
+            | Self::ConnectionClose
+            | Self::ConnectionClosed
+            | Self::ConnectionChanged => 5,
+            Self::WrongCredentials | Self::Refused | Self::ExtendedProtection | Self::ClockSkew => 6,
+            Self::SessionLost
+            | Self::SessionShared
+            | Self::SessionLostIdle
+            | Self::PostFailed
+            | Self::ParallelFailed => 7,
+            Self::Unexpected => 8,
+        }
+    }
+
+    /// What happened, in a sentence.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::NameUnknown => "the name of the host has no address",
+            Self::ConnectRefused => "nobody listens there: the connection was refused",
+            Self::ConnectFailed => "no connection could be made",
+            Self::Timeout => "no answer came in time",
+            Self::TlsCertificate => "the certificate of the server is not trusted",
+            Self::TlsFailed => "TLS could not be agreed on",
+            Self::NoLoginWanted => "this URL wants nobody to log in",
+            Self::NoNtlmOffered => "a login is wanted, but neither NTLM nor Negotiate is offered for it",
+            Self::KerberosOnly => {
+                "Negotiate is offered, but NTLM inside it was not taken up: Kerberos is wanted"
+            }
+            Self::Http2Only => "the server speaks HTTP/2 only, and NTLM needs HTTP/1.1",
+            Self::Http2Refused => "the server refuses the login over HTTP/2",
+            Self::NoChallenge => "NTLM is offered, but its first leg was answered without a challenge",
+            Self::Http10 => {
+                "the answer with the challenge is HTTP/1.0: the connection ends with it, and so does the login"
+            }
+            Self::ConnectionClose => {
+                "the answer with the challenge says \"Connection: close\": the login ends with the connection"
+            }
+            Self::ConnectionClosed => "the connection was closed between the challenge and the answer to it",
+            Self::ConnectionChanged => {
+                "the last leg reached the server over another connection than the one it was challenged on"
+            }
+            Self::WrongCredentials => "the server refused the user name or the password",
+            Self::Refused => {
+                "the server refused the login: the user name or the password is wrong, or the proxy spread the legs \
+                 over several connections; from here both look the same"
+            }
+            Self::ExtendedProtection => {
+                "the server uses Extended Protection: the login is tied to the certificate that the client sees, and \
+                 that is not the server's own"
+            }
+            Self::ClockSkew => "the login was refused, and the server's clock differs from the one here",
+            Self::SessionLost => "logged in, but a later request on the same connection was not",
+            Self::SessionShared => {
+                "DANGER: another connection, which sent no credentials, was served as logged in: strangers use this session"
+            }
+            Self::SessionLostIdle => "logged in, but not any more after the idle time",
+            Self::PostFailed => "logged in, but a POST failed",
+            Self::ParallelFailed => "logged in, but logins on parallel connections failed",
+            Self::Unexpected => "an answer came that fits no step of a login",
+        }
+    }
+
+    /// What mends it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NameUnknown => {
+                "check the spelling and the DNS server, or name the address with --connect HOST:PORT"
+            }
+            Self::ConnectRefused => "check that the proxy runs and listens on this address and port",
+            Self::ConnectFailed => "check the route and the firewalls between here and the proxy",
+            Self::Timeout => {
+                "check firewalls, and whether the proxy reaches the server; --timeout gives it more time"
+            }
+            Self::TlsCertificate => {
+                "name the authority with --cacert FILE, use the name that is in the certificate, or renew it; \
+                 --insecure skips the check"
+            }
+            Self::TlsFailed => "check that the port speaks TLS, and which versions of it",
+            Self::NoLoginWanted => {
+                "probe a path that is protected; if this one should be, switch anonymous authentication off in IIS"
+            }
+            Self::NoNtlmOffered => {
+                "add the providers Negotiate and NTLM to Windows authentication in IIS, and see that no proxy takes \
+                 WWW-Authenticate out of answers"
+            }
+            Self::KerberosOnly => {
+                "use a client that has a Kerberos ticket for HTTP/HOST, or add the provider NTLM in IIS; a server \
+                 refuses NTLM where a policy restricts it (\"Network security: Restrict NTLM\")"
+            }
+            Self::Http2Only => "offer HTTP/1.1 too: add http/1.1 to the protocols of the TLS listener",
+            Self::Http2Refused => "clients fall back to HTTP/1.1 by themselves; leave --http2 out",
+            Self::NoChallenge => {
+                "see that no proxy takes Authorization out of requests (proxy_set_header Authorization) or \
+                 WWW-Authenticate out of answers, and that no policy restricts NTLM on the server"
+            }
+            Self::Http10 => {
+                "let the proxy in front answer HTTP/1.1 and keep connections to clients; in NGINX \
+                 check keepalive_timeout, and load balancers in front of it"
+            }
+            Self::ConnectionClose => {
+                "let the proxy keep connections to clients (NGINX: keepalive_timeout above 0, keepalive_requests \
+                 large, no keepalive_disable) and to the server: \"ntlm;\" in the upstream block"
+            }
+            Self::ConnectionClosed => {
+                "let the proxy keep connections for longer than a login takes (NGINX: keepalive_timeout, \
+                 ntlm_timeout), and see that the server does not close after its challenge"
+            }
+            Self::ConnectionChanged => {
+                "bind the server's connection to the client's: in NGINX, \"ntlm;\" in the upstream block of \
+                 ngx_http_upstream_ntlm_module; with several servers or proxies in a row, in each of them"
+            }
+            Self::WrongCredentials => {
+                "check the user name, its domain (--domain, or DOMAIN\\user) and the password, and whether the account \
+                 is locked or may not log in over the network"
+            }
+            Self::Refused => {
+                "run it again with --direct URL, where URL reaches the server past the proxy: if that login works, the \
+                 proxy is at fault (\"ntlm;\" in its upstream block). In the IIS log, sc-win32-status 2148074252 is \
+                 a wrong password, 2148074248 a changed connection"
+            }
+            Self::ExtendedProtection => {
+                "use the same certificate and key on the proxy and on the server, or set Extended Protection to \
+                 \"Off\" for this site in IIS (Windows authentication, Advanced settings)"
+            }
+            Self::ClockSkew => {
+                "set the clocks of client, server and domain controllers by the same time source"
+            }
+            Self::SessionLost => {
+                "see that every request of a client takes its own connection to the server (\"ntlm;\" in the upstream \
+                 block), and that IIS does not ask for each request (authPersistSingleRequest)"
+            }
+            Self::SessionShared => {
+                "take the proxy out of service until each client has connections of its own to the server: \"ntlm;\" in \
+                 the upstream block of NGINX, which no plain \"keepalive\" replaces"
+            }
+            Self::SessionLostIdle => {
+                "raise what ends idle connections: keepalive_timeout and ntlm_timeout in NGINX, the connection timeout \
+                 of the site in IIS, idle timeouts of load balancers and firewalls between them"
+            }
+            Self::PostFailed => {
+                "see that the proxy allows bodies of this size (client_max_body_size) and the server POST at this URL"
+            }
+            Self::ParallelFailed => {
+                "raise \"ntlm N\" in the upstream block above the number of clients, and see that no proxy in front \
+                 lets several clients share a connection (\"ntlm_key\")"
+            }
+            Self::Unexpected => "look into the error log of the proxy; the answer is shown above",
+        }
+    }
+}
+
+/// A cause, and what was seen of it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Which.
+    pub cause: Cause,
+    /// The particulars: an error text, a status, a number of seconds. May be empty.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A cause with its particulars.
+    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into() }
+    }
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self::new(cause, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_name_of_its_own_and_a_remedy() {
+        let mut ids: Vec<_> = Cause::ALL.iter().map(|cause| cause.id()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), Cause::ALL.len());
+        assert!(Cause::ALL.iter().all(|cause| !cause.remedy().is_empty() && (3..=8).contains(&cause.exit())));
+    }
+
+    #[test]
+    fn the_manual_names_every_cause() {
+        let manual = include_str!("../../../docs/probe.md");
+        for cause in Cause::ALL {
+            let row = format!("| {} | `{}` |", cause.exit(), cause.id());
+            assert!(manual.contains(&row), "docs/probe.md lacks: {row}");
+        }
+    }
+}

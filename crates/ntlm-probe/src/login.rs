@@ -1,0 +1,282 @@
+//! One login, leg by leg, on one connection; and what each leg shows.
+
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ntlm_core::ntlmssp::Challenge;
+use ntlm_core::scheme::Scheme;
+use ntlm_core::token::{Message, decode, decoded_len};
+
+use crate::cause::{Cause, Failure};
+use crate::connect::Endpoint;
+use crate::message::{Broken, Connection, Request, Response};
+use crate::ntlm::{Context, Credentials, spnego_init, spnego_resp};
+use crate::report::{ChallengeInfo, Leg};
+
+/// Which scheme carries the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// `NTLM`
+    Ntlm,
+    /// `Negotiate`, with NTLM inside SPNEGO.
+    Negotiate,
+}
+
+impl Carrier {
+    /// As the field spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ntlm => "NTLM",
+            Self::Negotiate => "Negotiate",
+        }
+    }
+
+    fn scheme(self) -> Scheme {
+        match self {
+            Self::Ntlm => Scheme::Ntlm,
+            Self::Negotiate => Scheme::Negotiate,
+        }
+    }
+}
+
+/// What a login is made of.
+pub struct Login<'a> {
+    /// Who.
+    pub credentials: &'a Credentials,
+    /// Path and query.
+    pub target: String,
+    /// For the target name.
+    pub host: String,
+    /// The scheme asked for on the command line.
+    pub carrier: Option<Carrier>,
+    /// Send channel bindings where there is TLS.
+    pub bound_to_tls: bool,
+    /// Told of each step, for the progress line.
+    pub progress: &'a dyn Fn(&str),
+}
+
+/// How far it came.
+#[derive(Default)]
+pub struct Course {
+    /// Where it led to.
+    pub connection: String,
+    /// The legs that were answered.
+    pub legs: Vec<Leg>,
+    /// What the challenge reveals.
+    pub challenge: Option<ChallengeInfo>,
+    /// The schemes offered to the anonymous request.
+    pub offers: Vec<String>,
+    /// The scheme taken.
+    pub carrier: Option<Carrier>,
+    /// The last response.
+    pub last: Option<Response>,
+    /// Remarks that are no failure.
+    pub notes: Vec<String>,
+}
+
+impl Login<'_> {
+    /// Logs in on a connection of `endpoint`, which is returned. The legs that were seen are in `course`, however it ends.
+    pub fn run(&self, endpoint: &Endpoint, course: &mut Course) -> Result<Box<dyn Connection>, Failure> {
+        (self.progress)("connect");
+        let mut connection = endpoint.connect()?;
+        course.connection = connection.describe();
+        let offer =
+            self.leg(&mut *connection, course, "GET, no credentials", None).map_err(
+                |broken| match broken {
+                    Broken::Closed => {
+                        Failure::new(Cause::ConnectFailed, "the connection was closed without an answer")
+                    }
+                    Broken::Failed(failure) => failure,
+                },
+            )?;
+        course.offers = offers(&offer);
+        let carrier = self.choose(&offer, &course.offers)?;
+        course.carrier = Some(carrier);
+        if offer.closes() {
+            // Nothing is lost yet: clients begin the login on another connection.
+            course
+                .notes
+                .push("the answer to the first request ends the connection; went on with another".to_owned());
+            connection = endpoint.connect()?;
+        }
+        let challenge = self.challenged(&mut *connection, course, carrier)?;
+        self.answer(&mut *connection, course, carrier, challenge)?;
+        Ok(connection)
+    }
+
+    /// Asks for a challenge on a connection that is in no login; says which server answered.
+    pub fn challenger(&self, connection: &mut dyn Connection, carrier: Carrier) -> Option<String> {
+        let (_, challenge) = self.challenged(connection, &mut Course::default(), carrier).ok()?;
+        Challenge::read(&challenge)?.info.netbios_computer().map(|name| name.shown(64).to_string())
+    }
+
+    fn choose(&self, offer: &Response, offers: &[String]) -> Result<Carrier, Failure> {
+        let offered = |name: &str| offers.iter().any(|offer| offer.eq_ignore_ascii_case(name));
+        let seen = format!("{} answered a request without credentials", offer.status);
+        match offer.status {
+            401 => {}
+            407 => {
+                return Err(Failure::new(
+                    Cause::Unexpected,
+                    format!("{seen}: a forward proxy wants a login"),
+                ));
+            }
+            301 | 302 | 303 | 307 | 308 => {
+                let place = offer.get("Location").unwrap_or("nowhere");
+                return Err(Failure::new(Cause::NoLoginWanted, format!("{seen}: it leads to {place}")));
+            }
+            status if status >= 500 || status == 400 => return Err(Failure::new(Cause::Unexpected, seen)),
+            _ => return Err(Failure::new(Cause::NoLoginWanted, seen)),
+        }
+        match self.carrier {
+            Some(carrier) if offered(carrier.name()) => Ok(carrier),
+            None if offered("NTLM") => Ok(Carrier::Ntlm),
+            None if offered("Negotiate") => Ok(Carrier::Negotiate),
+            _ => {
+                let list = if offers.is_empty() { "nothing".to_owned() } else { offers.join(", ") };
+                Err(Failure::new(Cause::NoNtlmOffered, format!("offered: {list}")))
+            }
+        }
+    }
+
+    /// The second leg: NEGOTIATE, answered with a challenge, which is returned beside the context it is for.
+    fn challenged(
+        &self,
+        connection: &mut dyn Connection,
+        course: &mut Course,
+        carrier: Carrier,
+    ) -> Result<(Context, Vec<u8>), Failure> {
+        let end_point = if self.bound_to_tls { connection.end_point().map(<[u8]>::to_vec) } else { None };
+        let internal = |error: String| Failure::new(Cause::Unexpected, error);
+        let mut context = Context::new(self.credentials, end_point.as_deref()).map_err(internal)?;
+        let message = context.step(&[], &self.host).map_err(internal)?;
+        let message = match carrier {
+            Carrier::Ntlm => message,
+            Carrier::Negotiate => spnego_init(&message),
+        };
+        let sent = format!("{} NEGOTIATE", carrier.name());
+        let response =
+            self.leg(connection, course, &sent, Some((carrier, &message))).map_err(
+                |broken| match broken {
+                    Broken::Closed => {
+                        Failure::new(Cause::ConnectionClosed, "before the first leg of the login")
+                    }
+                    Broken::Failed(failure) => failure,
+                },
+            )?;
+        let token = token_of(&response, carrier);
+        let inside = token.as_deref().and_then(|token| inside(carrier, token));
+        let Some(challenge) = inside else {
+            let seen = format!("{} answered the first leg", response.status);
+            return Err(match (response.status, carrier) {
+                (401, Carrier::Negotiate) => Failure::new(Cause::KerberosOnly, seen),
+                (401, Carrier::Ntlm) => Failure::new(Cause::NoChallenge, seen),
+                _ => Failure::new(Cause::Unexpected, seen),
+            });
+        };
+        course.challenge = Challenge::read(&challenge).map(|read| ChallengeInfo::of(&read));
+        if response.closes() {
+            return Err(Failure::from(match response.version {
+                "HTTP/1.0" => Cause::Http10,
+                _ => Cause::ConnectionClose,
+            }));
+        }
+        Ok((context, challenge))
+    }
+
+    /// The third leg: AUTHENTICATE.
+    fn answer(
+        &self,
+        connection: &mut dyn Connection,
+        course: &mut Course,
+        carrier: Carrier,
+        (mut context, challenge): (Context, Vec<u8>),
+    ) -> Result<(), Failure> {
+        let message = context.step(&challenge, &self.host).map_err(|error| {
+            Failure::new(Cause::Unexpected, format!("the challenge is unusable: {error}"))
+        })?;
+        let message = match carrier {
+            Carrier::Ntlm => message,
+            Carrier::Negotiate => spnego_resp(&message),
+        };
+        let sent = format!("{} AUTHENTICATE", carrier.name());
+        let response =
+            self.leg(connection, course, &sent, Some((carrier, &message))).map_err(
+                |broken| match broken {
+                    Broken::Closed => Failure::from(Cause::ConnectionClosed),
+                    Broken::Failed(failure) => failure,
+                },
+            )?;
+        let status = response.status;
+        course.last = Some(response);
+        match status {
+            401 => Err(Failure::from(Cause::Refused)),
+            400 => Err(Failure::new(
+                Cause::ConnectionChanged,
+                "400 answered the last leg, as servers do that know of no login on its connection",
+            )),
+            500.. => Err(Failure::new(Cause::Unexpected, format!("{status} answered the last leg"))),
+            403 | 404 => {
+                course.notes.push(format!("logged in, but the answer is {status}"));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn leg(
+        &self,
+        connection: &mut dyn Connection,
+        course: &mut Course,
+        sent: &str,
+        token: Option<(Carrier, &[u8])>,
+    ) -> Result<Response, Broken> {
+        (self.progress)(sent);
+        let authorization =
+            token.map(|(carrier, token)| format!("{} {}", carrier.name(), STANDARD.encode(token)));
+        let request = Request { method: "GET", target: self.target.clone(), authorization, body: None };
+        let start = Instant::now();
+        let response = connection.exchange(&request)?;
+        course.legs.push(Leg::new(sent, &response, start.elapsed()));
+        Ok(response)
+    }
+}
+
+/// The names of the schemes in `WWW-Authenticate`, one for each field, or the first of each list.
+fn offers(response: &Response) -> Vec<String> {
+    let mut names = Vec::new();
+    for value in response.all("WWW-Authenticate") {
+        for part in value.split(',') {
+            let mut words = part.split_whitespace();
+            // A parameter of the scheme before it is no scheme.
+            let Some(name) = words.next().filter(|name| !name.contains(['=', '"'])) else { continue };
+            if !names.iter().any(|known: &String| known.eq_ignore_ascii_case(name)) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// The decoded token of the response's field of this scheme.
+pub fn token_of(response: &Response, carrier: Carrier) -> Option<Vec<u8>> {
+    response.all("WWW-Authenticate").find_map(|value| {
+        let (name, token) = value.split_once([' ', '\t'])?;
+        if !name.eq_ignore_ascii_case(carrier.name()) {
+            return None;
+        }
+        let token = token.trim().as_bytes();
+        let mut buffer = vec![0; decoded_len(token)];
+        decode(token, &mut buffer).map(<[u8]>::to_vec)
+    })
+}
+
+/// The CHALLENGE message in a token, if that is what it is.
+fn inside(carrier: Carrier, token: &[u8]) -> Option<Vec<u8>> {
+    let Some(Message::NtlmChallenge(_)) = Message::read(carrier.scheme(), token) else { return None };
+    match ntlm_core::spnego::unwrap(token) {
+        ntlm_core::spnego::Inner::Ntlmssp(message) => Some(message.to_vec()),
+        _ => None,
+    }
+}
