@@ -14,7 +14,7 @@ use crate::packages::{self, Need};
 use crate::{TestArgs, deny, paths, ui};
 
 /// Crates that need no NGINX to compile.
-const PLAIN: &[&str] = &["ntlm-core", "ntlm-testkit", "xtask"];
+const PLAIN: &[&str] = &["ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
 /// The tests that run on every version live below a module of this name.
 const SMOKE: &str = "smoke::";
 
@@ -29,21 +29,26 @@ pub fn command(args: &TestArgs) -> Result<()> {
     }
     if !filtered {
         // In a checkout without NGINX, as the core promises.
-        ui::stage("core and xtask tests", || {
+        ui::stage("tests of the core, the probe and xtask", || {
             let mut cargo = cargo("test");
             cargo.env_remove("NGINX_SOURCE_DIR").env_remove("NGINX_BUILD_DIR");
-            ui::run(cargo.args(["--package", "ntlm-core", "--package", "xtask"]))
+            ui::run(cargo.args(["--package", "ntlm-core", "--package", "xtask"]))?;
+            ui::run(self::cargo("test").args(["--package", "ntlm-probe", "--bins"]))
         })?;
     }
 
     let suite = ui::stage("compile the suite", Suite::compile)?;
+    let probe = ui::stage("compile the probe's tests", Suite::of_probe)?;
     if !filtered {
         ui::stage("the test kit's own tests", || suite.run_unit_tests())?;
     }
     for (nginx, tested) in &runs {
         let built = ui::stage(&format!("module for nginx {}", nginx.name), || build::build(nginx.name))?;
         let how_much = if *tested == Tested::Smoke { "smoke tests" } else { "suite" };
-        ui::stage(&format!("{how_much} on nginx {}", nginx.name), || suite.run(&built, *tested, args))?;
+        ui::stage(&format!("{how_much} on nginx {}", nginx.name), || {
+            suite.run(&built, *tested, args)?;
+            probe.run(&built, *tested, args)
+        })?;
     }
     let names: Vec<&str> = runs.iter().map(|(nginx, _)| nginx.name).collect();
     ui::say(format!("\nall passed, on nginx {}", names.join(", ")));
@@ -104,13 +109,23 @@ pub struct Suite {
 impl Suite {
     /// Compiles it.
     pub fn compile() -> Result<Self> {
+        Self::of("ntlm-testkit")
+    }
+
+    /// Compiles the tests of the probe, which need nginx as the suite does, and the probe before them.
+    fn of_probe() -> Result<Self> {
+        Self::of("ntlm-probe")
+    }
+
+    fn of(package: &str) -> Result<Self> {
         let mut cargo = cargo("test");
-        cargo.args(["--package", "ntlm-testkit", "--features", "suite", "--no-run"]);
+        // The same features for both: the test kit is compiled once.
+        cargo.args(["--package", package, "--features", "ntlm-testkit/suite", "--no-run"]);
         let messages = ui::output(cargo.args(["--message-format", "json-render-diagnostics"]))?;
         let suite =
             Self { unit_tests: ui::executables(&messages, "lib"), tests: ui::executables(&messages, "test") };
         if suite.tests.is_empty() {
-            bail!("ntlm-testkit has no tests with the feature \"suite\"");
+            bail!("{package} has no tests with the feature \"suite\" of ntlm-testkit");
         }
         Ok(suite)
     }
