@@ -65,13 +65,14 @@ pub(super) fn is_child(pid: u32, child: u32) -> bool {
     children_of(pid).contains(&child)
 }
 
-/// The workers of master `pid` that serve: nginx writes into its title when one is shutting down.
+/// The workers of master `pid` that serve: nginx writes into its title when one "is shutting down". The title is cut off
+/// at the length of the path that nginx was started by, where that was by a loader.
 pub(super) fn workers_of(pid: u32) -> Vec<u32> {
     let mut workers = children_of(pid);
     workers.retain(|child| {
         let title = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
         let title = String::from_utf8_lossy(&title);
-        title.contains("worker process") && !title.contains("shutting down")
+        title.contains("worker process") && !title.contains("worker process is")
     });
     workers
 }
