@@ -129,13 +129,16 @@ fn with_names_changed(mut elf: Vec<u8>) -> Vec<u8> {
         .expect("a shared object has dynamic symbols");
     let strings = number(&elf, section(&elf, number(&elf, symbols + 40, 4)) + 24, 8);
     let (start, size) = (number(&elf, symbols + 24, 8), number(&elf, symbols + 32, 8));
+    let names = elf.clone();
     for symbol in (start..start + size).step_by(SYMBOL) {
-        let is_imported = number(&elf, symbol + 6, 2) == 0;
-        let name = strings + number(&elf, symbol, 4);
-        let end = name + elf[name..].iter().position(|byte| *byte == 0).expect("a name ends");
-        if is_imported && NAMES.iter().any(|wanted| wanted.as_bytes() == &elf[name..end]) {
-            // The linker may let a name be the end of a longer one.
-            assert_eq!(elf[name - 1], 0, "another name ends in {}", String::from_utf8_lossy(&elf[name..end]));
+        let is_imported = number(&names, symbol + 6, 2) == 0;
+        let name = strings + number(&names, symbol, 4);
+        let end = name + names[name..].iter().position(|byte| *byte == 0).expect("a name ends");
+        if is_imported && NAMES.iter().any(|wanted| wanted.as_bytes() == &names[name..end]) {
+            // The linker may let a name be the end of a longer one; the shim knows the one that happens to.
+            let start = names[..name].iter().rposition(|byte| *byte == 0).map_or(0, |zero| zero + 1);
+            let whole = String::from_utf8_lossy(&names[start..end]);
+            assert!(start == name || whole == "ngx_pcalloc", "{whole} ends in a name that is changed");
             elf[name].make_ascii_uppercase();
         }
     }

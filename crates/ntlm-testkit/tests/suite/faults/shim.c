@@ -107,6 +107,14 @@ Ngx_pcalloc(void *pool, size_t size)
     return refuses(6) ? NULL : ngx_pcalloc(pool, size);
 }
 
+/* GNU ld keeps "calloc" as the end of "ngx_pcalloc", which is changed twice then. */
+
+void *
+Ngx_pCalloc(void *pool, size_t size)
+{
+    return Ngx_pcalloc(pool, size);
+}
+
 void *
 Ngx_pool_cleanup_add(void *pool, size_t size)
 {
