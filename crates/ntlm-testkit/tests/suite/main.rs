@@ -14,3 +14,4 @@ mod multiplexed;
 mod origin_itself;
 mod runner_itself;
 mod smoke;
+mod upgrade;
