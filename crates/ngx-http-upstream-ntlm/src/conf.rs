@@ -8,7 +8,8 @@ use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
 use nginx_sys::{
-    NGX_LOG_EMERG, ngx_atoi, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_http_conf_ctx_t,
+    NGX_LOG_EMERG, ngx_atoi, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
     ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
     ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_parse_time, ngx_str_t,
 };
@@ -41,6 +42,8 @@ pub struct Group {
     pub timeout: u64,
     /// The caps on one connection.
     pub limits: Limits,
+    /// `ntlm_key`; null where not said.
+    pub key: *mut ngx_http_complex_value_t,
     /// `peer.init` of the chain below.
     pub original_init_peer: ngx_http_upstream_init_peer_pt,
 }
@@ -53,6 +56,7 @@ pub struct Conf {
     timeout: ngx_msec_t,
     requests: usize,
     time: ngx_msec_t,
+    key: *mut ngx_http_complex_value_t,
     /// A directive of the block that is useless without `ntlm`: its name, file and line.
     companion: ngx_str_t,
     companion_file: ngx_str_t,
@@ -153,6 +157,32 @@ impl Directive {
         });
         let time = time.filter(|time| *time > 0).and_then(|time| usize::try_from(time).ok());
         self.set(place, time, "a time of more than 0, such as \"60s\"")
+    }
+
+    /// Sets a value with variables, which must not be said twice, nor be empty.
+    fn set_value(&self, place: &mut *mut ngx_http_complex_value_t) -> *mut c_char {
+        if !place.is_null() {
+            return c"is duplicate".as_ptr().cast_mut();
+        }
+        let Some(mut word) = self.word(1).filter(|word| !word.is_empty()) else {
+            return self.invalid("a value that is not empty, such as \"$http_x_session\"");
+        };
+        let cf = self.cf.as_ptr();
+        // SAFETY: the configuration's pool lives as long as it; zeroes are an empty value, and nginx fills it from the word.
+        unsafe {
+            let Some(value) = Pool::new((*cf).pool).zeroed::<ngx_http_complex_value_t>() else {
+                return CONF_ERROR;
+            };
+            let mut compile: ngx_http_compile_complex_value_t = core::mem::zeroed();
+            compile.cf = cf;
+            compile.value = &raw mut word;
+            compile.complex_value = value.as_ptr();
+            if ngx_http_compile_complex_value(&raw mut compile) != Status::OK.0 {
+                return CONF_ERROR;
+            }
+            *place = value.as_ptr();
+        }
+        CONF_OK
     }
 
     /// Notes that the block says something that needs `ntlm`.
@@ -264,6 +294,25 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_time(
     }
 }
 
+/// `ntlm_key string;`
+///
+/// # Safety
+///
+/// Called by nginx while it reads the directive.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_key(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: see above.
+    unsafe {
+        read(cf, conf, |directive, conf| {
+            directive.note_companion(conf);
+            directive.set_value(&mut conf.key)
+        })
+    }
+}
+
 /// `create_srv_conf`.
 ///
 /// # Safety
@@ -333,6 +382,7 @@ unsafe fn install_peer(
         connections: conf.connections,
         timeout: if conf.timeout == 0 { DEFAULT_TIMEOUT } else { conf.timeout as u64 },
         limits: conf.limits(),
+        key: conf.key,
         // SAFETY: vouched for by the caller.
         original_init_peer: unsafe { (*us).peer.init },
     };

@@ -12,7 +12,7 @@ use nginx_sys::{
 use crate::{conf, worker};
 
 /// The number of directives.
-const DIRECTIVES: usize = 4;
+const DIRECTIVES: usize = 5;
 
 /// A directive of the `upstream` block. nginx compares names with strcmp, so they end with a NUL.
 const fn directive(
@@ -35,6 +35,7 @@ static mut NGX_HTTP_UPSTREAM_NTLM_COMMANDS: [ngx_command_t; DIRECTIVES + 1] = [
     directive(c"ntlm_timeout", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_timeout),
     directive(c"ntlm_requests", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_requests),
     directive(c"ntlm_time", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_time),
+    directive(c"ntlm_key", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_key),
     ngx_command_t::empty(),
 ];
 

@@ -20,7 +20,7 @@ use ntlm_core::scheme::{ConnectionBound, carries_token};
 
 use crate::conf::{Conf, Group};
 use crate::log::{debug, info};
-use crate::ngx::{Connection, LoggedName, Peer, Request, Status, Upstream, now};
+use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, now};
 use crate::parked::{self, Bound};
 use crate::request::lift_defaults;
 use crate::transport::Transport;
@@ -35,6 +35,9 @@ pub struct NtlmPeer {
     chain: Cell<Chain>,
     /// The request carries connection-bound credentials.
     credentials: bool,
+    /// What `ntlm_key` is for this request, the same at its end as at its beginning. `None` when it cannot be evaluated:
+    /// then the request neither gets a binding nor makes one.
+    chosen: Option<Slice>,
     /// The client had a binding that is gone.
     lost: Cell<bool>,
     source: Cell<Source>,
@@ -81,6 +84,8 @@ enum Source {
 /// Why a tainted connection is closed instead of parked.
 #[derive(Clone, Copy)]
 enum NotParked {
+    /// `ntlm_key` cannot be evaluated.
+    Unkeyed,
     Ending(NotKept),
     Refused(Refusal),
     /// The request is one that nobody waits for; the client's own request needs the place.
@@ -96,6 +101,7 @@ impl NotParked {
         match self {
             NotParked::Ending(reason) => reason.as_str(),
             NotParked::Refused(refusal) => refusal.as_str(),
+            NotParked::Unkeyed => "\"ntlm_key\" cannot be evaluated",
             NotParked::Background => "its request is one that nobody waits for",
             NotParked::Unjudged => "its answer was replaced out of a cache",
             NotParked::Unwatched => "it cannot be watched",
@@ -122,12 +128,15 @@ impl NtlmPeer {
         let credentials =
             r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
         lift_defaults(u, credentials || client.is_some());
+        // SAFETY: the configuration outlives the request, and does not change.
+        let chosen = r.evaluate(unsafe { group.as_ref() }.key, Slice::EMPTY);
         let peer = r.pool().place(NtlmPeer {
             r,
             u,
             group,
             chain: Cell::new(Chain::NONE),
             credentials,
+            chosen,
             lost: Cell::new(false),
             source: Cell::new(Source::Nowhere),
             server: LoggedName::new(),
@@ -228,7 +237,7 @@ impl NtlmPeer {
             return None;
         }
         let address = self.r.connection().address();
-        let key = Key { address: address.as_bytes() };
+        let key = Key { address: address.as_bytes(), chosen: self.chosen.as_ref()?.as_bytes() };
         let transport = Transport::of(self.r, self.u)?;
         let claim = with_table(|table| {
             table.claim(id, owner.number(), self.group().id, key, |bound| *bound.transport() == transport)
@@ -357,7 +366,8 @@ impl NtlmPeer {
             .and_then(|transport| Bound::new(c, pc, transport, self.r.is_http1()))
             .ok_or(no_memory)?;
         let address = self.r.connection().address();
-        let key = Key { address: address.as_bytes() };
+        let chosen = self.chosen.as_ref().ok_or(NotParked::Unkeyed)?;
+        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes() };
         let binding = with_table(|table| table.bind(id, self.group().id, key, bound))
             .unwrap_or(Err(Refusal::NoMemory))
             .map_err(NotParked::Refused)?;

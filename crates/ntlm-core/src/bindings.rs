@@ -29,11 +29,16 @@ pub struct GroupId(pub u32);
 /// client's own bindings.
 pub const SHARE: usize = 256;
 
+/// The longest `ntlm_key`, in bytes, of which a trace is kept when its binding ends: a client chooses how long its keys are.
+const TRACED: usize = 64;
+
 /// What a request must show, beside its client connection and group, to be given a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
     /// The client's address in text, as the request has it.
     pub address: &'a [u8],
+    /// What `ntlm_key` is for the request; empty without one.
+    pub chosen: &'a [u8],
 }
 
 /// The answer to a client that asks for its binding.
@@ -111,6 +116,7 @@ struct Binding<U> {
     owner: ClientId,
     group: GroupId,
     address: Vec<u8>,
+    chosen: Vec<u8>,
     state: State<U>,
     next_of_client: Option<BindingId>,
     /// Neighbours in the LRU list of its phase, while parked.
@@ -152,7 +158,7 @@ impl Group {
 
 impl<U> Binding<U> {
     fn is_for(&self, group: GroupId, key: Key<'_>) -> bool {
-        self.group == group && self.address == key.address
+        self.group == group && self.address == key.address && self.chosen == key.chosen
     }
 }
 
@@ -261,9 +267,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             None if owner.count < SHARE => None,
             None => Some(self.any_trace(owner).ok_or(Refusal::Share)?),
         };
-        let mut address = Vec::new();
-        address.try_reserve_exact(key.address.len()).map_err(|_| Refusal::NoMemory)?;
-        address.extend_from_slice(key.address);
+        let (address, chosen) = (copied(key.address)?, copied(key.chosen)?);
         self.make_group(group)?;
         self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
         if let Some(trace) = trace {
@@ -275,6 +279,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             owner: client,
             group,
             address,
+            chosen,
             state: State::Busy(upstream),
             next_of_client: owner.first,
             older: None,
@@ -325,6 +330,9 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             }
             State::Lost => return None,
         };
+        if self.bindings.get(id).is_some_and(|binding| binding.chosen.len() > TRACED) {
+            self.forget(id);
+        }
         let client = self.clients.get(owner)?.connection;
         Some(Ended { client, upstream, phase })
     }
@@ -468,14 +476,22 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     }
 }
 
+fn copied(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).map_err(|_| Refusal::NoMemory)?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MAIL: GroupId = GroupId(0);
     const WIKI: GroupId = GroupId(1);
-    const HOME: Key<'static> = Key { address: b"127.0.0.1" };
-    const AWAY: Key<'static> = Key { address: b"127.0.0.9" };
+    const HOME: Key<'static> = Key { address: b"127.0.0.1", chosen: b"" };
+    const AWAY: Key<'static> = Key { address: b"127.0.0.9", chosen: b"" };
+    const OTHER: Key<'static> = Key { address: b"127.0.0.1", chosen: b"b" };
 
     /// A deadline that does not come.
     const LATER: u64 = 60_000;
@@ -508,9 +524,24 @@ mod tests {
         let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Established);
         assert_eq!(claim(&mut table, alice, 1, WIKI, HOME), Claim::None);
         assert_eq!(claim(&mut table, alice, 1, MAIL, AWAY), Claim::None);
+        assert_eq!(claim(&mut table, alice, 1, MAIL, OTHER), Claim::None);
         assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Taken(10));
         assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Busy);
         assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
+    }
+
+    #[test]
+    fn a_long_key_leaves_no_trace() {
+        let mut table = Table::new();
+        let alice = table.enter(1, "alice").unwrap();
+        for (length, left) in [(TRACED, Claim::Lost), (TRACED + 1, Claim::None)] {
+            let chosen = vec![b'k'; length];
+            let key = Key { address: b"127.0.0.1", chosen: &chosen };
+            let id = table.bind(alice, MAIL, key, 10).unwrap();
+            table.park(id, Phase::Established, 9, LATER).unwrap();
+            assert!(table.end(id).is_some());
+            assert_eq!(claim(&mut table, alice, 1, MAIL, key), left);
+        }
     }
 
     #[test]
@@ -649,7 +680,7 @@ mod tests {
         let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Established);
         let bind = |table: &mut Table, n: usize| {
             let address = n.to_be_bytes();
-            let id = table.bind(alice, MAIL, Key { address: &address }, 100)?;
+            let id = table.bind(alice, MAIL, Key { address: &address, chosen: b"" }, 100)?;
             table.park(id, Phase::Established, usize::MAX, LATER).map(|_| id)
         };
         let ids: Vec<_> = (0..SHARE).map(|n| bind(&mut table, n).unwrap()).collect();

@@ -17,7 +17,7 @@ use bindings::{Event, play};
 
 fn event() -> impl Strategy<Value = Event> {
     let phase = prop_oneof![Just(Phase::Handshaking), Just(Phase::Established)];
-    let (client, group, key) = (0..6usize, 0..2u32, 0..2u16);
+    let (client, group, key) = (0..6usize, 0..2u32, 0..4u16);
     let often = || prop::bool::weighted(0.9);
     prop_oneof![
         20 => Just(Event::Enter),

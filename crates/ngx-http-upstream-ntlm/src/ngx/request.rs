@@ -8,9 +8,9 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_VERSION_20, ngx_buf_t, ngx_connection_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
-    ngx_http_upstream_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t,
-    ngx_uint_t,
+    NGX_HTTP_VERSION_20, NGX_OK, ngx_buf_t, ngx_connection_t, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
+    ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice};
@@ -220,6 +220,20 @@ impl Request {
     pub fn is_http1(self) -> bool {
         // SAFETY: alive (from_raw).
         unsafe { (*self.as_ptr()).http_version < NGX_HTTP_VERSION_20 as _ }
+    }
+
+    /// Evaluates a configured value with variables, or gives `default` where none is configured. `None` when evaluation
+    /// fails.
+    pub fn evaluate(self, value: *mut ngx_http_complex_value_t, default: Slice) -> Option<Slice> {
+        if value.is_null() {
+            return Some(default);
+        }
+        let mut result = ngx_str_t::empty();
+        // SAFETY: alive (from_raw); the value is configuration; no reference is held.
+        unsafe {
+            (ngx_http_complex_value(self.as_ptr(), value, &raw mut result) == NGX_OK as ngx_int_t)
+                .then(|| Slice::from_raw(result))
+        }
     }
 
     /// The module's context of this request.

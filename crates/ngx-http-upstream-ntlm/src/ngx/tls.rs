@@ -1,9 +1,9 @@
 //! What a location says of TLS towards its servers.
-#![expect(unsafe_code, reason = "reads nginx's upstreams and evaluates its configuration")]
+#![expect(unsafe_code, reason = "reads nginx's upstreams")]
 
-use nginx_sys::{NGX_OK, ngx_http_complex_value, ngx_http_complex_value_t, ngx_int_t, ngx_str_t};
+use nginx_sys::ngx_http_complex_value_t;
 
-use super::{Request, Slice, Upstream};
+use super::{Slice, Upstream};
 
 /// A location's settings for TLS to its servers. The values with variables are null where not configured.
 #[derive(Debug, Clone, Copy)]
@@ -20,22 +20,6 @@ pub struct TlsConf {
     pub certificate: *mut ngx_http_complex_value_t,
     /// `proxy_ssl_certificate_key`.
     pub certificate_key: *mut ngx_http_complex_value_t,
-}
-
-impl Request {
-    /// Evaluates a configured value with variables, or gives `default` where none is configured. `None` when evaluation
-    /// fails.
-    pub fn evaluate(self, value: *mut ngx_http_complex_value_t, default: Slice) -> Option<Slice> {
-        if value.is_null() {
-            return Some(default);
-        }
-        let mut result = ngx_str_t::empty();
-        // SAFETY: alive (from_raw); the value is configuration; no reference is held.
-        unsafe {
-            (ngx_http_complex_value(self.as_ptr(), value, &raw mut result) == NGX_OK as ngx_int_t)
-                .then(|| Slice::from_raw(result))
-        }
-    }
 }
 
 impl Upstream {

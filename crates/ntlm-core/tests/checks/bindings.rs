@@ -82,7 +82,8 @@ pub fn decode(data: &[u8]) -> impl Iterator<Item = Event> {
     data.chunks_exact(3).map(|bytes| {
         let (kind, who, how) = (bytes[0], usize::from(bytes[1]), bytes[2]);
         let client = who % 6;
-        let (group, key, phase) = (u32::from(how & 1), u16::from(how >> 1 & 1), phase(how & 4 != 0));
+        let (group, key, phase) =
+            (u32::from(how & 1), u16::from(how >> 1 & 1 | how >> 4 & 2), phase(how & 4 != 0));
         match kind % 10 {
             0 => Event::Enter,
             1 => Event::Leave { client },
@@ -95,6 +96,17 @@ pub fn decode(data: &[u8]) -> impl Iterator<Item = Event> {
             _ => Event::Spare,
         }
     })
+}
+
+/// The lowest bit chooses the address, the others are what `ntlm_key` says.
+fn key_bytes(key: u16) -> [u8; 3] {
+    let [high, low] = (key >> 1).to_be_bytes();
+    [(key & 1) as u8, high, low]
+}
+
+fn key_of(bytes: &[u8; 3]) -> Key<'_> {
+    let (address, chosen) = bytes.split_at(1);
+    Key { address, chosen }
 }
 
 fn phase(established: bool) -> Phase {
@@ -202,8 +214,8 @@ impl Both {
         let (id, number, alive) = self.client(client)?;
         self.upstreams += 1;
         let upstream = self.upstreams;
-        let address = key.to_be_bytes();
-        let bound = self.table.bind(id, GroupId(group), Key { address: &address }, upstream);
+        let key_bytes = key_bytes(key);
+        let bound = self.table.bind(id, GroupId(group), key_of(&key_bytes), upstream);
         assert_eq!(bound.err(), self.refusal(alive, number, group, key));
         let binding = bound.ok()?;
         assert!(self.seen.insert(binding), "an id came back");
@@ -263,9 +275,9 @@ impl Both {
                         }
                     },
                 };
-                let address = key.to_be_bytes();
+                let key_bytes = key_bytes(key);
                 let shown = number + u64::from(impostor);
-                let claim = self.table.claim(id, shown, GroupId(group), Key { address: &address }, |_| fits);
+                let claim = self.table.claim(id, shown, GroupId(group), key_of(&key_bytes), |_| fits);
                 assert_eq!(claim, expected);
             }
             Event::Taint { client, group, key, phase, park } => {
@@ -275,7 +287,7 @@ impl Both {
             }
             Event::Crowd { client, group } => {
                 for key in 0..(SHARE / 2) as u16 {
-                    self.taint(client, group, 2 + key);
+                    self.taint(client, group, 4 + key);
                 }
             }
             Event::Park { binding, phase } => {

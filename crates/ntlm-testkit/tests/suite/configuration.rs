@@ -123,12 +123,20 @@ async fn a_directive_said_twice_is_refused() {
         ("ntlm_timeout 60s;", "ntlm_timeout 60s;"),
         ("ntlm_requests 5;", "ntlm_requests 6;"),
         ("ntlm_time 1h;", "ntlm_time 1h;"),
+        ("ntlm_key $uri;", "ntlm_key $args;"),
     ] {
         let name = second.split([' ', ';']).next().unwrap();
         let why = format!("\"{name}\" directive is duplicate");
         let before = if name == "ntlm" { "" } else { "ntlm;" };
         refused(&group(&[before, first, "", second]), 6, &why).await;
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_empty_or_cannot_be_read_is_refused() {
+    let why = "invalid value \"\" in \"ntlm_key\" directive, it must be a value that is not empty";
+    refused(&group(&["ntlm;", "ntlm_key \"\";"]), 4, why).await;
+    refused(&group(&["ntlm;", "ntlm_key $;"]), 4, "invalid variable name").await;
 }
 
 #[tokio::test]
@@ -141,6 +149,8 @@ async fn a_wrong_count_of_values_is_refused() {
         "ntlm_requests 1 2;",
         "ntlm_time;",
         "ntlm_time 1s 2s;",
+        "ntlm_key;",
+        "ntlm_key $uri $args;",
     ] {
         let name = line.split([' ', ';']).next().unwrap();
         let why = format!("invalid number of arguments in \"{name}\" directive");
@@ -150,7 +160,7 @@ async fn a_wrong_count_of_values_is_refused() {
 
 #[tokio::test]
 async fn what_needs_ntlm_is_refused_without_it() {
-    for line in ["ntlm_timeout 60s;", "ntlm_requests 5;", "ntlm_time 1h;"] {
+    for line in ["ntlm_timeout 60s;", "ntlm_requests 5;", "ntlm_time 1h;", "ntlm_key $uri;"] {
         let name = line.split(' ').next().unwrap();
         let why = format!("\"{name}\" directive without \"ntlm\" in upstream \"group\"");
         refused(&group(&["keepalive 4;", line, "least_conn;"]), 4, &why).await;
@@ -162,7 +172,9 @@ async fn what_needs_ntlm_is_refused_without_it() {
 
 #[tokio::test]
 async fn every_directive_is_refused_outside_an_upstream_block() {
-    for line in ["ntlm;", "ntlm 5;", "ntlm_timeout 60s;", "ntlm_requests 5;", "ntlm_time 1h;"] {
+    for line in
+        ["ntlm;", "ntlm 5;", "ntlm_timeout 60s;", "ntlm_requests 5;", "ntlm_time 1h;", "ntlm_key $uri;"]
+    {
         let name = line.split([' ', ';']).next().unwrap();
         let why = format!("\"{name}\" directive is not allowed here");
         refused(&format!("\n{line}\n"), 2, &why).await;
@@ -180,6 +192,7 @@ async fn every_good_value_is_accepted_in_any_order() {
         "ntlm 5; ntlm_timeout 1h30m; ntlm_requests 2147483647; ntlm_time 30d;",
         "ntlm_timeout 200ms; ntlm_requests 1; ntlm_time 1ms; ntlm;",
         "ntlm_time 1h; ntlm 7; ntlm_timeout 60;",
+        "ntlm_key \"$http_x_session $scheme\"; ntlm;",
         "least_conn; ntlm_timeout 60s; keepalive 4; ntlm;",
         "zone z 64k; ntlm; ntlm_requests 9; least_conn; keepalive 4;",
     ] {
