@@ -9,6 +9,7 @@
 
 mod client;
 mod conf;
+mod credentials;
 mod filter;
 mod log;
 mod module;
@@ -17,4 +18,5 @@ mod parked;
 mod peer;
 mod request;
 mod transport;
+mod variables;
 mod worker;

@@ -9,7 +9,7 @@ use nginx_sys::{
     ngx_command_t, ngx_http_module_t, ngx_module_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::{conf, worker};
+use crate::{conf, variables, worker};
 
 /// The number of directives.
 const DIRECTIVES: usize = 5;
@@ -40,7 +40,7 @@ static mut NGX_HTTP_UPSTREAM_NTLM_COMMANDS: [ngx_command_t; DIRECTIVES + 1] = [
 ];
 
 static mut NGX_HTTP_UPSTREAM_NTLM_MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
+    preconfiguration: Some(variables::ngx_http_upstream_ntlm_add_variables),
     postconfiguration: Some(conf::ngx_http_upstream_ntlm_init),
     create_main_conf: None,
     init_main_conf: None,

@@ -14,11 +14,14 @@ use nginx_sys::{
     ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_terminate,
     ngx_uint_t,
 };
-use ntlm_core::bindings::{Claim, ClientId, Key, Refusal};
+use ntlm_core::bindings::{BindingId, Claim, ClientId, Key, Refusal};
 use ntlm_core::keep::{Ending, NotKept, Phase};
+use ntlm_core::login::Login;
 use ntlm_core::scheme::{ConnectionBound, carries_token};
+use ntlm_core::token::Mechanism;
 
 use crate::conf::{Conf, Group};
+use crate::credentials::Credentials;
 use crate::log::{debug, info};
 use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, now};
 use crate::parked::{self, Bound};
@@ -41,6 +44,14 @@ pub struct NtlmPeer {
     /// The client had a binding that is gone.
     lost: Cell<bool>,
     source: Cell<Source>,
+    /// The binding that served this request, or that it made.
+    binding: Cell<BindingId>,
+    /// What became of it.
+    binding_use: Cell<BindingUse>,
+    /// Requests that its connection has carried, this one included.
+    carried: Cell<u64>,
+    /// The table knows what the answer made of the login.
+    settled: Cell<bool>,
     server: LoggedName,
 }
 
@@ -79,6 +90,31 @@ enum Source {
     Chain,
     /// The client's binding; the chain knows nothing of it.
     Binding(Bound),
+}
+
+/// What became of a request's binding, as `$ntlm_binding` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingUse {
+    /// It had none.
+    None,
+    /// It made one.
+    Bound,
+    /// It was served by one.
+    Reused,
+    /// Its client had one that is gone.
+    Lost,
+}
+
+impl BindingUse {
+    /// The value of `$ntlm_binding`; nothing where there was no binding.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BindingUse::None => "",
+            BindingUse::Bound => "bound",
+            BindingUse::Reused => "reused",
+            BindingUse::Lost => "lost",
+        }
+    }
 }
 
 /// Why a tainted connection is closed instead of parked.
@@ -139,6 +175,10 @@ impl NtlmPeer {
             chosen,
             lost: Cell::new(false),
             source: Cell::new(Source::Nowhere),
+            binding: Cell::new(BindingId::default()),
+            binding_use: Cell::new(BindingUse::None),
+            carried: Cell::new(0),
+            settled: Cell::new(false),
             server: LoggedName::new(),
         })?;
         // SAFETY: the peer was just placed in the request's pool.
@@ -245,6 +285,9 @@ impl NtlmPeer {
         match claim {
             Claim::Taken(bound) => {
                 bound.wake(pc, &self.server);
+                self.binding.set(bound.binding());
+                self.binding_use.set(BindingUse::Reused);
+                self.carried.set(bound.connection().requests() + 1);
                 return Some(bound);
             }
             Claim::Unfit(binding, bound) => {
@@ -254,12 +297,16 @@ impl NtlmPeer {
                     bound.connection().fd()
                 );
                 self.lost.set(true);
+                self.binding_use.set(BindingUse::Lost);
                 // This request may bring credentials for another: it decides what becomes of its client connection.
                 if with_table(|table| table.end(binding)).flatten().is_some() {
                     bound.connection().close();
                 }
             }
-            Claim::Lost => self.lost.set(true),
+            Claim::Lost => {
+                self.lost.set(true);
+                self.binding_use.set(BindingUse::Lost);
+            }
             Claim::Busy => {
                 debug!(pc.log(), "bound upstream connection of client connection {} is busy", owner.number())
             }
@@ -299,6 +346,11 @@ impl NtlmPeer {
     fn free_bound(&self, pc: Peer, bound: Bound, state: ngx_uint_t) {
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
         self.source.set(Source::Nowhere);
+        if failed {
+            self.binding_use.set(BindingUse::Lost);
+        } else if self.credentials {
+            self.settle();
+        }
         match self.park(bound, failed) {
             Ok(()) => pc.set_connection(None),
             Err(reason) => {
@@ -320,6 +372,9 @@ impl NtlmPeer {
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
         self.source.set(Source::Nowhere);
         let parked = pc.connection().map(|c| self.bind(pc, c, failed).map_err(|reason| (c, reason)));
+        if self.credentials && !failed {
+            self.settle();
+        }
         // Twice hidden from whatever pools connections below.
         self.u.forbid_keepalive();
         pc.set_connection(None);
@@ -372,6 +427,9 @@ impl NtlmPeer {
             .unwrap_or(Err(Refusal::NoMemory))
             .map_err(NotParked::Refused)?;
         bound.set_binding(binding);
+        self.binding.set(binding);
+        self.binding_use.set(BindingUse::Bound);
+        self.carried.set(c.requests());
         debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
         self.park(bound, failed).inspect_err(|_| {
             with_table(|table| table.end(binding));
@@ -405,6 +463,58 @@ impl NtlmPeer {
         }
         bound.park(deadline);
         Ok(())
+    }
+
+    /// Notes what the origin's answer to this request's credentials makes of the login over its connection.
+    fn settle(&self) {
+        let (id, earlier) = (self.binding.get(), self.earlier());
+        let Some(credentials) = Credentials::of(self.r) else { return };
+        if self.u.is_answered_from_cache() {
+            return;
+        }
+        let (login, mechanism) = match self.u.status() {
+            0 => return,
+            401 => (None, credentials.mechanism(earlier)),
+            _ => match credentials.accepted(earlier) {
+                Some(login) => (Some(login), None),
+                // It is not a login yet that was answered.
+                None => return,
+            },
+        };
+        drop(with_table(|table| table.set_login(id, login, mechanism)));
+        self.settled.set(true);
+    }
+
+    /// What the legs before this one told of the mechanism.
+    fn earlier(&self) -> Option<Mechanism> {
+        with_table(|table| table.mechanism(self.binding.get())).flatten()
+    }
+
+    /// What became of this request's binding.
+    pub fn binding_use(&self) -> BindingUse {
+        self.binding_use.get()
+    }
+
+    /// Requests that the bound connection has carried, this one included; 0 without a binding.
+    pub fn carried(&self) -> u64 {
+        self.carried.get()
+    }
+
+    /// Runs `show` on who is logged in over the connection that answers this request, as far as the origin has accepted
+    /// it. `show` must not call nginx.
+    pub fn with_login<R>(&self, show: impl FnOnce(&Login) -> R) -> Option<R> {
+        let id = self.binding.get();
+        // Until the request is over, and when its connection is not kept, the table does not know what it brought.
+        let settled = self.settled.get() && with_table(|table| table.login(id).is_some()) == Some(true);
+        if self.credentials && !settled {
+            if matches!(self.u.status(), 0 | 401) || self.u.is_answered_from_cache() {
+                return None;
+            }
+            if let Some(login) = Credentials::of(self.r)?.accepted(self.earlier()) {
+                return Some(show(&login));
+            }
+        }
+        with_table(|table| table.login(id).map(show)).flatten()
     }
 
     fn may_park(&self, c: Connection, failed: bool) -> Result<(), NotParked> {

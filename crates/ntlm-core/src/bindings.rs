@@ -12,6 +12,8 @@
 use slotmap::{SlotMap, new_key_type};
 
 use crate::keep::Phase;
+use crate::login::Login;
+use crate::token::Mechanism;
 
 new_key_type! {
     /// Names a client connection for as long as it lives.
@@ -124,6 +126,9 @@ struct Binding<U> {
     newer: Option<BindingId>,
     /// The time, on the caller's clock, at which it has been parked long enough.
     deadline: u64,
+    login: Option<Login>,
+    /// What the legs of a login that is not over told of its mechanism.
+    mechanism: Option<Mechanism>,
 }
 
 #[derive(Debug)]
@@ -285,6 +290,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             older: None,
             newer: None,
             deadline: 0,
+            login: None,
+            mechanism: None,
         });
         owner.first = Some(id);
         Ok(id)
@@ -366,6 +373,29 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             self.groups.iter().flat_map(|group| [group.handshaking.oldest, group.established.oldest]);
         let deadlines = oldest.flatten().filter_map(|id| Some((self.bindings.get(id)?.deadline, id)));
         deadlines.min_by_key(|&(deadline, _)| deadline)
+    }
+
+    /// Notes who is logged in over a binding; `None` while nobody is, with what is known of the mechanism of a login that
+    /// goes on. Returns the login before.
+    pub fn set_login(
+        &mut self,
+        id: BindingId,
+        login: Option<Login>,
+        mechanism: Option<Mechanism>,
+    ) -> Option<Login> {
+        let binding = self.bindings.get_mut(id)?;
+        binding.mechanism = mechanism;
+        core::mem::replace(&mut binding.login, login)
+    }
+
+    /// Who is logged in over a binding, or was when it ended.
+    pub fn login(&self, id: BindingId) -> Option<&Login> {
+        self.bindings.get(id)?.login.as_ref()
+    }
+
+    /// What is known of the mechanism of a login that goes on.
+    pub fn mechanism(&self, id: BindingId) -> Option<Mechanism> {
+        self.bindings.get(id)?.mechanism
     }
 
     /// Parked bindings of a group.
@@ -528,6 +558,25 @@ mod tests {
         assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Taken(10));
         assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Busy);
         assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
+    }
+
+    #[test]
+    fn a_login_is_known_as_long_as_its_binding_leaves_a_trace() {
+        let mut table = Table::new();
+        let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Handshaking);
+        assert_eq!((table.login(id), table.mechanism(id)), (None, None));
+        assert_eq!(table.set_login(id, None, Some(Mechanism::Kerberos)), None);
+        assert_eq!(table.mechanism(id), Some(Mechanism::Kerberos));
+        assert_eq!(table.set_login(id, Some(Login::nameless(Mechanism::Kerberos)), None), None);
+        assert_eq!(
+            (table.login(id).map(|login| login.mechanism), table.mechanism(id)),
+            (Some(Mechanism::Kerberos), None)
+        );
+        table.end(id);
+        assert!(table.login(id).is_some());
+        assert_eq!(table.leave(alice), None);
+        assert_eq!(table.login(id), None);
+        assert_eq!(table.set_login(id, Some(Login::nameless(Mechanism::NtlmV2)), None), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod bindings;
 pub mod keep;
+pub mod login;
 pub mod ntlmssp;
 mod reader;
 pub mod scheme;

@@ -14,7 +14,7 @@ mod tls;
 
 pub use connection::{Connection, Readable};
 pub use pool::{Pool, Slice};
-pub use request::{LoggedName, Peer, Request, RequestHeader, ServerName, Upstream};
+pub use request::{LoggedName, Peer, Request, RequestHeader, ServerName, Upstream, show};
 pub use stand_in::StandIn;
 pub use timer::{Timer, now};
 

@@ -10,10 +10,11 @@ use core::ptr::NonNull;
 use nginx_sys::{
     NGX_HTTP_VERSION_20, NGX_OK, ngx_buf_t, ngx_connection_t, ngx_http_complex_value,
     ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
-    ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_table_elt_t, ngx_uint_t,
 };
 
-use super::{Connection, Pool, Slice};
+use super::{Connection, Pool, Slice, Status};
 
 unsafe extern "C" {
     // bits.c
@@ -520,4 +521,22 @@ impl Peer {
         // SAFETY: alive (from_raw).
         unsafe { (*self.as_ptr()).tries = (*self.as_ptr()).tries.saturating_sub(1) };
     }
+}
+
+/// Gives a variable its value, copied to the request's pool.
+///
+/// # Safety
+///
+/// `v` is nginx's place for the value of a variable of `r`.
+pub unsafe fn show(r: Request, v: *mut ngx_http_variable_value_t, text: &[u8]) -> Status {
+    let Some(copy) = r.pool().copy(text) else { return Status::ERROR };
+    let copy = copy.as_raw();
+    // SAFETY: vouched for by the caller; nginx's values have lengths of 28 bits.
+    unsafe {
+        (*v).set_len(copy.len.try_into().unwrap_or(0));
+        (*v).data = copy.data;
+        (*v).set_valid(1);
+        (*v).set_not_found(0);
+    }
+    Status::OK
 }

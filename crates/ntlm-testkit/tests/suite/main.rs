@@ -15,3 +15,4 @@ mod origin_itself;
 mod runner_itself;
 mod smoke;
 mod upgrade;
+mod variables;

@@ -1,0 +1,56 @@
+//! What the credentials of a request say: read once, and only when somebody asks.
+//!
+//! Must never keep the token, nor log any part of it.
+
+use ntlm_core::login::Login;
+use ntlm_core::scheme::ConnectionBound;
+use ntlm_core::token::{Kind, Mechanism, Message, decode, decoded_len};
+
+use crate::ngx::Request;
+
+/// What a leg of a login is.
+#[derive(Debug)]
+pub struct Credentials {
+    /// What the token is.
+    pub kind: Kind,
+    /// The login that an NTLM AUTHENTICATE message asks for.
+    login: Option<Login>,
+}
+
+impl Credentials {
+    /// Reads the credentials of a request. `None` when it has none that are connection-bound, or there is no memory.
+    pub fn of(r: Request) -> Option<Self> {
+        let field = r.authorization()?;
+        let field = ConnectionBound::credentials(field.as_bytes())?;
+        match Kind::peek(&field) {
+            Some(kind) if kind != Kind::NtlmAuthenticate => return Some(Credentials { kind, login: None }),
+            _ => {}
+        }
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(decoded_len(field.token)).ok()?;
+        buffer.resize(decoded_len(field.token), 0);
+        let token = decode(field.token, &mut buffer).unwrap_or_default();
+        let login = match Message::read(field.scheme, token) {
+            Some(Message::NtlmAuthenticate(message)) => Login::of(message.mechanism, message.identity),
+            _ => None,
+        };
+        Some(Credentials { kind: Kind::of(field.scheme, token), login })
+    }
+
+    /// The login that the origin accepted with this leg, after what the legs before it told. `None` for a leg that asks
+    /// for nothing yet.
+    pub fn accepted(self, earlier: Option<Mechanism>) -> Option<Login> {
+        match self.kind {
+            Kind::NtlmAuthenticate => self.login,
+            kind => Mechanism::after(earlier, kind).map(Login::nameless),
+        }
+    }
+
+    /// The mechanism, as far as this leg and those before it tell.
+    pub fn mechanism(&self, earlier: Option<Mechanism>) -> Option<Mechanism> {
+        match &self.login {
+            Some(login) => Some(login.mechanism),
+            None => Mechanism::after(earlier, self.kind),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Who is logged in over a bound connection, as far as the tokens said.
+//!
+//! Must never hold a token, a response or a challenge.
+
+use core::fmt::Write as _;
+
+use crate::ntlmssp::Identity;
+use crate::text::Text;
+use crate::token::Mechanism;
+
+/// The longest name that is kept, in bytes of UTF-8. Active Directory's are shorter.
+pub const LONGEST: usize = 256;
+
+/// A login that the origin accepted. Names are fit to be shown ([`Text::shown`]), and empty where the mechanism does not
+/// tell them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Login {
+    /// How the client proved who it is.
+    pub mechanism: Mechanism,
+    /// The user's name.
+    pub user: String,
+    /// The domain that knows the user.
+    pub domain: String,
+    /// The workstation, as the client names it.
+    pub workstation: String,
+}
+
+impl Login {
+    /// A login by a mechanism that does not tell names.
+    pub fn nameless(mechanism: Mechanism) -> Self {
+        Login { mechanism, user: String::new(), domain: String::new(), workstation: String::new() }
+    }
+
+    /// A login with its names. `None` when there is no memory.
+    pub fn of(mechanism: Mechanism, identity: Identity<'_>) -> Option<Self> {
+        Some(Login {
+            mechanism,
+            user: kept(identity.user)?,
+            domain: kept(identity.domain)?,
+            workstation: kept(identity.workstation)?,
+        })
+    }
+
+    /// Whether both are of the same user of the same domain.
+    pub fn is_same_user(&self, other: &Self) -> bool {
+        self.user == other.user && self.domain == other.domain
+    }
+}
+
+fn kept(name: Text<'_>) -> Option<String> {
+    let shown = name.shown(LONGEST);
+    let mut kept = String::new();
+    kept.try_reserve_exact(shown.len()).ok()?;
+    write!(kept, "{shown}").ok()?;
+    Some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_as_they_may_be_shown() {
+        let long = "x".repeat(2 * LONGEST);
+        let identity = Identity {
+            user: Text::oem("eve\r\nmallory".as_bytes()),
+            domain: Text::unicode(&[0x41, 0, 0x42, 0]),
+            workstation: Text::oem(long.as_bytes()),
+        };
+        let login = Login::of(Mechanism::NtlmV2, identity).unwrap();
+        assert_eq!((login.user.as_str(), login.domain.as_str()), ("eve\\x0D\\x0Amallory", "AB"));
+        assert_eq!(login.workstation.len(), LONGEST);
+        assert!(!login.is_same_user(&Login::nameless(Mechanism::NtlmV2)));
+    }
+}

@@ -1,0 +1,171 @@
+//! What an access log can say of bindings and of who is logged in.
+
+use std::time::Duration;
+
+use ntlm_testkit::client::curl::Curl;
+use ntlm_testkit::client::{Login, Scheme};
+use ntlm_testkit::ntlm::to_base64;
+use ntlm_testkit::{Client, Nginx, Origin, Request, password_of, spnego, within};
+/// nginx in front of an origin, and of one that accepts whatever it is told, with all the variables in its log and the
+/// login in a field of each response.
+async fn front(origin: &Origin, group: &str) -> Nginx {
+    Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(&format!(
+            "upstream backend {{ server {{{{origin}}}}; {group} }}
+             upstream careless {{ server 127.0.0.1:{{{{port:careless}}}}; {group} }}
+             server {{ listen 127.0.0.1:{{{{port:careless}}}}; access_log off; return 200; }}
+             log_format ntlm '$status $ntlm_binding $ntlm_requests $ntlm_mechanism '
+                             '$ntlm_user $ntlm_domain $ntlm_workstation';
+             server {{ listen 127.0.0.1:{{{{port}}}}; access_log {{{{prefix}}}}/ntlm.log ntlm;
+                       add_header X-Login \"$ntlm_mechanism $ntlm_user\" always;
+                       location / {{ proxy_pass http://backend; }}
+                       location /careless/ {{ proxy_pass http://careless; }}
+                       location /local {{ return 204; }} }}"
+        ))
+        .start()
+        .await
+}
+
+/// The lines of the log, once there are so many.
+async fn logged(nginx: &Nginx, count: usize) -> Vec<String> {
+    let file = nginx.prefix().join("ntlm.log");
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    let written = async {
+        while read().lines().count() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(written, || format!("there are no {count} lines but\n{}", read())).await;
+    let lines: Vec<_> = read().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), count, "{lines:#?}");
+    lines
+}
+
+#[tokio::test]
+async fn the_log_names_the_user_from_the_answer_that_accepts_the_login() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").await;
+    let mut alice = Client::connect(&nginx).await;
+    let legs = alice.login("alice", "/").await;
+    assert_eq!(legs[0].get("X-Login"), Some("- -"));
+    assert_eq!(legs[1].get("X-Login"), Some("NTLMv2 alice"));
+    assert_eq!(alice.get("/").await.get("X-Login"), Some("NTLMv2 alice"));
+    assert_eq!(alice.get("/local").await.status, 204);
+    assert_eq!(Client::connect(&nginx).await.get("/").await.status, 401);
+    let lines = logged(&nginx, 5).await;
+    assert_eq!(
+        lines,
+        [
+            "401 bound 1 - - - -",
+            "200 reused 2 NTLMv2 alice EXAMPLE -",
+            "200 reused 3 NTLMv2 alice EXAMPLE -",
+            "204 - - - - - -",
+            "401 - - - - - -",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_is_not_named() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").await;
+    let mut mallory = Client::connect(&nginx).await;
+    let legs = mallory.login_with("NTLM", "alice", "wrong", "/").await;
+    assert_eq!(legs[1].get("X-Login"), Some("- -"));
+    // A login that was good is not that of whoever tries next on its connection.
+    mallory.login("bob", "/").await;
+    mallory.login_with("NTLM", "alice", "wrong", "/").await;
+    mallory.get("/public/").await;
+    let lines = logged(&nginx, 7).await;
+    assert!(lines[3].contains("NTLMv2 bob"), "{lines:?}");
+    for line in [&lines[0], &lines[1], &lines[2], &lines[4], &lines[5], &lines[6]] {
+        assert!(line.ends_with("- - - -"), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn ntlm_inside_negotiate_is_ntlm_and_kerberos_is_kerberos() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.login_as(Login::new("Negotiate", "alice", &password_of("alice")), Request::get("/")).await;
+    let wrapped = Scheme::spnego();
+    let mut bob = Client::connect(&nginx).await;
+    bob.login_as(Login::new(wrapped, "bob", &password_of("bob")), Request::get("/")).await;
+    // The start of an AP-REQ in its frame (RFC 4121 4.1), where whatever one says is accepted.
+    let ticket = b"\x60\x0f\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00\x6e\x00";
+    let mut carol = Client::connect(&nginx).await;
+    carol.get_with("/careless/", "Authorization", &format!("Negotiate {}", to_base64(ticket))).await;
+    carol.get("/careless/").await;
+    let lines = logged(&nginx, 6).await;
+    assert!(lines[1].contains("NTLMv2 alice EXAMPLE"), "{lines:?}");
+    assert!(lines[3].contains("NTLMv2 bob EXAMPLE"), "{lines:?}");
+    assert_eq!(&lines[4..], ["200 bound 1 Kerberos - - -", "200 reused 2 Kerberos - - -"]);
+}
+
+/// An AUTHENTICATE message (MS-NLMP 2.2.1.3) with a response of this length.
+fn authenticate(user: &str, response: usize) -> Vec<u8> {
+    let (mut message, mut payload) = (b"NTLMSSP\0\x03\0\0\0".to_vec(), Vec::new());
+    for bytes in [&[][..], &vec![7; response], b"", user.as_bytes(), b"PC\x1b[2J", b""] {
+        let length = u16::try_from(bytes.len()).unwrap().to_le_bytes();
+        message.extend([length, length].concat());
+        message.extend(u32::try_from(64 + payload.len()).unwrap().to_le_bytes());
+        payload.extend_from_slice(bytes);
+    }
+    message.extend(0x202_u32.to_le_bytes());
+    [message, payload].concat()
+}
+
+#[tokio::test]
+async fn old_responses_stand_out_and_names_cannot_forge_lines() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").await;
+    let forged = authenticate("eve\n200 - - - root", 24);
+    for token in [forged.clone(), spnego::init(&forged)] {
+        let mut eve = Client::connect(&nginx).await;
+        let credentials = format!("Negotiate {}", to_base64(&token));
+        assert_eq!(eve.get_with("/careless/", "Authorization", &credentials).await.status, 200);
+    }
+    let lines = logged(&nginx, 2).await;
+    for line in lines {
+        assert_eq!(line, "200 bound 1 NTLMv1 eve\\x5Cx0A200 - - - root - PC\\x5Cx1B[2J");
+    }
+}
+
+#[tokio::test]
+async fn the_last_answer_of_a_connection_is_named_too() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm; ntlm_requests 3;").await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.login("alice", "/").await;
+    assert!(alice.get("/").await.says_close());
+    let mut bob = Client::connect(&nginx).await;
+    bob.leg1("bob", "/").await;
+    let mut carol = Client::connect(&nginx).await;
+    let legs = carol.login("carol", "/?close=header").await;
+    assert_eq!(legs[1].identity(), "carol");
+    let lines = logged(&nginx, 6).await;
+    assert!(lines[2].starts_with("200 reused 3 NTLMv2 alice EXAMPLE"), "{lines:?}");
+    assert!(lines[5].starts_with("200 reused 2 NTLMv2 carol EXAMPLE"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_binding_that_is_gone_is_told() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.login("alice", "/").await;
+    alice.get("/?close=read").await;
+    let lines = logged(&nginx, 3).await;
+    assert!(lines[2].contains(" lost "), "{lines:?}");
+}
+
+#[tokio::test]
+async fn curl_is_named_as_well() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").await;
+    assert_eq!(Curl::ntlm("alice").url(nginx.url("/")).run().await.last().identity(), "alice");
+    let lines = logged(&nginx, 2).await;
+    assert_eq!(lines[1], "200 reused 2 NTLMv2 alice - WORKSTATION");
+}
