@@ -10,6 +10,7 @@ use ntlm_core::bindings::{ClientId, Refusal};
 
 use crate::log::debug;
 use crate::ngx::Connection;
+use crate::stats::Counter;
 use crate::worker::with_table;
 
 /// The client in the table, if this connection ever had a binding.
@@ -45,6 +46,7 @@ fn leave(id: ClientId) {
     while let Some(bound) = with_table(|table| table.leave(id)).flatten() {
         let upstream = bound.connection();
         debug!(upstream.log(), "closing upstream connection {} of a client that left", upstream.fd());
+        bound.count(Counter::EndedByClient);
         upstream.close();
     }
 }

@@ -11,28 +11,36 @@ use nginx_sys::{
     NGX_LOG_EMERG, ngx_atoi, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_http_compile_complex_value,
     ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
     ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_parse_time, ngx_str_t,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_palloc, ngx_parse_time, ngx_shm_zone_t,
+    ngx_str_t,
 };
 use ntlm_core::bindings::GroupId;
 use ntlm_core::keep::Limits;
 
 use crate::log::Line;
-use crate::ngx::{Pool, Status};
+use crate::ngx::{Pool, Status, add_zone, unix_time, zeroed_in};
+use crate::stats::{Shared, Slot};
 use crate::{filter, module, peer};
 
 /// `ntlm;` is `ntlm 100;`.
 const DEFAULT_CONNECTIONS: usize = 100;
 /// `ntlm_timeout` in milliseconds.
 const DEFAULT_TIMEOUT: u64 = 60_000;
+/// The shared memory, whose name no other zone should have, and its bytes: what is counted, and nginx's own of it. It
+/// must never change, or a reload would lose what was counted.
+const ZONE: &str = "ngx_http_upstream_ntlm_module";
+const ZONE_SIZE: usize = 512 * 1024;
+const _: () = assert!(size_of::<Shared>() < ZONE_SIZE - 64 * 1024);
+
 /// The largest number that the directives take.
 const LARGEST: ngx_int_t = i32::MAX as ngx_int_t;
 
 const CONF_OK: *mut c_char = null_mut();
 /// `NGX_CONF_ERROR`: an error that was logged already.
-const CONF_ERROR: *mut c_char = core::ptr::without_provenance_mut(usize::MAX);
+pub const CONF_ERROR: *mut c_char = core::ptr::without_provenance_mut(usize::MAX);
 
 /// What an `upstream` block says, once the configuration is read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Group {
     /// Numbers the group.
     pub id: GroupId,
@@ -42,6 +50,10 @@ pub struct Group {
     pub timeout: u64,
     /// The caps on one connection.
     pub limits: Limits,
+    /// The name of the upstream block, which lives as long as the configuration.
+    pub name: ngx_str_t,
+    /// Where it is counted.
+    pub slot: Option<&'static Slot>,
     /// `ntlm_key`; null where not said.
     pub key: *mut ngx_http_complex_value_t,
     /// `peer.init` of the chain below.
@@ -83,7 +95,7 @@ impl Conf {
 }
 
 /// A directive being read.
-struct Directive {
+pub struct Directive {
     cf: NonNull<ngx_conf_t>,
 }
 
@@ -91,12 +103,12 @@ impl Directive {
     /// # Safety
     ///
     /// Called while nginx reads the directive, with its `cf`.
-    unsafe fn new(cf: *mut ngx_conf_t) -> Option<Self> {
+    pub unsafe fn new(cf: *mut ngx_conf_t) -> Option<Self> {
         NonNull::new(cf).map(|cf| Directive { cf })
     }
 
     /// The directive's words: its name, then its arguments.
-    fn word(&self, index: usize) -> Option<ngx_str_t> {
+    pub fn word(&self, index: usize) -> Option<ngx_str_t> {
         // SAFETY: nginx gives each handler an array of the words it read, which live as long as the configuration.
         unsafe { (*(*self.cf.as_ptr()).args).as_slice::<ngx_str_t>().get(index).copied() }
     }
@@ -118,7 +130,8 @@ impl Directive {
         CONF_ERROR
     }
 
-    fn invalid(&self, expected: &str) -> *mut c_char {
+    /// Logs that the value is refused.
+    pub fn invalid(&self, expected: &str) -> *mut c_char {
         let (name, value) = (self.word(0).unwrap_or_default(), self.word(1).unwrap_or_default());
         self.refuse(format_args!("invalid value \"{value}\" in \"{name}\" directive, it must be {expected}"))
     }
@@ -216,6 +229,74 @@ unsafe fn read(
             _ => CONF_ERROR,
         }
     }
+}
+
+/// What the whole configuration says: which groups have `ntlm`, and where they are counted.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct MainConf {
+    /// Null before the shared memory is there.
+    shared: *const Shared,
+    /// The groups' settings, in the configuration's pool.
+    groups: *mut *mut Conf,
+    count: usize,
+}
+
+impl MainConf {
+    /// What is shared with the other workers.
+    pub fn shared(&self) -> Option<&'static Shared> {
+        // SAFETY: the zone outlives every worker (see `ngx::zeroed_in`).
+        unsafe { self.shared.as_ref() }
+    }
+
+    /// The groups with `ntlm`.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        // SAFETY: `ngx_http_upstream_ntlm_init` filled the array, with settings that live as long as this.
+        (0..self.count).map(|index| unsafe { &(**self.groups.add(index)).group })
+    }
+}
+
+/// `create_main_conf`.
+///
+/// # Safety
+///
+/// Called by nginx while it reads the configuration.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: see above; zeroes are a configuration without groups.
+    unsafe { Pool::new((*cf).pool).zeroed::<MainConf>().map_or(null_mut(), |conf| conf.as_ptr().cast()) }
+}
+
+/// Called by nginx when the shared memory is there, with that of the configuration before in `old`, if it is the same
+/// memory.
+///
+/// # Safety
+///
+/// Called by nginx only, with the zone that [`ngx_http_upstream_ntlm_init`] asked for.
+unsafe extern "C" fn ngx_http_upstream_ntlm_init_zone(
+    zone: *mut ngx_shm_zone_t,
+    old: *mut c_void,
+) -> ngx_int_t {
+    // SAFETY: see above: both are configurations of this module. All of the shared memory is atomic.
+    unsafe {
+        let main = (*zone).data.cast::<MainConf>();
+        let shared = match NonNull::new(old.cast::<MainConf>()).and_then(|old| old.as_ref().shared()) {
+            Some(shared) => shared,
+            None => match zeroed_in::<Shared>(zone) {
+                Some(shared) => shared,
+                None => return Status::ERROR.0,
+            },
+        };
+        shared.begin(unix_time());
+        (*main).shared = shared;
+        let slots = (*main).groups().filter_map(|group| shared.find(group.name.as_bytes()));
+        let used: Vec<*const Slot> = slots.map(core::ptr::from_ref).collect();
+        for index in 0..(*main).count {
+            let group = &raw mut (**(*main).groups.add(index)).group;
+            let is_used = |slot: &Slot| used.contains(&core::ptr::from_ref(slot));
+            (*group).slot = shared.slot((*group).name.as_bytes(), is_used);
+        }
+    }
+    Status::OK.0
 }
 
 /// `ntlm [connections];`
@@ -338,6 +419,16 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx
         let main = main.cast::<ngx_http_upstream_main_conf_t>();
         (*main).upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>()
     };
+    // SAFETY: as above; the pool lives as long as the configuration.
+    let (main, list) = unsafe {
+        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        let main = (*(*ctx).main_conf.add(module::context_index())).cast::<MainConf>();
+        (main, ngx_palloc((*cf).pool, groups.len() * size_of::<*mut Conf>()).cast::<*mut Conf>())
+    };
+    if list.is_null() {
+        return Status::ERROR.0;
+    }
+    let mut count = 0;
     for (id, &us) in (0u32..).zip(groups) {
         // SAFETY: the array holds live groups; those that `proxy_pass` made of a bare host have no settings.
         let conf = unsafe { if (*us).srv_conf.is_null() { None } else { Conf::of(us) } };
@@ -346,9 +437,22 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx
         if !unsafe { install_peer(cf, us, conf.as_mut(), GroupId(id)) } {
             return Status::ERROR.0;
         }
+        // SAFETY: as above.
+        if unsafe { conf.as_ref() }.connections != 0 {
+            // SAFETY: the list has room for all groups.
+            unsafe { list.add(count).write(conf.as_ptr()) };
+            count += 1;
+        }
     }
     filter::install();
-    Status::OK.0
+    // SAFETY: as above; nothing else refers to the main configuration now, and it lives as long as the zone's `data` needs it.
+    let zone = unsafe {
+        (*main).groups = list;
+        (*main).count = count;
+        let (tag, init) = (module::tag(), ngx_http_upstream_ntlm_init_zone);
+        add_zone(cf, ZONE, ZONE_SIZE, tag, Some(init), main.cast())
+    };
+    zone.map_or(Status::ERROR, |()| Status::OK).0
 }
 
 /// Wraps `peer.init` of a group that says `ntlm`. False when the block is refused.
@@ -382,6 +486,9 @@ unsafe fn install_peer(
         connections: conf.connections,
         timeout: if conf.timeout == 0 { DEFAULT_TIMEOUT } else { conf.timeout as u64 },
         limits: conf.limits(),
+        // SAFETY: vouched for by the caller.
+        name: unsafe { (*us).host },
+        slot: None,
         key: conf.key,
         // SAFETY: vouched for by the caller.
         original_init_peer: unsafe { (*us).peer.init },

@@ -10,6 +10,7 @@
 mod client;
 mod conf;
 mod credentials;
+mod diagnose;
 mod filter;
 mod log;
 mod module;
@@ -17,6 +18,8 @@ mod ngx;
 mod parked;
 mod peer;
 mod request;
+mod stats;
+mod status;
 mod transport;
 mod variables;
 mod worker;

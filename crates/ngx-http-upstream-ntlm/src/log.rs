@@ -6,7 +6,8 @@
 use core::fmt::{self, Write};
 
 use nginx_sys::{
-    NGX_LOG_ALERT, NGX_LOG_DEBUG_HTTP, NGX_LOG_EMERG, NGX_LOG_INFO, ngx_log_error_core, ngx_log_t, ngx_uint_t,
+    NGX_LOG_ALERT, NGX_LOG_DEBUG_HTTP, NGX_LOG_EMERG, NGX_LOG_INFO, NGX_LOG_WARN, ngx_log_error_core,
+    ngx_log_t, ngx_uint_t,
 };
 
 /// `NGX_LOG_DEBUG`, which the generated bindings leave out.
@@ -22,6 +23,8 @@ pub enum Level {
     Emerg,
     /// A broken invariant: a bug in the module, or memory that ran out.
     Alert,
+    /// What keeps logins from finishing, with its remedy.
+    Warn,
     /// What an operator may want to know about a worker that does its work.
     Info,
     /// Each step, with the mask that `error_log … debug` and `debug_connection` set.
@@ -36,6 +39,7 @@ pub fn wanted(level: Level, log: *mut ngx_log_t) -> bool {
     match level {
         Level::Debug => wanted & NGX_LOG_DEBUG_HTTP as ngx_uint_t != 0,
         Level::Info => wanted >= NGX_LOG_INFO as ngx_uint_t,
+        Level::Warn => wanted >= NGX_LOG_WARN as ngx_uint_t,
         Level::Alert => wanted >= NGX_LOG_ALERT as ngx_uint_t,
         Level::Emerg => true,
     }
@@ -48,6 +52,7 @@ pub fn write(level: Level, log: *mut ngx_log_t, message: fmt::Arguments<'_>) {
     let code = match level {
         Level::Emerg => NGX_LOG_EMERG,
         Level::Alert => NGX_LOG_ALERT,
+        Level::Warn => NGX_LOG_WARN,
         Level::Info => NGX_LOG_INFO,
         Level::Debug => NGX_LOG_DEBUG,
     };
@@ -112,6 +117,11 @@ macro_rules! info {
     ($log:expr, $($message:tt)+) => { $crate::log::log_at!(Info, $log, $($message)+) };
 }
 
+/// `warn!(log, "…", …)`: what keeps logins from finishing.
+macro_rules! warn_ {
+    ($log:expr, $($message:tt)+) => { $crate::log::log_at!(Warn, $log, $($message)+) };
+}
+
 /// `alert!(log, "…", …)`: a broken invariant.
 macro_rules! alert {
     ($log:expr, $($message:tt)+) => { $crate::log::log_at!(Alert, $log, $($message)+) };
@@ -122,4 +132,4 @@ macro_rules! emerg {
     ($log:expr, $($message:tt)+) => { $crate::log::log_at!(Emerg, $log, $($message)+) };
 }
 
-pub(crate) use {alert, debug, emerg, info, log_at};
+pub(crate) use {alert, debug, emerg, info, log_at, warn_ as warn};

@@ -5,14 +5,15 @@ use core::ffi::{CStr, c_char, c_void};
 use core::ptr::{addr_of, addr_of_mut, null_mut};
 
 use nginx_sys::{
-    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_MODULE, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
-    ngx_command_t, ngx_http_module_t, ngx_module_t, ngx_str_t, ngx_uint_t,
+    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
+    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_command_t, ngx_http_module_t, ngx_module_t, ngx_str_t,
+    ngx_uint_t,
 };
 
-use crate::{conf, variables, worker};
+use crate::{conf, status, variables, worker};
 
 /// The number of directives.
-const DIRECTIVES: usize = 5;
+const DIRECTIVES: usize = 6;
 
 /// A directive of the `upstream` block. nginx compares names with strcmp, so they end with a NUL.
 const fn directive(
@@ -36,17 +37,22 @@ static mut NGX_HTTP_UPSTREAM_NTLM_COMMANDS: [ngx_command_t; DIRECTIVES + 1] = [
     directive(c"ntlm_requests", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_requests),
     directive(c"ntlm_time", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_time),
     directive(c"ntlm_key", NGX_CONF_TAKE1, conf::ngx_http_upstream_ntlm_key),
+    ngx_command_t {
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t,
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        ..directive(c"ntlm_status", 0, status::ngx_http_ntlm_status)
+    },
     ngx_command_t::empty(),
 ];
 
 static mut NGX_HTTP_UPSTREAM_NTLM_MODULE_CTX: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::ngx_http_upstream_ntlm_add_variables),
     postconfiguration: Some(conf::ngx_http_upstream_ntlm_init),
-    create_main_conf: None,
+    create_main_conf: Some(conf::ngx_http_upstream_ntlm_create_main_conf),
     init_main_conf: None,
     create_srv_conf: Some(conf::ngx_http_upstream_ntlm_create_conf),
     merge_srv_conf: None,
-    create_loc_conf: None,
+    create_loc_conf: Some(status::ngx_http_ntlm_create_loc_conf),
     merge_loc_conf: None,
 };
 
@@ -58,8 +64,14 @@ pub static mut ngx_http_upstream_ntlm_module: ngx_module_t = ngx_module_t {
     commands: addr_of_mut!(NGX_HTTP_UPSTREAM_NTLM_COMMANDS).cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
     init_process: Some(worker::ngx_http_upstream_ntlm_init_process),
+    exit_process: Some(worker::ngx_http_upstream_ntlm_exit_process),
     ..ngx_module_t::default()
 };
+
+/// What names the module where nginx asks who owns something.
+pub fn tag() -> *mut c_void {
+    addr_of_mut!(ngx_http_upstream_ntlm_module).cast()
+}
 
 /// The place of the module's own in nginx's arrays of configurations and contexts.
 pub fn context_index() -> usize {

@@ -6,12 +6,16 @@
 use core::ptr::NonNull;
 
 use nginx_sys::ngx_event_t;
-use ntlm_core::bindings::{BindingId, Ended};
+use ntlm_core::bindings::{BindingId, Ended, GroupId};
+use ntlm_core::keep::Phase;
 
+use crate::conf::Group;
+use crate::diagnose::{Kind, diagnose};
 use crate::log::{alert, debug, info};
 use crate::ngx::{Connection, LoggedName, Peer, Readable, ServerName, Slice, StandIn, Timer, now};
+use crate::stats::{Counter, Slot};
 use crate::transport::Transport;
-use crate::worker::{Table, with_table};
+use crate::worker::{Table, groups, touch, with_table};
 
 /// What belongs to a bound upstream connection for as long as it lives. It is in the pool of that connection: the handle
 /// is good until [`Connection::close`], or until nginx closes the connection after `pc->free`.
@@ -26,13 +30,24 @@ struct Inner {
     address: Slice,
     name: ServerName,
     transport: Transport,
+    group: GroupId,
+    /// Where what becomes of it is counted.
+    slot: Option<&'static Slot>,
+    /// When it was parked last, on nginx's clock.
+    parked: u64,
     /// The client speaks HTTP/1.x.
     http1: bool,
 }
 
 impl Bound {
     /// Notes where an upstream connection leads, in its own pool. `None` when there is no memory.
-    pub fn new(connection: Connection, pc: Peer, transport: Transport, http1: bool) -> Option<Self> {
+    pub fn new(
+        connection: Connection,
+        pc: Peer,
+        transport: Transport,
+        group: &Group,
+        http1: bool,
+    ) -> Option<Self> {
         let pool = connection.pool()?;
         let inner = Inner {
             connection,
@@ -40,6 +55,9 @@ impl Bound {
             address: pool.copy(pc.address().as_bytes())?,
             name: ServerName::of(pc.name()),
             transport: transport.copied_to(pool)?,
+            group: group.id,
+            slot: group.slot,
+            parked: 0,
             http1,
         };
         pool.place(inner).map(Bound)
@@ -49,6 +67,16 @@ impl Bound {
     pub fn connection(self) -> Connection {
         // SAFETY: the pool of the connection is alive while the handle is used (see the type).
         unsafe { (*self.0.as_ptr()).connection }
+    }
+
+    /// Counts what becomes of it.
+    #[inline]
+    pub fn count(self, counter: Counter) {
+        // SAFETY: the pool of the connection is alive while the handle is used (see the type).
+        if let Some(slot) = unsafe { (*self.0.as_ptr()).slot } {
+            slot.count(counter);
+        }
+        touch();
     }
 
     /// Whether its client speaks HTTP/1.x.
@@ -81,6 +109,9 @@ impl Bound {
     pub fn park(self, deadline: u64) {
         let c = self.connection();
         STAND_IN.stand();
+        touch();
+        // SAFETY: as below; no reference to it is held anywhere.
+        unsafe { (*self.0.as_ptr()).parked = now() };
         TIMER.go_off_by(deadline);
         // SAFETY: the read handler expects this struct on c->data; it lives as long as the connection.
         unsafe {
@@ -105,22 +136,41 @@ impl Bound {
         pc.offer(inner.connection, inner.address, server.set(&inner.name));
     }
 
+    /// The server closed it while the client was logging in. After a refusal, or when the client has given up, that is its
+    /// right.
+    fn on_handshake_cut(self) {
+        // SAFETY: the pool of the connection is alive while the handle is used (see the type).
+        let (group, parked) = unsafe { ((*self.0.as_ptr()).group, (*self.0.as_ptr()).parked) };
+        if now() - parked < LEG
+            && with_table(|table| table.is_challenged(self.binding())).unwrap_or(false)
+            && let Some(group) = groups().find(|other| other.id == group)
+        {
+            diagnose(self.connection().log(), group, Kind::OriginCloses);
+        }
+    }
+
     /// The connection waits and something happened to it.
     fn on_readable(self) {
         let c = self.connection();
-        let why = if c.is_closing() {
-            "the worker is exiting"
+        let (why, counter) = if c.is_closing() {
+            ("the worker is exiting", Counter::EndedOtherwise)
         } else {
             match c.peek() {
                 Readable::Nothing if c.watch_for_reading() => return,
-                Readable::Nothing => "it cannot be watched",
-                Readable::Data => "the server sent data that nobody asked for",
-                Readable::Closed => "the server closed it",
+                Readable::Nothing => ("it cannot be watched", Counter::EndedOtherwise),
+                Readable::Data => ("the server sent data that nobody asked for", Counter::EndedByServer),
+                Readable::Closed => ("the server closed it", Counter::EndedByServer),
             }
         };
+        self.count(counter);
         debug!(c.log(), "parked upstream connection {} ends: {why}", c.fd());
         match with_table(|table| table.end(self.binding())).flatten() {
-            Some(ended) => close(ended),
+            Some(ended) => {
+                if counter == Counter::EndedByServer && ended.phase == Some(Phase::Handshaking) {
+                    self.on_handshake_cut();
+                }
+                close(ended);
+            }
             None => {
                 alert!(c.log(), "ntlm: parked upstream connection {} is in no table", c.fd());
                 c.close();
@@ -128,6 +178,9 @@ impl Bound {
         }
     }
 }
+
+/// Milliseconds within which a client that goes on with its login does so.
+const LEG: u64 = 5_000;
 
 /// Goes off when the first parked connection has waited long enough.
 static TIMER: Timer = Timer::new(expire);
@@ -137,6 +190,7 @@ fn expire() {
     while let Some(ended) = with_table(|table| table.expire(now())).flatten() {
         let c = ended.upstream.connection();
         debug!(c.log(), "parked upstream connection {} ends: \"ntlm_timeout\" passed", c.fd());
+        ended.upstream.count(Counter::EndedByTimeout);
         close(ended);
     }
     if let Some(deadline) = with_table(|table| table.next_deadline()).flatten() {
@@ -152,6 +206,7 @@ fn spare() -> bool {
     let Some(ended) = with_table(Table::spare).flatten() else { return false };
     let c = ended.upstream.connection();
     info!(c.log(), "bound upstream connection {} is closed, connections run short", c.fd());
+    ended.upstream.count(Counter::EndedByShortage);
     close(ended);
     true
 }

@@ -22,10 +22,12 @@ use ntlm_core::token::Mechanism;
 
 use crate::conf::{Conf, Group};
 use crate::credentials::Credentials;
+use crate::diagnose::{Kind, diagnose};
 use crate::log::{debug, info};
 use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, now};
 use crate::parked::{self, Bound};
-use crate::request::lift_defaults;
+use crate::request::{lift_defaults, says_close};
+use crate::stats::{Counter, Verdict};
 use crate::transport::Transport;
 use crate::{client, module, worker::with_table};
 
@@ -144,6 +146,17 @@ impl NotParked {
         }
     }
 
+    /// What the end of a binding counts as.
+    fn counter(self) -> Counter {
+        match self {
+            NotParked::Ending(NotKept::RequestCap | NotKept::TimeCap) => Counter::EndedByCap,
+            NotParked::Ending(NotKept::Broken | NotKept::NotKeptAlive | NotKept::RequestUnsent) => {
+                Counter::EndedByServer
+            }
+            _ => Counter::EndedOtherwise,
+        }
+    }
+
     /// Whether the client cannot go on as if it were authenticated: it must open another connection.
     fn ends_the_clients_session(self) -> bool {
         !matches!(
@@ -164,6 +177,10 @@ impl NtlmPeer {
         let credentials =
             r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
         lift_defaults(u, credentials || client.is_some());
+        if credentials && says_close(u) {
+            // SAFETY: the configuration outlives the request, and does not change.
+            diagnose(r.log(), unsafe { group.as_ref() }, Kind::ConnectionClose);
+        }
         // SAFETY: the configuration outlives the request, and does not change.
         let chosen = r.evaluate(unsafe { group.as_ref() }.key, Slice::EMPTY);
         let peer = r.pool().place(NtlmPeer {
@@ -288,6 +305,7 @@ impl NtlmPeer {
                 self.binding.set(bound.binding());
                 self.binding_use.set(BindingUse::Reused);
                 self.carried.set(bound.connection().requests() + 1);
+                bound.count(Counter::Reused);
                 return Some(bound);
             }
             Claim::Unfit(binding, bound) => {
@@ -296,17 +314,14 @@ impl NtlmPeer {
                     "bound upstream connection {} is closed, the request goes another way to its server",
                     bound.connection().fd()
                 );
-                self.lost.set(true);
-                self.binding_use.set(BindingUse::Lost);
+                self.lose();
+                bound.count(Counter::EndedOtherwise);
                 // This request may bring credentials for another: it decides what becomes of its client connection.
                 if with_table(|table| table.end(binding)).flatten().is_some() {
                     bound.connection().close();
                 }
             }
-            Claim::Lost => {
-                self.lost.set(true);
-                self.binding_use.set(BindingUse::Lost);
-            }
+            Claim::Lost => self.lose(),
             Claim::Busy => {
                 debug!(pc.log(), "bound upstream connection of client connection {} is busy", owner.number())
             }
@@ -347,7 +362,7 @@ impl NtlmPeer {
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
         self.source.set(Source::Nowhere);
         if failed {
-            self.binding_use.set(BindingUse::Lost);
+            self.lose();
         } else if self.credentials {
             self.settle();
         }
@@ -355,6 +370,7 @@ impl NtlmPeer {
             Ok(()) => pc.set_connection(None),
             Err(reason) => {
                 // The table only forgets it: nginx closes what is left on the peer.
+                bound.count(reason.counter());
                 with_table(|table| table.end(bound.binding()));
                 self.lost.set(true);
                 self.not_parked(bound.connection(), reason, failed && self.credentials);
@@ -418,7 +434,7 @@ impl NtlmPeer {
         let owner = self.r.client_connection();
         let id = client::find_or_enter(owner).map_err(NotParked::Refused)?;
         let bound = Transport::of(self.r, self.u)
-            .and_then(|transport| Bound::new(c, pc, transport, self.r.is_http1()))
+            .and_then(|transport| Bound::new(c, pc, transport, self.group(), self.r.is_http1()))
             .ok_or(no_memory)?;
         let address = self.r.connection().address();
         let chosen = self.chosen.as_ref().ok_or(NotParked::Unkeyed)?;
@@ -430,8 +446,13 @@ impl NtlmPeer {
         self.binding.set(binding);
         self.binding_use.set(BindingUse::Bound);
         self.carried.set(c.requests());
+        bound.count(Counter::Bound);
+        if with_table(|table| table.has_another_address(id, self.group().id, key)) == Some(true) {
+            diagnose(pc.log(), self.group(), Kind::MixedClients);
+        }
         debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
-        self.park(bound, failed).inspect_err(|_| {
+        self.park(bound, failed).inspect_err(|reason| {
+            bound.count(reason.counter());
             with_table(|table| table.end(binding));
         })
     }
@@ -459,6 +480,10 @@ impl NtlmPeer {
                 evicted.upstream.connection().fd(),
                 self.group().connections
             );
+            evicted.upstream.count(Counter::EndedByEviction);
+            if evicted.phase == Some(Phase::Established) {
+                diagnose(log, self.group(), Kind::TooSmall);
+            }
             parked::close(evicted);
         }
         bound.park(deadline);
@@ -472,17 +497,50 @@ impl NtlmPeer {
         if self.u.is_answered_from_cache() {
             return;
         }
+        let log = self.r.log();
+        if !self.r.is_http1() {
+            diagnose(log, self.group(), Kind::Multiplexed);
+        }
+        let challenged = self.u.any_www_authenticate(carries_token);
         let (login, mechanism) = match self.u.status() {
             0 => return,
-            401 => (None, credentials.mechanism(earlier)),
+            401 => {
+                let mechanism = credentials.mechanism(earlier);
+                if !challenged && let Some(mechanism) = mechanism {
+                    self.count_handshake(mechanism, Verdict::Refused);
+                }
+                (None, mechanism)
+            }
             _ => match credentials.accepted(earlier) {
-                Some(login) => (Some(login), None),
+                Some(login) => {
+                    self.count_handshake(login.mechanism, Verdict::Accepted);
+                    (Some(login), None)
+                }
                 // It is not a login yet that was answered.
                 None => return,
             },
         };
-        drop(with_table(|table| table.set_login(id, login, mechanism)));
+        let challenged = challenged && login.is_none();
+        let another = with_table(|table| table.set_login(id, login, mechanism, challenged));
+        if another == Some(true) {
+            diagnose(log, self.group(), Kind::MixedClients);
+        }
         self.settled.set(true);
+    }
+
+    fn count_handshake(&self, mechanism: Mechanism, verdict: Verdict) {
+        if let Some(slot) = self.group().slot {
+            slot.count_handshake(mechanism, verdict);
+        }
+    }
+
+    /// The client had a binding that is gone.
+    fn lose(&self) {
+        self.lost.set(true);
+        self.binding_use.set(BindingUse::Lost);
+        if let Some(slot) = self.group().slot {
+            slot.count(Counter::Lost);
+        }
     }
 
     /// What the legs before this one told of the mechanism.
@@ -540,6 +598,20 @@ impl NtlmPeer {
         } else {
             debug!(log, "upstream connection {} is not parked, {}", c.fd(), reason.as_str());
         }
+        if self.u.status() == 401 && self.credentials {
+            match reason {
+                NotParked::Ending(NotKept::RequestUnsent) => {
+                    diagnose(log, self.group(), Kind::EarlyUnauthorized)
+                }
+                NotParked::Ending(NotKept::NotKeptAlive) if self.r.replaces(self.u, 401) => {
+                    diagnose(log, self.group(), Kind::Intercepted);
+                }
+                NotParked::Ending(NotKept::NotKeptAlive) if self.u.any_www_authenticate(carries_token) => {
+                    diagnose(log, self.group(), Kind::OriginCloses);
+                }
+                _ => {}
+            }
+        }
         if reason.ends_the_clients_session() && !may_go_on {
             self.r.close_client_after_response();
         }
@@ -585,6 +657,9 @@ impl NtlmPeer {
         let Some(c) = self.u.peer().connection() else {
             return;
         };
+        if self.u.status() == 401 && self.credentials && self.r.is_http1() && !self.r.is_client_kept_alive() {
+            diagnose(self.r.log(), self.group(), Kind::ClientKeepaliveOff);
+        }
         let capped = self.group().limits.reached(c.requests(), c.age()).is_some();
         if capped || is_exiting() || self.u.will_not_be_kept_alive(self.r.is_head()) {
             self.r.close_client_after_response();

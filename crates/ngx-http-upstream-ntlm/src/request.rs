@@ -8,6 +8,7 @@ use crate::ngx::{RequestHeader, Upstream};
 const OLD_VERSION: &[u8] = b" HTTP/1.0\r\n";
 const NEW_VERSION: &[u8] = b" HTTP/1.1\r\n";
 const CLOSE: &[u8] = b"Connection: close\r\n";
+const NAME: &[u8] = b"Connection:";
 
 /// Lifts the defaults of the request that `u` is about to send.
 ///
@@ -46,4 +47,24 @@ fn lift(mut header: RequestHeader) {
         }
         start = end;
     }
+}
+
+/// Whether the request that `u` is about to send says all the same that its connection is to be closed: in a field that is
+/// not the default, beside other options (RFC 9110 section 7.6.1).
+pub fn says_close(u: Upstream) -> bool {
+    let Some(mut header) = u.request_header().filter(|_| u.speaks_http()) else { return false };
+    let mut start = 0;
+    while let Some(length) = header.line(start).filter(|&length| length > b"\r\n".len()) {
+        let line = header.bytes().get(start..start + length).unwrap_or_default();
+        let options = line.split_at_checked(NAME.len()).filter(|(name, _)| name.eq_ignore_ascii_case(NAME));
+        if let Some((_, options)) = options
+            && options
+                .split(|&byte| byte == b',')
+                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+        {
+            return true;
+        }
+        start += length;
+    }
+    false
 }

@@ -1,32 +1,70 @@
-//! The table of bindings of this worker process.
+//! What this worker process has: the table of bindings, and its place in the shared memory.
 //!
 //! Must never be held across a call into nginx: nginx re-enters the module.
-#![expect(unsafe_code, reason = "one thread of a worker runs all of the module")]
+#![expect(unsafe_code, reason = "one thread of a worker runs all of the module; hooks' trampolines")]
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
-use nginx_sys::{ngx_cycle_t, ngx_int_t};
+use nginx_sys::{ngx_cycle_t, ngx_int_t, ngx_pid};
 use ntlm_core::bindings::Bindings;
 
-use crate::ngx::{Connection, Status};
+use crate::conf::{Group, MainConf};
+use crate::ngx::{Connection, Status, Timer, is_gone, main_conf, now};
 use crate::parked::Bound;
+use crate::stats::Shared;
 
 /// The table: a client connection each, and what hangs on an upstream connection.
 pub type Table = Bindings<Connection, Bound>;
 
-struct Worker(RefCell<Option<Table>>);
+/// Milliseconds after which the live numbers are what they were.
+const LIVE_INTERVAL: u64 = 500;
+
+struct Worker {
+    table: RefCell<Option<Table>>,
+    conf: Cell<Option<&'static MainConf>>,
+    /// Its place in the shared memory.
+    place: Cell<Option<usize>>,
+}
 
 // SAFETY: nginx runs the events of a worker, and so all of this module, on one thread; its thread pools only read and
 // write files.
 unsafe impl Sync for Worker {}
 
-static WORKER: Worker = Worker(RefCell::new(None));
+static WORKER: Worker = Worker { table: RefCell::new(None), conf: Cell::new(None), place: Cell::new(None) };
 
 /// Runs `decide` on the table of this worker. `decide` must not call nginx; a nested call gets `None`.
 #[inline(always)]
 pub fn with_table<R>(decide: impl FnOnce(&mut Table) -> R) -> Option<R> {
-    let mut table = WORKER.0.try_borrow_mut().ok()?;
+    let mut table = WORKER.table.try_borrow_mut().ok()?;
     Some(decide(table.get_or_insert_with(Table::new)))
+}
+
+/// What is shared with the other workers.
+pub fn shared() -> Option<&'static Shared> {
+    WORKER.conf.get()?.shared()
+}
+
+/// The groups with `ntlm`.
+pub fn groups() -> impl Iterator<Item = &'static Group> {
+    WORKER.conf.get().into_iter().flat_map(MainConf::groups)
+}
+
+/// Tells the other workers how many bindings there are.
+static PUBLISH: Timer = Timer::new(publish);
+
+fn publish() {
+    let Some(place) = WORKER.place.get() else { return };
+    for group in groups() {
+        if let (Some(slot), Some(counts)) = (group.slot, with_table(|table| table.counts(group.id))) {
+            slot.publish(place, counts);
+        }
+    }
+}
+
+/// Called when the number of bindings may have changed.
+#[inline]
+pub fn touch() {
+    PUBLISH.go_off_within(now(), LIVE_INTERVAL);
 }
 
 /// `init_process`: an empty table already has memory that is not asked for in a way that may be refused, so it is made
@@ -35,6 +73,21 @@ pub fn with_table<R>(decide: impl FnOnce(&mut Table) -> R) -> Option<R> {
 /// # Safety
 ///
 /// Called by nginx as a worker starts.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_init_process(_cycle: *mut ngx_cycle_t) -> ngx_int_t {
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: see above; the configuration lives as long as the worker.
+    let (conf, pid) = unsafe { (main_conf::<MainConf>(cycle, crate::module::context_index()), ngx_pid) };
+    WORKER.conf.set(conf);
+    WORKER.place.set(shared().and_then(|shared| shared.enter(pid, is_gone)));
     with_table(|_| Status::OK).unwrap_or(Status::ERROR).0
+}
+
+/// `exit_process`.
+///
+/// # Safety
+///
+/// Called by nginx as a worker ends.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_exit_process(_cycle: *mut ngx_cycle_t) {
+    if let (Some(shared), Some(place)) = (shared(), WORKER.place.take()) {
+        shared.leave(place);
+    }
 }

@@ -129,6 +129,9 @@ struct Binding<U> {
     login: Option<Login>,
     /// What the legs of a login that is not over told of its mechanism.
     mechanism: Option<Mechanism>,
+    challenged: bool,
+    /// Who was logged in before the login that goes on.
+    former: Option<Login>,
 }
 
 #[derive(Debug)]
@@ -141,8 +144,22 @@ enum State<U> {
 #[derive(Debug, Default)]
 struct Group {
     parked: usize,
+    busy: usize,
+    /// Of those parked.
+    in_handshake: usize,
     handshaking: Lru,
     established: Lru,
+}
+
+/// How many bindings a group has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Those that wait.
+    pub parked: usize,
+    /// Those of them whose last answer was a 401.
+    pub handshaking: usize,
+    /// Those that carry a request.
+    pub busy: usize,
 }
 
 /// The ends of a list through `Binding::{older, newer}`.
@@ -292,8 +309,13 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             deadline: 0,
             login: None,
             mechanism: None,
+            challenged: false,
+            former: None,
         });
         owner.first = Some(id);
+        if let Some(group) = self.group_mut(group) {
+            group.busy += 1;
+        }
         Ok(id)
     }
 
@@ -333,6 +355,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             }
             State::Busy(upstream) => {
                 binding.state = State::Lost;
+                let group = binding.group;
+                self.busy_no_more(group);
                 (upstream, None)
             }
             State::Lost => return None,
@@ -376,16 +400,25 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     }
 
     /// Notes who is logged in over a binding; `None` while nobody is, with what is known of the mechanism of a login that
-    /// goes on. Returns the login before.
+    /// goes on, and whether its last answer was a challenge. True when another user was logged in before.
     pub fn set_login(
         &mut self,
         id: BindingId,
         login: Option<Login>,
         mechanism: Option<Mechanism>,
-    ) -> Option<Login> {
-        let binding = self.bindings.get_mut(id)?;
+        challenged: bool,
+    ) -> bool {
+        let Some(binding) = self.bindings.get_mut(id) else { return false };
         binding.mechanism = mechanism;
-        core::mem::replace(&mut binding.login, login)
+        binding.challenged = challenged;
+        let before = binding.login.take().or(binding.former.take());
+        let Some(login) = login else {
+            binding.former = before;
+            return false;
+        };
+        let another = before.is_some_and(|before| before.is_another_user(&login));
+        binding.login = Some(login);
+        another
     }
 
     /// Who is logged in over a binding, or was when it ended.
@@ -393,14 +426,35 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.bindings.get(id)?.login.as_ref()
     }
 
+    /// Whether a login goes on over a binding: its last answer was a challenge.
+    pub fn is_challenged(&self, id: BindingId) -> bool {
+        self.bindings.get(id).is_some_and(|binding| binding.challenged)
+    }
+
     /// What is known of the mechanism of a login that goes on.
     pub fn mechanism(&self, id: BindingId) -> Option<Mechanism> {
         self.bindings.get(id)?.mechanism
     }
 
-    /// Parked bindings of a group.
-    pub fn parked_in(&self, group: GroupId) -> usize {
-        self.group(group).map_or(0, |group| group.parked)
+    /// The bindings of a group.
+    pub fn counts(&self, group: GroupId) -> Counts {
+        self.group(group).map_or(Counts::default(), |group| Counts {
+            parked: group.parked,
+            handshaking: group.in_handshake,
+            busy: group.busy,
+        })
+    }
+
+    /// Whether a client has a binding for this group and chosen key, or the trace of one, under another address.
+    pub fn has_another_address(&self, client: ClientId, group: GroupId, key: Key<'_>) -> bool {
+        let mut next = self.clients.get(client).and_then(|client| client.first);
+        while let Some(binding) = next.and_then(|id| self.bindings.get(id)) {
+            if binding.group == group && binding.chosen == key.chosen && binding.address != key.address {
+                return true;
+            }
+            next = binding.next_of_client;
+        }
+        false
     }
 
     /// Client connections in the table.
@@ -424,7 +478,12 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 self.unlink_parked(id, State::Lost);
                 Some(upstream)
             }
-            _ => None,
+            State::Busy(_) => {
+                let group = self.bindings.get(id)?.group;
+                self.busy_no_more(group);
+                None
+            }
+            State::Lost => None,
         };
         let binding = self.bindings.remove(id)?;
         let owner = self.clients.get_mut(binding.owner)?;
@@ -452,6 +511,12 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.groups.get_mut(usize::try_from(id.0).ok()?)
     }
 
+    fn busy_no_more(&mut self, id: GroupId) {
+        if let Some(group) = self.group_mut(id) {
+            group.busy -= 1;
+        }
+    }
+
     fn make_group(&mut self, id: GroupId) -> Result<(), Refusal> {
         let index = usize::try_from(id.0).map_err(|_| Refusal::NoMemory)?;
         if let Some(missing) = (index + 1).checked_sub(self.groups.len()) {
@@ -466,6 +531,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     fn link_parked(&mut self, id: BindingId, group: GroupId, phase: Phase, upstream: U, deadline: u64) {
         let Some(group) = self.group_mut(group) else { return };
         group.parked += 1;
+        group.busy -= 1;
+        group.in_handshake += usize::from(phase == Phase::Handshaking);
         let lru = group.lru(phase);
         let older = lru.newest.replace(id);
         if older.is_none() {
@@ -486,6 +553,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     fn unlink_parked(&mut self, id: BindingId, state: State<U>) {
         let Some(binding) = self.bindings.get_mut(id) else { return };
         let State::Parked(phase, _) = binding.state else { return };
+        let busy = matches!(state, State::Busy(_));
         binding.state = state;
         let (group, older, newer) = (binding.group, binding.older, binding.newer);
         if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
@@ -496,6 +564,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
         let Some(group) = self.group_mut(group) else { return };
         group.parked -= 1;
+        group.busy += usize::from(busy);
+        group.in_handshake -= usize::from(phase == Phase::Handshaking);
         let lru = group.lru(phase);
         if older.is_none() {
             lru.oldest = newer;
@@ -516,6 +586,8 @@ fn copied(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ntlmssp::Identity;
+    use crate::text::Text;
 
     const MAIL: GroupId = GroupId(0);
     const WIKI: GroupId = GroupId(1);
@@ -565,18 +637,34 @@ mod tests {
         let mut table = Table::new();
         let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Handshaking);
         assert_eq!((table.login(id), table.mechanism(id)), (None, None));
-        assert_eq!(table.set_login(id, None, Some(Mechanism::Kerberos)), None);
-        assert_eq!(table.mechanism(id), Some(Mechanism::Kerberos));
-        assert_eq!(table.set_login(id, Some(Login::nameless(Mechanism::Kerberos)), None), None);
-        assert_eq!(
-            (table.login(id).map(|login| login.mechanism), table.mechanism(id)),
-            (Some(Mechanism::Kerberos), None)
-        );
+        assert!(!table.set_login(id, None, Some(Mechanism::Kerberos), true));
+        assert_eq!((table.mechanism(id), table.is_challenged(id)), (Some(Mechanism::Kerberos), true));
+        assert!(!table.set_login(id, Some(Login::nameless(Mechanism::Kerberos)), None, false));
+        assert_eq!(table.login(id), Some(&Login::nameless(Mechanism::Kerberos)));
+        assert_eq!((table.mechanism(id), table.is_challenged(id)), (None, false));
         table.end(id);
         assert!(table.login(id).is_some());
         assert_eq!(table.leave(alice), None);
         assert_eq!(table.login(id), None);
-        assert_eq!(table.set_login(id, Some(Login::nameless(Mechanism::NtlmV2)), None), None);
+    }
+
+    #[test]
+    fn another_user_on_a_binding_is_noticed() {
+        let mut table = Table::new();
+        let (_, id) = parked(&mut table, "proxy", 1, 10, Phase::Handshaking);
+        let login = |user: &str| {
+            let user = Text::oem(user.as_bytes());
+            Login::of(Mechanism::NtlmV2, Identity { user, ..Identity::default() })
+        };
+        assert!(!table.set_login(id, login("alice"), None, false));
+        assert!(!table.set_login(id, login("alice"), None, false));
+        assert!(!table.set_login(id, None, None, true));
+        assert_eq!(table.login(id), None);
+        assert!(!table.set_login(id, login("alice"), None, false));
+        assert!(!table.set_login(id, None, None, true));
+        assert!(!table.set_login(id, None, None, true));
+        assert!(table.set_login(id, login("bob"), None, false));
+        assert!(!table.set_login(id, Some(Login::nameless(Mechanism::Kerberos)), None, false));
     }
 
     #[test]
@@ -599,7 +687,7 @@ mod tests {
         let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Established);
         let unfit = table.claim(alice, 1, MAIL, HOME, |upstream| upstream != 10);
         assert_eq!(unfit, Claim::Unfit(id, 10));
-        assert_eq!(table.parked_in(MAIL), 1);
+        assert_eq!(table.counts(MAIL).parked, 1);
         assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Taken(10));
     }
 
@@ -653,7 +741,7 @@ mod tests {
         assert_eq!(at_cap("f", 6, 60, est), Some(("a", 10, Some(est))));
         assert_eq!(at_cap("g", 7, 70, hand), Some(("d", 40, Some(est))));
         assert_eq!(at_cap("h", 8, 80, hand), Some(("g", 70, Some(hand))));
-        assert_eq!(table.parked_in(MAIL), 3);
+        assert_eq!(table.counts(MAIL).parked, 3);
     }
 
     #[test]
@@ -670,7 +758,7 @@ mod tests {
         let evicted = table.park(first, Phase::Established, 2, LATER).unwrap().unwrap();
         assert_eq!(evicted.upstream, 20);
         assert_eq!(claim(&mut table, b, 2, MAIL, HOME), Claim::Lost);
-        assert_eq!(table.parked_in(MAIL), 2);
+        assert_eq!(table.counts(MAIL).parked, 2);
     }
 
     #[test]
@@ -680,7 +768,10 @@ mod tests {
         let client = table.enter(2, "b").unwrap();
         let id = table.bind(client, WIKI, HOME, 20).unwrap();
         assert_eq!(table.park(id, Phase::Established, 1, LATER), Ok(None));
-        assert_eq!((table.parked_in(MAIL), table.parked_in(WIKI), table.parked_in(GroupId(7))), (1, 1, 0));
+        assert_eq!(
+            (table.counts(MAIL).parked, table.counts(WIKI).parked, table.counts(GroupId(7)).parked),
+            (1, 1, 0)
+        );
     }
 
     #[test]

@@ -41,9 +41,11 @@ impl Login {
         })
     }
 
-    /// Whether both are of the same user of the same domain.
-    pub fn is_same_user(&self, other: &Self) -> bool {
-        self.user == other.user && self.domain == other.domain
+    /// Whether they are of two users. What has no name may be anybody.
+    pub fn is_another_user(&self, other: &Self) -> bool {
+        !self.user.is_empty()
+            && !other.user.is_empty()
+            && (&self.user, &self.domain) != (&other.user, &other.domain)
     }
 }
 
@@ -70,6 +72,6 @@ mod tests {
         let login = Login::of(Mechanism::NtlmV2, identity).unwrap();
         assert_eq!((login.user.as_str(), login.domain.as_str()), ("eve\\x0D\\x0Amallory", "AB"));
         assert_eq!(login.workstation.len(), LONGEST);
-        assert!(!login.is_same_user(&Login::nameless(Mechanism::NtlmV2)));
+        assert!(!login.is_another_user(&Login::nameless(Mechanism::NtlmV2)));
     }
 }

@@ -22,3 +22,25 @@ ngx_http_upstream_ntlm_clear_keepalive(ngx_http_request_t *r)
 {
     r->keepalive = 0;
 }
+
+
+ngx_uint_t
+ngx_http_upstream_ntlm_is_header_only(ngx_http_request_t *r)
+{
+    return r->header_only;
+}
+
+
+void
+ngx_http_upstream_ntlm_mark_last(ngx_http_request_t *r, ngx_buf_t *b)
+{
+    b->last_buf = (r == r->main);
+    b->last_in_chain = 1;
+}
+
+
+ngx_uint_t
+ngx_http_upstream_ntlm_is_keepalive(ngx_http_request_t *r)
+{
+    return r->main->keepalive;
+}

@@ -5,18 +5,22 @@
 //! reference into nginx's memory while it calls nginx: nginx re-enters the module.
 
 mod connection;
+mod content;
 mod pool;
 mod request;
 mod stand_in;
 mod timer;
 #[cfg(nginx_tls)]
 mod tls;
+mod zone;
 
 pub use connection::{Connection, Readable};
+pub use content::set_content_handler;
 pub use pool::{Pool, Slice};
 pub use request::{LoggedName, Peer, Request, RequestHeader, ServerName, Upstream, show};
 pub use stand_in::StandIn;
 pub use timer::{Timer, now};
+pub use zone::{add as add_zone, is_gone, main_conf, unix_time, zeroed_in};
 
 use nginx_sys::{NGX_DONE, NGX_ERROR, NGX_OK, ngx_int_t};
 

@@ -9,9 +9,9 @@ use core::ptr::NonNull;
 
 use nginx_sys::{
     NGX_HTTP_VERSION_20, NGX_OK, ngx_buf_t, ngx_connection_t, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
-    ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t,
-    ngx_table_elt_t, ngx_uint_t,
+    ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_err_page_t,
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_http_variable_value_t,
+    ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_peer_connection_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice, Status};
@@ -19,6 +19,7 @@ use super::{Connection, Pool, Slice, Status};
 unsafe extern "C" {
     // bits.c
     fn ngx_http_upstream_ntlm_is_background(r: *mut ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_ntlm_is_keepalive(r: *mut ngx_http_request_t) -> ngx_uint_t;
     fn ngx_http_upstream_ntlm_clear_keepalive(r: *mut ngx_http_request_t);
 }
 
@@ -192,6 +193,30 @@ impl Request {
             NonNull::new((*self.as_ptr()).headers_in.authorization)
                 .map(|field| Slice::from_raw(field.as_ref().value))
         }
+    }
+
+    /// Whether `proxy_intercept_errors` and an `error_page` take the place of an answer with this status.
+    pub fn replaces(self, u: Upstream, status: usize) -> bool {
+        // SAFETY: alive (from_raw), and its configuration with it; nginx fills the array with these.
+        unsafe {
+            if (*(*u.as_ptr()).conf).intercept_errors != 1 {
+                return false;
+            }
+            let core = (*(*self.as_ptr()).loc_conf.add(ngx_http_core_module.ctx_index))
+                .cast::<ngx_http_core_loc_conf_t>();
+            let pages = (*core).error_pages;
+            !pages.is_null()
+                && (*pages)
+                    .as_slice::<ngx_http_err_page_t>()
+                    .iter()
+                    .any(|page| usize::try_from(page.status) == Ok(status))
+        }
+    }
+
+    /// Whether the client connection is to go on after the response.
+    pub fn is_client_kept_alive(self) -> bool {
+        // SAFETY: alive (from_raw), and its main request with it.
+        unsafe { ngx_http_upstream_ntlm_is_keepalive(self.as_ptr()) != 0 }
     }
 
     /// Whether the method is HEAD, whose responses have no body.

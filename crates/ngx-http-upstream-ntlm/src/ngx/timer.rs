@@ -47,6 +47,17 @@ impl Timer {
             }
         }
     }
+
+    /// Sees to it that it goes off, `delay` milliseconds from `now` where it was not to go off before.
+    #[inline]
+    pub fn go_off_within(&'static self, now: u64, delay: u64) {
+        // SAFETY: as above.
+        unsafe {
+            if (*self.0.get()).event.timer_set() == 0 {
+                set(self.0.get(), now + delay);
+            }
+        }
+    }
 }
 
 /// # Safety

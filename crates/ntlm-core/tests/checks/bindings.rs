@@ -5,7 +5,9 @@
 
 use std::collections::HashSet;
 
-use ntlm_core::bindings::{BindingId, Bindings, Claim, ClientId, Ended, GroupId, Key, Refusal, SHARE};
+use ntlm_core::bindings::{
+    BindingId, Bindings, Claim, ClientId, Counts, Ended, GroupId, Key, Refusal, SHARE,
+};
 use ntlm_core::keep::Phase;
 
 /// What a binding or the trace of one is in the model.
@@ -319,8 +321,10 @@ impl Both {
         let deadlines = (0..2).flat_map(|group| self.parked(group)).map(Self::deadline);
         assert_eq!(self.table.next_deadline(), deadlines.min());
         for group in 0..2 {
-            let parked = self.table.parked_in(GroupId(group));
-            assert_eq!(parked, self.parked(group).count());
+            let of = |state| self.model.iter().filter(move |e| e.group == group && e.state == state).count();
+            let (handshaking, busy) = (of(State::Parked(Phase::Handshaking)), of(State::Busy));
+            let parked = handshaking + of(State::Parked(Phase::Established));
+            assert_eq!(self.table.counts(GroupId(group)), Counts { parked, handshaking, busy });
             assert!(parked <= CAPS[group as usize]);
         }
         assert_eq!(self.table.clients(), self.clients.iter().filter(|c| c.2).count());

@@ -1,0 +1,270 @@
+//! What is counted, for each group and over all workers, in memory that they share and that outlives a reload.
+//!
+//! Everything in it is atomic and starts as zeroes. Must never be waited for.
+
+use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use ntlm_core::bindings::Counts;
+use ntlm_core::token::Mechanism;
+
+/// The groups that can be counted; more are not.
+const SLOTS: usize = 128;
+/// The processes whose live numbers are kept: workers, and those of before a reload that still finish their work.
+const PROCESSES: usize = 128;
+/// The longest name by which a group is found again after a reload; of longer names it is the beginning.
+const LONGEST_NAME: usize = 128;
+
+/// All that is shared.
+#[repr(C)]
+pub struct Shared {
+    /// When counting began, in milliseconds of Unix time.
+    since: AtomicU64,
+    processes: [AtomicI32; PROCESSES],
+    slots: [Slot; SLOTS],
+}
+
+/// One group.
+#[repr(C)]
+pub struct Slot {
+    name: [AtomicU8; LONGEST_NAME],
+    /// 0 where the slot is free.
+    name_length: AtomicU32,
+    counters: [AtomicU64; Counter::ALL.len()],
+    handshakes: [[AtomicU64; 2]; Mechanism::ALL.len()],
+    troubles: [Trouble; crate::diagnose::Kind::ALL.len()],
+    live: [Live; PROCESSES],
+}
+
+/// How often something went wrong.
+#[repr(C)]
+struct Trouble {
+    count: AtomicU64,
+    /// In milliseconds of Unix time.
+    last: AtomicU64,
+    logged: AtomicU64,
+}
+
+/// Bindings of one process.
+#[repr(C)]
+struct Live {
+    parked: AtomicU32,
+    handshaking: AtomicU32,
+    busy: AtomicU32,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Bindings made.
+    Bound,
+    /// Requests that a binding served.
+    Reused,
+    /// Requests whose client had a binding that is gone.
+    Lost,
+    /// Bindings that ended with their client connection,
+    EndedByClient,
+    /// by their server, or as its answer demanded,
+    EndedByServer,
+    /// by `ntlm_timeout`,
+    EndedByTimeout,
+    /// because `ntlm N` was reached,
+    EndedByEviction,
+    /// because connections ran short,
+    EndedByShortage,
+    /// because `ntlm_requests` or `ntlm_time` was reached,
+    EndedByCap,
+    /// and in any other way.
+    EndedOtherwise,
+}
+
+impl Counter {
+    /// All of them, in the order they are shown in.
+    pub const ALL: [Counter; 10] = [
+        Counter::Bound,
+        Counter::Reused,
+        Counter::Lost,
+        Counter::EndedByClient,
+        Counter::EndedByServer,
+        Counter::EndedByTimeout,
+        Counter::EndedByEviction,
+        Counter::EndedByShortage,
+        Counter::EndedByCap,
+        Counter::EndedOtherwise,
+    ];
+    /// Those that say how bindings ended, with their names in the status.
+    pub const ENDS: [(Counter, &'static str); 7] = [
+        (Counter::EndedByClient, "client"),
+        (Counter::EndedByServer, "server"),
+        (Counter::EndedByTimeout, "timeout"),
+        (Counter::EndedByEviction, "evicted"),
+        (Counter::EndedByShortage, "shortage"),
+        (Counter::EndedByCap, "capped"),
+        (Counter::EndedOtherwise, "other"),
+    ];
+}
+
+/// What became of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The origin answered with anything but 401.
+    Accepted,
+    /// It answered 401, and nothing follows.
+    Refused,
+}
+
+impl Shared {
+    /// Notes when counting began, once.
+    pub fn begin(&self, now: u64) {
+        let _ = self.since.compare_exchange(0, now, Relaxed, Relaxed);
+    }
+
+    /// When counting began, in milliseconds of Unix time.
+    pub fn since(&self) -> u64 {
+        self.since.load(Relaxed)
+    }
+
+    /// The slot that a group of this name has.
+    pub fn find(&self, name: &[u8]) -> Option<&Slot> {
+        let name = name.get(..LONGEST_NAME).unwrap_or(name);
+        self.slots.iter().find(|slot| slot.is_of(name))
+    }
+
+    /// The slot of a group: the one it had before, else a free one, else one of a group that `is_used` does not know.
+    /// Called by the one process that reads the configuration.
+    pub fn slot(&self, name: &[u8], is_used: impl Fn(&Slot) -> bool) -> Option<&Slot> {
+        if let Some(slot) = self.find(name) {
+            return Some(slot);
+        }
+        let name = name.get(..LONGEST_NAME).unwrap_or(name);
+        let free = self.slots.iter().find(|slot| slot.name_length.load(Relaxed) == 0);
+        let slot = free.or_else(|| self.slots.iter().find(|slot| !is_used(slot)))?;
+        slot.reset(name);
+        Some(slot)
+    }
+
+    /// Gives a process a place for its live numbers. `is_gone` tells of a process that has one whether it has ended.
+    pub fn enter(&self, process: i32, is_gone: impl Fn(i32) -> bool) -> Option<usize> {
+        let place = self.processes.iter().position(|place| {
+            let before = place.load(Relaxed);
+            (before == 0 || is_gone(before))
+                && place.compare_exchange(before, process, Relaxed, Relaxed).is_ok()
+        })?;
+        for slot in &self.slots {
+            slot.publish(place, Counts::default());
+        }
+        Some(place)
+    }
+
+    /// Takes the place away from a process that ends.
+    pub fn leave(&self, place: usize) {
+        for slot in &self.slots {
+            slot.publish(place, Counts::default());
+        }
+        if let Some(process) = self.processes.get(place) {
+            process.store(0, Relaxed);
+        }
+    }
+
+    /// The processes at work.
+    pub fn workers(&self, is_gone: impl Fn(i32) -> bool) -> usize {
+        let pids = self.processes.iter().map(|process| process.load(Relaxed));
+        pids.filter(|&pid| pid != 0 && !is_gone(pid)).count()
+    }
+}
+
+impl Slot {
+    fn is_of(&self, name: &[u8]) -> bool {
+        self.name_length.load(Relaxed) as usize == name.len()
+            && self.name.iter().zip(name).all(|(mine, &other)| mine.load(Relaxed) == other)
+    }
+
+    fn reset(&self, name: &[u8]) {
+        for (mine, &other) in self.name.iter().zip(name) {
+            mine.store(other, Relaxed);
+        }
+        self.name_length.store(u32::try_from(name.len()).unwrap_or(0), Relaxed);
+        let counters = self.counters.iter().chain(self.handshakes.iter().flatten());
+        let troubles =
+            self.troubles.iter().flat_map(|trouble| [&trouble.count, &trouble.last, &trouble.logged]);
+        for number in counters.chain(troubles) {
+            number.store(0, Relaxed);
+        }
+        for place in 0..PROCESSES {
+            self.publish(place, Counts::default());
+        }
+    }
+
+    /// Counts one.
+    #[inline]
+    pub fn count(&self, counter: Counter) {
+        if let Some(number) = self.counters.get(counter as usize) {
+            number.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many were counted.
+    pub fn counted(&self, counter: Counter) -> u64 {
+        self.counters.get(counter as usize).map_or(0, |number| number.load(Relaxed))
+    }
+
+    /// Counts a login.
+    pub fn count_handshake(&self, mechanism: Mechanism, verdict: Verdict) {
+        if let Some(number) = self.handshakes(mechanism, verdict) {
+            number.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many logins by a mechanism came to this end.
+    pub fn counted_handshakes(&self, mechanism: Mechanism, verdict: Verdict) -> u64 {
+        self.handshakes(mechanism, verdict).map_or(0, |number| number.load(Relaxed))
+    }
+
+    fn handshakes(&self, mechanism: Mechanism, verdict: Verdict) -> Option<&AtomicU64> {
+        self.handshakes.get(mechanism as usize)?.get(verdict as usize)
+    }
+
+    /// Counts a trouble. True when it is to be logged: not more often than once in `interval` milliseconds, whichever the
+    /// worker.
+    pub fn count_trouble(&self, kind: crate::diagnose::Kind, now: u64, interval: u64) -> bool {
+        let Some(trouble) = self.troubles.get(kind as usize) else { return false };
+        trouble.count.fetch_add(1, Relaxed);
+        trouble.last.store(now, Relaxed);
+        let logged = trouble.logged.load(Relaxed);
+        now.saturating_sub(logged) >= interval
+            && trouble.logged.compare_exchange(logged, now, Relaxed, Relaxed).is_ok()
+    }
+
+    /// How often a trouble was counted, and when last.
+    pub fn counted_troubles(&self, kind: crate::diagnose::Kind) -> (u64, u64) {
+        self.troubles
+            .get(kind as usize)
+            .map_or((0, 0), |trouble| (trouble.count.load(Relaxed), trouble.last.load(Relaxed)))
+    }
+
+    /// Notes the live numbers of the process at `place`.
+    pub fn publish(&self, place: usize, counts: Counts) {
+        if let Some(live) = self.live.get(place) {
+            for (number, count) in [
+                (&live.parked, counts.parked),
+                (&live.handshaking, counts.handshaking),
+                (&live.busy, counts.busy),
+            ] {
+                number.store(u32::try_from(count).unwrap_or(u32::MAX), Relaxed);
+            }
+        }
+    }
+
+    /// The live numbers of all processes.
+    pub fn live(&self, shared: &Shared, is_gone: impl Fn(i32) -> bool) -> Counts {
+        let mut sum = Counts::default();
+        for (live, process) in self.live.iter().zip(&shared.processes) {
+            let process = process.load(Relaxed);
+            if process != 0 && !is_gone(process) {
+                sum.parked += live.parked.load(Relaxed) as usize;
+                sum.handshaking += live.handshaking.load(Relaxed) as usize;
+                sum.busy += live.busy.load(Relaxed) as usize;
+            }
+        }
+        sum
+    }
+}

@@ -1,0 +1,348 @@
+//! `ntlm_status`: what was counted, for programs and for people.
+//!
+//! Must never show a user's name, nor cost anything to requests that do not ask for it.
+#![expect(unsafe_code, reason = "a directive's and a content handler's trampolines")]
+
+use core::ffi::{CStr, c_char, c_void};
+use core::fmt::{self, Write};
+use core::ptr::null_mut;
+
+use nginx_sys::{
+    NGINX_VERSION, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED,
+    NGX_HTTP_OK, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_int_t,
+};
+use ntlm_core::token::Mechanism;
+
+use crate::conf::{Directive, Group};
+use crate::diagnose::Kind;
+use crate::ngx::{Request, is_gone, unix_time};
+use crate::stats::{Counter, Shared, Verdict};
+use crate::worker;
+
+/// The page, which asks its own path for the numbers.
+const PAGE: &str = include_str!("status.html");
+/// The page has its styles and its program in it, and asks nobody but NGINX.
+const PAGE_POLICY: &CStr =
+    c"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+      base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+/// What is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Format {
+    /// `application/json`
+    Json = 1,
+    /// The text format of Prometheus, version 0.0.4.
+    Prometheus,
+    /// A page for people.
+    Html,
+}
+
+impl Format {
+    fn named(name: &[u8]) -> Option<Self> {
+        match name {
+            b"json" => Some(Format::Json),
+            b"prometheus" => Some(Format::Prometheus),
+            b"html" => Some(Format::Html),
+            _ => None,
+        }
+    }
+
+    /// The one that a query asks for in `format=`.
+    fn asked(query: &[u8]) -> Option<Self> {
+        query.split(|&byte| byte == b'&').find_map(|pair| Self::named(pair.strip_prefix(b"format=")?))
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Format::Html => "text/html; charset=utf-8",
+        }
+    }
+}
+
+/// What a location says.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct LocationConf {
+    /// A `Format`; 0 where nothing is said.
+    format: usize,
+}
+
+impl LocationConf {
+    fn format(&self) -> Format {
+        match self.format {
+            2 => Format::Prometheus,
+            3 => Format::Html,
+            _ => Format::Json,
+        }
+    }
+}
+
+/// `ntlm_status [json|prometheus|html];`
+///
+/// # Safety
+///
+/// Called by nginx while it reads the directive.
+pub unsafe extern "C" fn ngx_http_ntlm_status(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: see above; the command table says NGX_HTTP_LOC_CONF_OFFSET, so `conf` is what `create_loc_conf` returned.
+    unsafe {
+        let (Some(directive), Some(conf)) = (Directive::new(cf), conf.cast::<LocationConf>().as_mut()) else {
+            return crate::conf::CONF_ERROR;
+        };
+        if conf.format != 0 {
+            return c"is duplicate".as_ptr().cast_mut();
+        }
+        let format = directive.word(1).map_or(Some(Format::Json), |word| Format::named(word.as_bytes()));
+        let Some(format) = format else {
+            return directive.invalid("\"json\", \"prometheus\" or \"html\"");
+        };
+        conf.format = format as usize;
+        crate::ngx::set_content_handler(cf, ngx_http_ntlm_status_handler);
+    }
+    null_mut()
+}
+
+/// `create_loc_conf`.
+///
+/// # Safety
+///
+/// Called by nginx while it reads the configuration.
+pub unsafe extern "C" fn ngx_http_ntlm_create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: see above; zeroes are a location in which nothing is said.
+    unsafe {
+        crate::ngx::Pool::new((*cf).pool)
+            .zeroed::<LocationConf>()
+            .map_or(null_mut(), |conf| conf.as_ptr().cast())
+    }
+}
+
+/// The content handler.
+///
+/// # Safety
+///
+/// Called by nginx with a live request to a location with `ntlm_status`.
+unsafe extern "C" fn ngx_http_ntlm_status_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: see above.
+    let r = unsafe { Request::new(r) };
+    if r.method() & (NGX_HTTP_GET | NGX_HTTP_HEAD) == 0 {
+        return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
+    }
+    // SAFETY: the slot is what `create_loc_conf` returned.
+    let conf = unsafe { r.location_conf::<LocationConf>(crate::module::context_index()).as_ref() };
+    let format = Format::asked(r.query().as_bytes()).unwrap_or_else(|| conf.format());
+    let mut text = Text(String::new());
+    let written = match (format, worker::shared()) {
+        (Format::Html, _) => text.write_str(PAGE),
+        (Format::Json, Some(shared)) => json(&mut text, shared),
+        (Format::Prometheus, Some(shared)) => prometheus(&mut text, shared),
+        (_, None) => Err(fmt::Error),
+    };
+    if written.is_err() {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    }
+    let policy = (format == Format::Html).then_some(PAGE_POLICY);
+    r.answer(NGX_HTTP_OK as usize, format.content_type(), policy, text.0.as_bytes()).0
+}
+
+/// Text that grows as long as there is memory.
+struct Text(String);
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+/// Bytes as JSON (RFC 8259 section 7) and Prometheus write them between quotes; what is no UTF-8 becomes U+FFFD.
+struct Quoted<'a>(&'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for char in chunk.valid().chars() {
+                match char {
+                    '"' | '\\' => write!(f, "\\{char}")?,
+                    '\n' => f.write_str("\\n")?,
+                    char if (char as u32) < 0x20 => write!(f, "\\u{:04x}", char as u32)?,
+                    char => f.write_char(char)?,
+                }
+            }
+            if !chunk.invalid().is_empty() {
+                f.write_char(char::REPLACEMENT_CHARACTER)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn version() -> &'static str {
+    NGINX_VERSION.to_str().unwrap_or_default()
+}
+
+fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
+    let now = unix_time();
+    write!(
+        out,
+        "{{\"version\":1,\"time_msec\":{now},\"since_msec\":{},\"module\":\"{}\",\"nginx\":\"{}\",\"workers\":{},\"groups\":[",
+        shared.since(),
+        env!("CARGO_PKG_VERSION"),
+        version(),
+        shared.workers(is_gone)
+    )?;
+    for (index, group) in worker::groups().enumerate() {
+        let Some(slot) = group.slot else { continue };
+        let live = slot.live(shared, is_gone);
+        write!(
+            out,
+            "{}{{\"name\":\"{}\",\"connections\":{},\"timeout_msec\":{},\
+             \"bindings\":{{\"parked\":{},\"handshaking\":{},\"busy\":{}}},\"bound\":{},\"reused\":{},\"lost\":{},\"ended\":{{",
+            if index == 0 { "" } else { "," },
+            Quoted(group.name.as_bytes()),
+            group.connections,
+            group.timeout,
+            live.parked,
+            live.handshaking,
+            live.busy,
+            slot.counted(Counter::Bound),
+            slot.counted(Counter::Reused),
+            slot.counted(Counter::Lost)
+        )?;
+        for (index, (counter, name)) in Counter::ENDS.into_iter().enumerate() {
+            write!(out, "{}\"{name}\":{}", if index == 0 { "" } else { "," }, slot.counted(counter))?;
+        }
+        out.write_str("},\"handshakes\":{")?;
+        for (index, mechanism) in Mechanism::ALL.into_iter().enumerate() {
+            write!(
+                out,
+                "{}\"{}\":{{\"accepted\":{},\"refused\":{}}}",
+                if index == 0 { "" } else { "," },
+                mechanism.name(),
+                slot.counted_handshakes(mechanism, Verdict::Accepted),
+                slot.counted_handshakes(mechanism, Verdict::Refused)
+            )?;
+        }
+        out.write_str("},\"diagnoses\":[")?;
+        let mut troubles = Kind::ALL.map(|kind| (slot.counted_troubles(kind), kind));
+        troubles.sort_by_key(|&((_, last), _)| core::cmp::Reverse(last));
+        for (index, ((count, last), kind)) in
+            troubles.into_iter().filter(|((count, _), _)| *count > 0).enumerate()
+        {
+            write!(
+                out,
+                "{}{{\"kind\":\"{}\",\"count\":{count},\"last_msec\":{last},\"text\":\"{}\",\"remedy\":\"{}\"}}",
+                if index == 0 { "" } else { "," },
+                kind.name(),
+                Quoted(kind.text().as_bytes()),
+                Quoted(kind.remedy().as_bytes())
+            )?;
+        }
+        out.write_str("]}")?;
+    }
+    out.write_str("]}\n")
+}
+
+/// Writes a metric: its head, then a sample for each group and whatever `samples` gives of it.
+fn metric(
+    out: &mut Text,
+    name: &str,
+    kind: &str,
+    help: &str,
+    samples: impl Fn(&mut Text, &str, Quoted<'_>, &Group) -> fmt::Result,
+) -> fmt::Result {
+    write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n")?;
+    worker::groups().try_for_each(|group| samples(out, name, Quoted(group.name.as_bytes()), group))
+}
+
+fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
+    metric(out, "nginx_ntlm_bindings", "gauge", "Bindings now, by state.", |out, name, upstream, group| {
+        let live = group.slot.map_or_else(Default::default, |slot| slot.live(shared, is_gone));
+        for (state, count) in [
+            ("handshaking", live.handshaking),
+            ("established", live.parked.saturating_sub(live.handshaking)),
+            ("busy", live.busy),
+        ] {
+            writeln!(out, "{name}{{upstream=\"{upstream}\",state=\"{state}\"}} {count}")?;
+        }
+        Ok(())
+    })?;
+    metric(
+        out,
+        "nginx_ntlm_bindings_limit",
+        "gauge",
+        "Waiting bindings that each worker keeps at most.",
+        |out, name, upstream, group| writeln!(out, "{name}{{upstream=\"{upstream}\"}} {}", group.connections),
+    )?;
+    for (counter, name, help) in [
+        (Counter::Bound, "nginx_ntlm_bindings_made_total", "Bindings made."),
+        (Counter::Reused, "nginx_ntlm_requests_reused_total", "Requests that their client's binding served."),
+        (
+            Counter::Lost,
+            "nginx_ntlm_requests_lost_total",
+            "Requests whose client had a binding that was gone.",
+        ),
+    ] {
+        metric(out, name, "counter", help, |out, name, upstream, group| {
+            let count = group.slot.map_or(0, |slot| slot.counted(counter));
+            writeln!(out, "{name}{{upstream=\"{upstream}\"}} {count}")
+        })?;
+    }
+    metric(
+        out,
+        "nginx_ntlm_bindings_ended_total",
+        "counter",
+        "Bindings that ended, by what ended them.",
+        |out, name, upstream, group| {
+            Counter::ENDS.into_iter().try_for_each(|(counter, reason)| {
+                let count = group.slot.map_or(0, |slot| slot.counted(counter));
+                writeln!(out, "{name}{{upstream=\"{upstream}\",reason=\"{reason}\"}} {count}")
+            })
+        },
+    )?;
+    metric(
+        out,
+        "nginx_ntlm_handshakes_total",
+        "counter",
+        "Logins that the origin decided on.",
+        |out, name, upstream, group| {
+            Mechanism::ALL.into_iter().try_for_each(|mechanism| {
+                [("accepted", Verdict::Accepted), ("refused", Verdict::Refused)].into_iter().try_for_each(
+                    |(outcome, verdict)| {
+                        let count = group.slot.map_or(0, |slot| slot.counted_handshakes(mechanism, verdict));
+                        let mechanism = mechanism.name();
+                        writeln!(
+                            out,
+                            "{name}{{upstream=\"{upstream}\",mechanism=\"{mechanism}\",outcome=\"{outcome}\"}} {count}"
+                        )
+                    },
+                )
+            })
+        },
+    )?;
+    metric(
+        out,
+        "nginx_ntlm_diagnoses_total",
+        "counter",
+        "Troubles that keep logins from finishing, by kind.",
+        |out, name, upstream, group| {
+            Kind::ALL.into_iter().try_for_each(|kind| {
+                let (count, _) = group.slot.map_or((0, 0), |slot| slot.counted_troubles(kind));
+                writeln!(out, "{name}{{upstream=\"{upstream}\",kind=\"{}\"}} {count}", kind.name())
+            })
+        },
+    )?;
+    write!(
+        out,
+        "# HELP nginx_ntlm_info Versions.\n# TYPE nginx_ntlm_info gauge\n\
+         nginx_ntlm_info{{version=\"{}\",nginx=\"{}\"}} 1\n",
+        env!("CARGO_PKG_VERSION"),
+        version()
+    )
+}
