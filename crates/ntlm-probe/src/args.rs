@@ -29,14 +29,17 @@ Exit status:
   7  logged in, but the session did not last (lost, idle, POST, parallel connections), or others are let into it
   8  an answer that fits none of these, such as 502";
 
-/// Logs in by NTLM the way a client does, and says leg by leg what came back; when it fails, why, and what mends it.
-///
-/// The password is asked for, or read from --password-file or the environment variable NTLM_PROBE_PASSWORD.
-/// A wrong password counts for the account's lockout: an attempt sends it once, over TLS at most twice
-/// (--one-attempt prevents that), with --direct up to twice more, and once for each of the --parallel connections
-/// after a login that worked.
+const ABOUT: &str = "\
+Logs in by NTLM the way a client does, and says leg by leg what came back; when it fails, why, and what mends it.
+
+The password is asked for, or read from --password-file or the environment variable NTLM_PROBE_PASSWORD.
+A wrong password counts for the account's lockout: it is sent once, over TLS once more when it was refused
+(--one-attempt prevents that), with --direct up to twice more, and once for each of the --parallel connections
+after a login that worked.";
+
+/// The command line.
 #[derive(Parser, Debug)]
-#[command(name = "ntlm-probe", version, after_help = EXAMPLES)]
+#[command(name = "ntlm-probe", version, about = ABOUT, after_help = EXAMPLES)]
 pub struct Args {
     /// What to log in to, through the proxy
     #[arg(value_parser = parse_url)]

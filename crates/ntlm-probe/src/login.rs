@@ -243,15 +243,23 @@ impl Login<'_> {
     }
 }
 
-/// The names of the schemes in `WWW-Authenticate`, one for each field, or the first of each list.
+/// The names of the schemes in `WWW-Authenticate`: in each element of its lists (RFC 9110 §11.6.1) the first word, unless that
+/// is a parameter of the scheme before it. A comma inside a quoted string parts nothing.
 fn offers(response: &Response) -> Vec<String> {
-    let mut names = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for value in response.all("WWW-Authenticate") {
-        for part in value.split(',') {
-            let mut words = part.split_whitespace();
-            // A parameter of the scheme before it is no scheme.
-            let Some(name) = words.next().filter(|name| !name.contains(['=', '"'])) else { continue };
-            if !names.iter().any(|known: &String| known.eq_ignore_ascii_case(name)) {
+        let (mut quoted, mut escaped) = (false, false);
+        let elements = value.split(|char| {
+            match char {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                _ => {}
+            }
+            char == ',' && !quoted
+        });
+        for name in elements.filter_map(|element| element.split_whitespace().next()) {
+            if !name.contains('=') && !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
                 names.push(name.to_owned());
             }
         }

@@ -64,10 +64,13 @@ async fn nobody_wants_a_login() {
 #[tokio::test]
 async fn another_scheme_is_offered_or_none() {
     let origin = Origin::start().await;
-    let basic = format!("auth_basic 'the intranet, NTLM'; auth_basic_user_file /dev/null; {KEEP}");
+    let basic = format!(
+        "auth_basic 'a, NTLM, b'; auth_basic_user_file /dev/null; \
+         add_header WWW-Authenticate 'Digest realm=\"c\", qop=\"auth\"' always; {KEEP}"
+    );
     let nginx = front(&origin, "ntlm;", &basic).allow_log("/dev/null").start().await;
     let report = fails(probe(&[&nginx.url("/")]), "no-ntlm-offered", 4).await;
-    assert_eq!(report["offers"][0], "Basic");
+    assert_eq!(report["offers"], serde_json::json!(["Basic", "Digest"]));
     let nginx = front(&origin, "ntlm;", &format!("proxy_hide_header WWW-Authenticate; {KEEP}")).start().await;
     let report = fails(probe(&[&nginx.url("/")]), "no-ntlm-offered", 4).await;
     assert_eq!(report["cause"]["detail"], "offered: nothing");

@@ -46,11 +46,15 @@ async fn a_login_through_the_module_works_in_all_that_is_tried() {
 #[tokio::test]
 async fn negotiate_carries_the_same_login() {
     let origin = Origin::start().await;
-    let nginx = front(&origin, "ntlm;", KEEP).start().await;
-    let report = json(probe(&[&nginx.url("/"), "--negotiate"])).await;
+    let shown = format!("proxy_set_header X-Client $http_authorization; {KEEP}");
+    let nginx = front(&origin, "ntlm;", &shown).start().await;
+    let report = json(probe(&[&nginx.url("/"), "--negotiate", "--parallel", "0"])).await;
     assert_eq!((&report["ok"], &report["scheme"]), (&true.into(), &"Negotiate".into()), "{report:#}");
     let schemes: Vec<_> = origin.ledger().into_iter().filter_map(|entry| entry.scheme).collect();
-    assert!(!schemes.is_empty() && schemes.iter().all(|scheme| scheme == "Negotiate"), "{schemes:?}");
+    assert_eq!(schemes, ["Negotiate", "Negotiate"]);
+    // In SPNEGO: a NegTokenInit, then a NegTokenResp.
+    let tokens: Vec<_> = origin.ledger().into_iter().filter_map(|entry| entry.x_client).collect();
+    assert!(tokens[0].starts_with("Negotiate YE") && tokens[1].starts_with("Negotiate oY"), "{tokens:?}");
 }
 
 #[tokio::test]
@@ -121,6 +125,9 @@ async fn a_post_that_fails_is_named() {
     let nginx = front(&origin, "ntlm;", &format!("client_max_body_size 512; {KEEP}")).start().await;
     let report = fails(probe(&[&nginx.url("/"), "--post"]), "post-failed", 7).await;
     assert_eq!(report["cause"]["detail"], "413");
+    let report =
+        fails(probe(&[&origin.url("/?persist=no"), "--requests", "0", "--post"]), "post-failed", 7).await;
+    assert_eq!(report["cause"]["detail"], "401");
     nginx.stop().await;
 }
 
@@ -133,6 +140,15 @@ async fn logins_that_only_fail_beside_others_are_named() {
     assert_eq!(json(probe(&[&url, "--parallel", "1"])).await["ok"], true);
     let report = fails(probe(&[&url, "--parallel", "8"]), "parallel-failed", 7).await;
     assert!(report["cause"]["detail"].as_str().unwrap().contains(" of 8 logins failed: "));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_noted_before_it_hurts() {
+    let origin = Origin::builder().clock_ahead(600).start().await;
+    let report = json(probe(&[&origin.url("/")])).await;
+    assert_eq!(report["ok"], true, "{report:#}");
+    let note = report["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("the server's clock is ") && note.contains(" s ahead of here"), "{note}");
 }
 
 #[tokio::test]

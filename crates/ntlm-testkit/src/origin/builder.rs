@@ -121,7 +121,7 @@ impl Builder {
         self
     }
 
-    /// Its clock is so many seconds ahead. By more than five minutes, nobody can log in.
+    /// Its clock is so many seconds ahead. By more than half an hour, nobody can log in.
     #[must_use]
     pub fn clock_ahead(mut self, seconds: i64) -> Self {
         self.policy.clock_ahead = seconds;

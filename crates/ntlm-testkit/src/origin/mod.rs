@@ -198,6 +198,16 @@ impl Origin {
         self.shared.ledger.wait(&what, |_| (self.open_connections() == count).then_some(())).await;
     }
 
+    /// Waits until exactly `count` connections are idle: a response is read by its client before its connection is idle again.
+    pub async fn wait_idle_connections(&self, count: usize) {
+        let what = format!("{count} idle connections");
+        let idle = || {
+            let open = self.shared.open.lock().unwrap();
+            open.values().filter(|handle| handle.idle.load(Ordering::SeqCst)).count()
+        };
+        self.shared.ledger.wait(&what, |_| (idle() == count).then_some(())).await;
+    }
+
     /// Waits until connection `id` is closed.
     pub async fn wait_closed(&self, id: u64) {
         let what = format!("the end of connection {id}");

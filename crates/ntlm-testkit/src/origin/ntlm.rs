@@ -120,7 +120,7 @@ pub(crate) fn challenge(negotiate: &[u8], policy: &Policy) -> Challenge {
 }
 
 /// The user an AUTHENTICATE message logs in: its name if the proof in it follows from `password_of` that name, its time is
-/// not minutes off, and its channel bindings are as the policy wants them.
+/// not off by half an hour, and its channel bindings are as the policy wants them.
 pub(crate) fn verify(
     authenticate: &[u8],
     nonce: &[u8; 8],
@@ -140,7 +140,7 @@ pub(crate) fn verify(
         return None;
     }
     // Where the server's time was off, the client's copy of it is: no domain controller takes that.
-    let protected = policy.clock_ahead.unsigned_abs() <= 300
+    let protected = policy.clock_ahead.unsigned_abs() <= 1800
         && match &policy.protection {
             None => true,
             Some((protection, expected)) => match bindings_in(blob) {

@@ -282,6 +282,7 @@ async fn an_origin_closes_stops_and_comes_back() {
     assert_eq!(origin.connection_ids_open().first(), Some(&id));
     busy.send(Request::get("/public/?gate=busy")).await;
     origin.wait_gate("busy").await;
+    origin.wait_idle_connections(1).await;
     assert_eq!(origin.close_idle_connections().await, 1);
     idle.closed().await;
 
