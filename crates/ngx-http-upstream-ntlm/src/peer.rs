@@ -606,7 +606,9 @@ impl NtlmPeer {
                 NotParked::Ending(NotKept::NotKeptAlive) if self.r.replaces(self.u, 401) => {
                     diagnose(log, self.group(), Kind::Intercepted);
                 }
-                NotParked::Ending(NotKept::NotKeptAlive) if self.u.any_www_authenticate(carries_token) => {
+                NotParked::Ending(NotKept::NotKeptAlive | NotKept::Broken)
+                    if self.u.any_www_authenticate(carries_token) =>
+                {
                     diagnose(log, self.group(), Kind::OriginCloses);
                 }
                 _ => {}

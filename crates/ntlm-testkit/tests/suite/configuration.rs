@@ -140,6 +140,21 @@ async fn a_key_that_is_empty_or_cannot_be_read_is_refused() {
 }
 
 #[tokio::test]
+async fn a_status_that_is_none_is_refused() {
+    let location = |line: &str| format!("server {{\nlocation / {{\n{line}\n}}\n}}\n");
+    let why =
+        "invalid value \"xml\" in \"ntlm_status\" directive, it must be \"json\", \"prometheus\" or \"html\"";
+    refused(&location("ntlm_status xml;"), 3, why).await;
+    refused(&location("ntlm_status; ntlm_status html;"), 3, "\"ntlm_status\" directive is duplicate").await;
+    refused(&location("ntlm_status json html;"), 3, "invalid number of arguments in \"ntlm_status\"").await;
+    refused("ntlm_status;\n", 1, "\"ntlm_status\" directive is not allowed here").await;
+    refused("server {\nntlm_status;\n}\n", 2, "\"ntlm_status\" directive is not allowed here").await;
+    for format in ["", " json", " prometheus", " html"] {
+        accepted(&location(&format!("ntlm_status{format};"))).await;
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_count_of_values_is_refused() {
     for line in [
         "ntlm 5 6;",

@@ -1,0 +1,185 @@
+//! What keeps logins from finishing is told in the log, with its remedy and not too often.
+
+use ntlm_testkit::client::Login;
+use ntlm_testkit::client::http2;
+use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
+
+/// Waits until the log tells of a trouble, and sees that it names the group and the remedy, and is told once.
+async fn told(nginx: &Nginx, trouble: &str, remedy: &str) {
+    nginx.wait_log(|log| log.contains(trouble)).await;
+    let log = nginx.error_log();
+    let lines: Vec<_> =
+        log.lines().filter(|line| line.contains(" ntlm: ") && line.contains("in upstream")).collect();
+    let [line] = lines[..] else { panic!("not one trouble but {lines:#?}") };
+    assert!(line.contains("[warn]") && line.contains(trouble), "{line}");
+    assert!(line.contains("in upstream \"backend\": ") && line.contains(remedy), "{line}");
+    assert!(line.contains("client: 127.0.0.1"), "{line}");
+}
+
+fn troubles(nginx: &Nginx) -> usize {
+    nginx.error_log().matches("in upstream \"").count()
+}
+
+#[tokio::test]
+async fn a_login_that_finishes_is_no_trouble() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.login("alice", "/").await;
+    alice.login_with("NTLM", "alice", "wrong", "/").await;
+    alice.login("alice", "/").await;
+    alice.post("/", "hello").await;
+    let mut bob = Client::connect(&nginx).await;
+    bob.login_as(Login::new("Negotiate", "bob", &password_of("bob")).in_legs(5), Request::get("/?legs=5"))
+        .await;
+    bob.close().await;
+    origin.wait_open_connections(1).await;
+    assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
+}
+
+#[tokio::test]
+async fn a_connection_field_of_ones_own_is_told() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("proxy_set_header Connection \"TE, close\";")
+        .in_front_of(&[&origin], "ntlm;")
+        .start()
+        .await;
+    for _ in 0..3 {
+        Client::connect(&nginx).await.leg1("alice", "/").await;
+    }
+    nginx.wait_log(|log| log.contains("with \"Connection: close\"")).await;
+    let log = nginx.error_log();
+    let line = log.lines().find(|line| line.contains("with \"Connection: close\"")).unwrap();
+    assert!(line.contains("remove \"proxy_set_header Connection\""), "{line}");
+    assert_eq!(log.matches("with \"Connection: close\"").count(), 1, "once a minute");
+}
+
+#[tokio::test]
+async fn an_origin_that_closes_after_its_challenge_is_told() {
+    for how in ["challenge", "silent"] {
+        let origin = Origin::start().await;
+        let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+        for _ in 0..2 {
+            let mut alice = Client::connect(&nginx).await;
+            alice.leg1("alice", &format!("/?close={how}")).await;
+            alice.closed().await;
+        }
+        told(&nginx, "the origin closes its connection after the challenge", "keep its connections alive")
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_in_place_of_the_challenge_is_told() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("proxy_intercept_errors on; error_page 401 /sorry;")
+        .in_front_of(&[&origin], "ntlm;")
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.get_with("/", "Authorization", "NTLM TlRMTVNTUAABAAAAB4IIAAAAAAAAAAAAAAAAAAAAAAA=").await;
+    told(&nginx, "replaced by \"error_page\"", "remove 401 from \"error_page\"").await;
+}
+
+#[tokio::test]
+async fn a_client_connection_that_does_not_go_on_is_told() {
+    for lines in ["keepalive_timeout 0;", "keepalive_requests 1;"] {
+        let origin = Origin::start().await;
+        let nginx = Nginx::builder().conf(lines).in_front_of(&[&origin], "ntlm;").start().await;
+        assert!(Client::connect(&nginx).await.leg1("alice", "/").await.says_close());
+        told(&nginx, "the client connection is closed after the challenge", "\"keepalive_timeout\"").await;
+    }
+}
+
+#[tokio::test]
+async fn credentials_over_http2_are_told() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; } \
+             server { listen 127.0.0.1:{{port:h2}} http2; location / { proxy_pass http://backend; } }",
+        )
+        .allow_log("the \"listen ... http2\" directive is deprecated")
+        .start()
+        .await;
+    let alice = http2::Client::connect(nginx.at("h2")).await;
+    alice.login("alice", "/").await;
+    nginx.wait_log(|log| log.contains("credentials come over HTTP/2 or HTTP/3")).await;
+    assert_eq!(troubles(&nginx), 1);
+}
+
+#[tokio::test]
+async fn a_cap_that_logs_people_out_is_told() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm 1;").start().await;
+    let mut users = Vec::new();
+    for user in ["alice", "bob", "carol"] {
+        let mut client = Client::connect(&nginx).await;
+        client.login_in_one_leg(user, "/").await;
+        users.push(client);
+    }
+    told(&nginx, "closed to make room for another's", "raise the number in \"ntlm\"").await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_makes_room_is_no_trouble() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm 1;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.leg1("alice", "/").await;
+    let mut bob = Client::connect(&nginx).await;
+    bob.leg1("bob", "/").await;
+    alice.closed().await;
+    assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
+}
+
+#[tokio::test]
+async fn an_answer_before_the_body_is_told() {
+    let origin = Origin::start().await;
+    let nginx =
+        Nginx::builder().conf("proxy_request_buffering off;").in_front_of(&[&origin], "ntlm;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    alice
+        .send_raw(
+            b"POST /?early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
+              Authorization: NTLM TlRMTVNTUAABAAAAB4IIAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\nhalf",
+        )
+        .await;
+    assert_eq!(alice.read_response().await.status, 401);
+    told(&nginx, "401 before it had read the request's body", "100-continue").await;
+}
+
+#[tokio::test]
+async fn two_users_on_one_client_connection_are_told() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut proxy = Client::connect(&nginx).await;
+    proxy.login("alice", "/").await;
+    proxy.login("alice", "/").await;
+    assert_eq!(troubles(&nginx), 0);
+    proxy.login("bob", "/").await;
+    told(&nginx, "carries the requests of several clients", "\"ntlm_key\"").await;
+}
+
+#[tokio::test]
+async fn two_addresses_on_one_client_connection_are_told() {
+    if !Nginx::binary().has("with-http_realip_module") {
+        return; // This nginx never sees but the proxy's address.
+    }
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("set_real_ip_from 127.0.0.0/8; real_ip_header X-Forwarded-For;")
+        .in_front_of(&[&origin], "ntlm;")
+        .start()
+        .await;
+    let mut proxy = Client::connect(&nginx).await;
+    for (user, address) in [("alice", "192.0.2.1"), ("alice", "192.0.2.2")] {
+        let request = Request::get("/").header("X-Forwarded-For", address);
+        proxy.login_as(Login::new("NTLM", user, &password_of(user)), request).await;
+    }
+    nginx.wait_log(|log| log.contains("carries the requests of several clients")).await;
+    assert_eq!(troubles(&nginx), 1);
+}

@@ -1,0 +1,258 @@
+//! What `ntlm_status` tells, to programs.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ntlm_testkit::nginx::Builder;
+use ntlm_testkit::{Client, Nginx, Origin, Request, Response, within};
+use serde_json::Value;
+
+fn front(origin: &Origin, group: &str) -> Builder {
+    Nginx::builder().set("origin", &origin.address()).conf(&format!(
+        "upstream mail {{ server {{{{origin}}}}; {group} }}
+         upstream plain {{ server {{{{origin}}}}; }}
+         upstream wiki {{ ntlm 7; ntlm_timeout 5m; server {{{{origin}}}}; }}
+         server {{ listen 127.0.0.1:{{{{port}}}};
+                   location / {{ proxy_pass http://mail; }} location /wiki/ {{ proxy_pass http://wiki; }}
+                   location = /status {{ ntlm_status; }}
+                   location = /metrics {{ ntlm_status prometheus; }}
+                   location = /page {{ ntlm_status html; }} }}"
+    ))
+}
+
+async fn status(nginx: &Nginx) -> Value {
+    let response = Client::connect(nginx).await.get("/status").await;
+    assert_eq!((response.status, response.get("Content-Type")), (200, Some("application/json")));
+    assert_eq!(response.get("Cache-Control"), Some("no-store"));
+    serde_json::from_str(&response.text()).expect("it is JSON")
+}
+
+/// Waits until `pointer` of the status is `expected`: the live numbers are half a second old at most.
+async fn until(nginx: &Nginx, pointer: &str, expected: u64) {
+    let reached = async {
+        while status(nginx).await.pointer(pointer).and_then(Value::as_u64) != Some(expected) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(reached, || format!("{pointer} is never {expected}")).await;
+}
+
+async fn logged_in(nginx: &Nginx, user: &str, path: &str) -> Client {
+    let mut client = Client::connect(nginx).await;
+    client.login(user, path).await;
+    client
+}
+
+fn counted(status: &Value, pointer: &str) -> u64 {
+    status.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {status:#}"))
+}
+
+/// The text with each number replaced.
+fn shape(text: &str) -> String {
+    let mut shape = String::new();
+    for char in text.chars() {
+        match char {
+            '0'..='9' if shape.ends_with('#') => {}
+            '0'..='9' => shape.push('#'),
+            char => shape.push(char),
+        }
+    }
+    shape
+}
+
+#[tokio::test]
+async fn the_shape_stays_as_it_is() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").start().await;
+    let text = Client::connect(&nginx).await.get("/status").await.text();
+    let group = |name: &str| {
+        format!(
+            "{{\"name\":\"{name}\",\"connections\":#,\"timeout_msec\":#,\
+             \"bindings\":{{\"parked\":#,\"handshaking\":#,\"busy\":#}},\"bound\":#,\"reused\":#,\"lost\":#,\
+             \"ended\":{{\"client\":#,\"server\":#,\"timeout\":#,\"evicted\":#,\"shortage\":#,\"capped\":#,\"other\":#}},\
+             \"handshakes\":{{\"NTLMv#\":{{\"accepted\":#,\"refused\":#}},\"NTLMv#\":{{\"accepted\":#,\"refused\":#}},\
+             \"Kerberos\":{{\"accepted\":#,\"refused\":#}},\"IAKerb\":{{\"accepted\":#,\"refused\":#}},\
+             \"Negotiate\":{{\"accepted\":#,\"refused\":#}}}},\"diagnoses\":[]}}"
+        )
+    };
+    let expected = format!(
+        "{{\"version\":#,\"time_msec\":#,\"since_msec\":#,\"module\":\"#.#.#\",\"nginx\":\"#.#.#\",\"workers\":#,\
+         \"groups\":[{},{}]}}\n",
+        group("mail"),
+        group("wiki")
+    );
+    assert_eq!(shape(&text), expected);
+    let status = status(&nginx).await;
+    assert_eq!(counted(&status, "/groups/0/connections"), 100);
+    assert_eq!(counted(&status, "/groups/1/connections"), 7);
+    assert_eq!(counted(&status, "/groups/1/timeout_msec"), 300_000);
+}
+
+#[tokio::test]
+async fn everything_is_counted_where_it_happens() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm 3; ntlm_requests 6; ntlm_timeout 60s;").start().await;
+    let mut alice = logged_in(&nginx, "alice", "/").await;
+    alice.get("/").await;
+    let mut bob = Client::connect(&nginx).await;
+    bob.leg1("bob", "/").await;
+    let _wiki = logged_in(&nginx, "carol", "/wiki/").await;
+    until(&nginx, "/groups/0/bindings/parked", 2).await;
+    let seen = status(&nginx).await;
+    for (pointer, expected) in [
+        ("/groups/0/bindings/handshaking", 1),
+        ("/groups/0/bindings/busy", 0),
+        ("/groups/0/bound", 2),
+        ("/groups/0/reused", 2),
+        ("/groups/0/handshakes/NTLMv2/accepted", 1),
+        ("/groups/1/bindings/parked", 1),
+        ("/groups/1/bound", 1),
+    ] {
+        assert_eq!(counted(&seen, pointer), expected, "{pointer} in {seen:#}");
+    }
+    // A request under way.
+    alice.send(Request::get("/?gate=busy")).await;
+    origin.wait_gate("busy").await;
+    until(&nginx, "/groups/0/bindings/busy", 1).await;
+    origin.open_gate("busy");
+    alice.read_response().await;
+    // A refusal.
+    bob.login_with("NTLM", "bob", "wrong", "/").await;
+    until(&nginx, "/groups/0/handshakes/NTLMv2/refused", 1).await;
+    // Each end.
+    bob.close().await;
+    until(&nginx, "/groups/0/ended/client", 1).await;
+    alice.get("/").await;
+    assert!(alice.get("/").await.says_close());
+    until(&nginx, "/groups/0/ended/capped", 1).await;
+    let mut users = Vec::new();
+    for user in ["dave", "erin", "frank", "grace"] {
+        users.push(logged_in(&nginx, user, "/").await);
+    }
+    until(&nginx, "/groups/0/ended/evicted", 1).await;
+    origin.close_idle_connections().await;
+    until(&nginx, "/groups/0/ended/server", 3).await;
+    until(&nginx, "/groups/0/bindings/parked", 0).await;
+    // A trouble.
+    let seen = status(&nginx).await;
+    assert_eq!(seen.pointer("/groups/0/diagnoses/0/kind").and_then(Value::as_str), Some("too_small"));
+    assert_eq!(counted(&seen, "/groups/0/diagnoses/0/count"), 1);
+    assert!(counted(&seen, "/groups/0/diagnoses/0/last_msec") <= counted(&seen, "/time_msec"));
+    assert!(seen.to_string().contains("raise the number in \\\"ntlm\\\""));
+    assert_eq!(seen.pointer("/groups/1/diagnoses"), Some(&Value::Array(vec![])));
+}
+
+#[tokio::test]
+async fn a_binding_that_is_lost_or_times_out_is_counted() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm; ntlm_timeout 300ms;").start().await;
+    let mut alice = logged_in(&nginx, "alice", "/").await;
+    alice.get("/?close=read").await;
+    until(&nginx, "/groups/0/lost", 1).await;
+    let mut bob = logged_in(&nginx, "bob", "/").await;
+    bob.closed().await;
+    until(&nginx, "/groups/0/ended/timeout", 1).await;
+}
+
+#[tokio::test]
+async fn all_workers_are_counted_together_and_one_that_dies_no_more() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").workers(2).allow_log("exited on signal 9").start().await;
+    let mut users = Vec::new();
+    for _ in 0..20 {
+        users.push(logged_in(&nginx, "alice", "/").await);
+    }
+    until(&nginx, "/groups/0/bindings/parked", 20).await;
+    until(&nginx, "/workers", 2).await;
+    for pid in nginx.worker_pids() {
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+    }
+    nginx.wait_log(|log| log.matches("exited on signal 9").count() == 2).await;
+    until(&nginx, "/workers", 2).await;
+    until(&nginx, "/groups/0/bindings/parked", 0).await;
+    assert_eq!(counted(&status(&nginx).await, "/groups/0/bound"), 20);
+}
+
+#[tokio::test]
+async fn a_reload_loses_no_count_and_a_new_group_begins_at_nothing() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").start().await;
+    let alice = logged_in(&nginx, "alice", "/").await;
+    until(&nginx, "/groups/0/bound", 1).await;
+    let since = counted(&status(&nginx).await, "/since_msec");
+    let more = front(&origin, "ntlm 50;").conf("upstream more { server 127.0.0.1:1; ntlm; }");
+    nginx.rewrite(&more);
+    nginx.reload().await;
+    drop(alice);
+    until(&nginx, "/groups/2/connections", 100).await;
+    let seen = status(&nginx).await;
+    assert_eq!(counted(&seen, "/since_msec"), since);
+    assert_eq!((counted(&seen, "/groups/0/bound"), counted(&seen, "/groups/0/connections")), (1, 50));
+    assert_eq!(seen.pointer("/groups/2/name").and_then(Value::as_str), Some("more"));
+    assert_eq!(counted(&seen, "/groups/2/bound"), 0);
+}
+
+#[tokio::test]
+async fn metrics_are_in_the_format_of_prometheus() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").start().await;
+    let _alice = logged_in(&nginx, "alice", "/").await;
+    until(&nginx, "/groups/0/bindings/parked", 1).await;
+    let response = Client::connect(&nginx).await.get("/metrics").await;
+    assert_eq!(response.get("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = response.text();
+    let mut metric = String::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            metric = rest.split(' ').next().unwrap().to_owned();
+            assert_eq!(text.matches(line).count(), 1, "{line}");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
+            assert_eq!(rest, format!("{metric} {kind}"));
+        } else {
+            let (name, rest) = line.split_once('{').unwrap();
+            let (labels, value) = rest.rsplit_once("} ").unwrap();
+            assert_eq!(name, metric, "samples stand behind their head");
+            assert!(labels.split(',').all(|label| label.contains("=\"") && label.ends_with('"')), "{line}");
+            assert!(value.parse::<u64>().is_ok(), "{line}");
+        }
+    }
+    for sample in [
+        "nginx_ntlm_bindings{upstream=\"mail\",state=\"established\"} 1",
+        "nginx_ntlm_bindings{upstream=\"wiki\",state=\"established\"} 0",
+        "nginx_ntlm_bindings_limit{upstream=\"wiki\"} 7",
+        "nginx_ntlm_bindings_made_total{upstream=\"mail\"} 1",
+        "nginx_ntlm_requests_reused_total{upstream=\"mail\"} 1",
+        "nginx_ntlm_handshakes_total{upstream=\"mail\",mechanism=\"NTLMv2\",outcome=\"accepted\"} 1",
+        "nginx_ntlm_bindings_ended_total{upstream=\"mail\",reason=\"client\"} 0",
+        "nginx_ntlm_diagnoses_total{upstream=\"mail\",kind=\"too_small\"} 0",
+    ] {
+        assert!(text.lines().any(|line| line == sample), "no {sample} in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_chooses_the_format_and_nothing_is_changed_by_asking() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").start().await;
+    let mut client = Client::connect(&nginx).await;
+    let kind =
+        |response: &Response| response.get("Content-Type").unwrap().split(';').next().unwrap().to_owned();
+    for (target, expected) in [
+        ("/status", "application/json"),
+        ("/page", "text/html"),
+        ("/page?format=json", "application/json"),
+        ("/status?x=1&format=prometheus", "text/plain"),
+        ("/metrics?format=html", "text/html"),
+        ("/metrics?format=other", "text/plain"),
+        ("/status?formats=html", "application/json"),
+    ] {
+        let response = client.get(target).await;
+        assert_eq!((response.status, kind(&response).as_str()), (200, expected), "{target}");
+        assert_eq!(response.get("Content-Security-Policy").is_some(), expected == "text/html", "{target}");
+    }
+    let head = client.request(Request::new("HEAD", "/status")).await;
+    assert_eq!((head.status, head.text().len()), (200, 0));
+    assert_eq!(client.post("/status", "x").await.status, 405);
+}
