@@ -71,6 +71,17 @@ async fn an_origin_that_closes_after_its_challenge_is_told() {
 }
 
 #[tokio::test]
+async fn an_origin_that_closes_after_a_refusal_is_no_trouble() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut mallory = Client::connect(&nginx).await;
+    let refused = mallory.login_with("NTLM", "alice", "wrong", "/").await;
+    origin.close_connection(refused[1].connection()).await;
+    mallory.closed().await;
+    assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
+}
+
+#[tokio::test]
 async fn a_page_in_place_of_the_challenge_is_told() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
