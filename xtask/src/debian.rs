@@ -161,13 +161,26 @@ exec "{}" --argv0 "$self" --library-path "{}" "$here/root/usr/sbin/nginx" "$@"
 }
 
 /// The mirror the machine's own apt takes Debian from.
-fn mirror() -> String {
+pub fn mirror() -> String {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     files.extend(
         fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|file| file.path()),
     );
     let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
     texts.flat_map(|text| uris(&text)).find(|uri| is_debian(uri)).unwrap_or_else(|| PUBLIC_MIRROR.to_owned())
+}
+
+/// What the machine's own apt was told about reaching mirrors, as lines of its configuration: proxies, and that a mirror
+/// may lag.
+pub fn acquire_options() -> Result<Vec<String>> {
+    let known = ui::output(Command::new("apt-config").args(["dump", "Acquire"]))?;
+    let lines = known.lines().map(|line| line.trim_end_matches(';'));
+    let ours = lines.filter(|line| {
+        let name = line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        name == "acquire::check-valid-until"
+            || (name.starts_with("acquire::http") && name.contains("::proxy"))
+    });
+    Ok(ours.map(str::to_owned).collect())
 }
 
 /// The addresses in a sources file, of either format apt knows.

@@ -10,6 +10,7 @@ mod deny;
 mod flood;
 mod fuzz;
 mod nginx;
+mod package;
 mod packages;
 mod paths;
 mod source;
@@ -64,6 +65,8 @@ enum Command {
     Fuzz(FuzzArgs),
     /// Start NGINX with the module in front of an origin and watch NTLM pass through
     Demo(DemoArgs),
+    /// Make what users install, into dist: Debian packages, an RPM, their sources, checksums and a bill of materials
+    Package(PackageArgs),
 }
 
 #[derive(Subcommand)]
@@ -184,6 +187,20 @@ struct DemoArgs {
     nginx: String,
 }
 
+/// What `cargo xtask package` can be told.
+#[derive(Args)]
+struct PackageArgs {
+    /// Only the Debian packages for these (1.22 is Debian 12, 1.26 Debian 13, 1.30 the coming one)
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    nginx: Vec<String>,
+    /// Make everything twice and compare, run the suite with each packaged module, install, upgrade and remove each package
+    #[arg(long)]
+    check: bool,
+    /// Tests of the suite run at the same time; each owns an NGINX
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    test_threads: usize,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Nginx { list: true, .. } => nginx::list(),
@@ -197,6 +214,7 @@ fn main() -> ExitCode {
         Command::Flood(args) => flood::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Demo(args) => demo::command(&args),
+        Command::Package(args) => package::command(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

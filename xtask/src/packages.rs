@@ -26,16 +26,19 @@ pub enum Need {
     Fuzz,
     /// Watch accesses to memory.
     Memcheck,
+    /// Make packages, and install them into a clean system.
+    Package,
 }
 
-use Need::{Bench, Fetch, Fuzz, Memcheck, Module, Nginx, Suite};
+use Need::{Bench, Fetch, Fuzz, Memcheck, Module, Nginx, Package, Suite};
 
 /// Package, who needs it, for what.
 const TABLE: &[(&str, &[Need], &str)] = &[
     ("apt", &[Fetch], "the packages of other Debian suites"),
     ("ca-certificates", &[Fetch], "mirrors behind HTTPS"),
-    ("debian-archive-keyring", &[Fetch], "the signatures of other Debian suites"),
+    ("debian-archive-keyring", &[Fetch, Package], "the signatures of other Debian suites"),
     ("dpkg", &[Fetch], "unpacking"),
+    ("binutils", &[Package], "what is in the module's file"),
     ("dpkg-dev", &[Fetch], "the compiler flags Debian's NGINX was configured with"),
     ("gcc", &[Fetch, Nginx, Module], "NGINX's configure and the module's headers"),
     ("g++", &[Fuzz], "libFuzzer, which is C++"),
@@ -43,10 +46,17 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("libclang-dev", &[Module], "bindgen, which reads NGINX's headers"),
     ("libpcre2-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
     ("libssl-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
+    ("git", &[Package], "the commit that packages are made from"),
+    ("iproute2", &[Package], "a loopback interface of the clean system's own"),
+    ("lintian", &[Package], "what Debian asks of a package"),
     ("make", &[Fetch, Nginx], "NGINX's build"),
     ("zlib1g-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
-    ("curl", &[Suite], "a client that speaks NTLM and Negotiate"),
+    ("mmdebstrap", &[Package], "the systems that packages are built in and installed into"),
+    ("curl", &[Suite, Package], "a client that speaks NTLM and Negotiate"),
     ("gss-ntlmssp", &[Suite], "NTLM inside Negotiate for curl"),
+    ("tar", &[Package], "the sources' tarballs"),
+    ("util-linux", &[Package], "namespaces"),
+    ("xz-utils", &[Package], "the sources' tarballs"),
     ("valgrind", &[Bench, Memcheck], "counting instructions, watching accesses to memory"),
 ];
 
@@ -100,6 +110,6 @@ fn has_apt() -> bool {
 }
 
 /// Our own entry in /proc belongs to whom we run as.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }

@@ -101,7 +101,7 @@ pub fn run_make(src: &Path, target: &str, what: &str, log: &Path) -> Result<()> 
 }
 
 /// Has cargo download the crate; returns the folder of the sources, which is not to be written to.
-fn fetch(dir: &Path, log: &Path) -> Result<PathBuf> {
+pub fn fetch(dir: &Path, log: &Path) -> Result<PathBuf> {
     fs::create_dir_all(dir.join("src"))?;
     fs::write(dir.join("src/lib.rs"), "")?;
     fs::write(

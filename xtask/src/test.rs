@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::build::{self, Built};
 use crate::nginx::{self, Nginx, Tested};
 use crate::packages::{self, Need};
-use crate::{TestArgs, deny, paths, ui};
+use crate::{TestArgs, deny, package, paths, ui};
 
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
@@ -49,6 +49,9 @@ pub fn command(args: &TestArgs) -> Result<()> {
             suite.run(&built, *tested, args)?;
             probe.run(&built, *tested, args)
         })?;
+    }
+    if !args.quick && !filtered && args.nginx.is_empty() {
+        package::in_ci(&suite, args.test_threads)?;
     }
     let names: Vec<&str> = runs.iter().map(|(nginx, _)| nginx.name).collect();
     ui::say(format!("\nall passed, on nginx {}", names.join(", ")));

@@ -1,0 +1,166 @@
+//! Debian packages: `packaging/deb` put beside the sources, and built by each suite's own tools in that suite.
+//!
+//! The suite's `nginx-dev` decides the compiler's flags and the nginx ABI that the package depends on; nothing here does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::root::Root;
+use super::source::Source;
+use crate::{paths, ui};
+
+/// The source package and the binary package.
+pub const PACKAGE: &str = "libnginx-mod-http-upstream-ntlm";
+
+/// Where nginx looks for modules.
+const MODULE: &str = "usr/lib/nginx/modules/ngx_http_upstream_ntlm_module.so";
+
+/// A Debian that packages are made for.
+pub struct Release {
+    /// Its nginx, as `cargo xtask nginx --list` names it.
+    pub nginx: &'static str,
+    /// Its name in the archive.
+    pub suite: &'static str,
+    /// What sorts its packages before those of the next.
+    pub suffix: &'static str,
+}
+
+/// Every one, oldest first.
+pub const RELEASES: &[Release] = &[
+    Release { nginx: "1.22", suite: "bookworm", suffix: "~deb12u1" },
+    Release { nginx: "1.26", suite: "trixie", suffix: "~deb13u1" },
+    Release { nginx: "1.30", suite: "forky", suffix: "~deb14u1" },
+];
+
+/// The release whose nginx is called `name`.
+pub fn named(name: &str) -> Result<&'static Release> {
+    RELEASES.iter().find(|release| release.nginx == name).with_context(|| {
+        let known: Vec<&str> = RELEASES.iter().map(|release| release.nginx).collect();
+        format!("there is no Debian with nginx \"{name}\" here; packages are made for {}", known.join(", "))
+    })
+}
+
+/// The system that `release` is built in.
+pub fn build_root(release: &Release) -> Result<Root> {
+    let mut packages = vec!["debhelper", "libclang-dev", "nginx", "nginx-dev"];
+    if release.suite == "bookworm" {
+        // The RPM is built there too, and its debug symbols put apart.
+        packages.extend(["cpio", "elfutils", "rpm"]);
+    }
+    Root::get(&format!("{}-build", release.suite), release.suite, "buildd", &packages)
+}
+
+/// Builds in `work`, which is the folder `inside` for the compiler, and copies what is for users to `out`.
+pub fn build(release: &Release, source: &Source, work: &Path, inside: &str, out: &Path) -> Result<()> {
+    let root = build_root(release)?;
+    let tree = work.join(PACKAGE);
+    copy(&source.tree, &tree)?;
+    copy(&source.tree.with_file_name("vendor"), &tree.join("vendor"))?;
+    copy(&paths::repo().join("packaging/deb"), &tree.join("debian"))?;
+    let upstream = format!("{PACKAGE}_{}", source.version);
+    fs::copy(&source.tarball, work.join(format!("{upstream}.orig.tar.xz")))?;
+    fs::copy(&source.vendor, work.join(format!("{upstream}.orig-vendor.tar.xz")))?;
+    name_suite(&tree.join("debian/changelog"), release, source)?;
+
+    let line = format!("cd {PACKAGE}; dpkg-buildpackage --no-sign");
+    root.run(&format!("Debian package for {}", release.suite), work, inside, source.epoch, &line)?;
+    for entry in fs::read_dir(work)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Not .changes and .buildinfo: they tell of this one build.
+        if name.starts_with(PACKAGE) && [".deb", ".dsc", ".tar.xz"].iter().any(|end| name.ends_with(end)) {
+            fs::copy(&path, out.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(dir) = to.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    ui::run(Command::new("cp").args(["-r", "--"]).arg(from).arg(to))
+}
+
+/// Puts an entry for the suite on top of the changelog, as a backport has one.
+fn name_suite(changelog: &Path, release: &Release, source: &Source) -> Result<()> {
+    let text = fs::read_to_string(changelog)?;
+    let top = text.lines().next().unwrap_or_default();
+    let version =
+        top.split(['(', ')']).nth(1).context("debian/changelog names no version in its first line")?;
+    if version.rsplit_once('-').map(|(upstream, _)| upstream) != Some(source.version) {
+        bail!(
+            "packaging/deb/changelog is for version {version}, Cargo.toml for {}: add an entry to the changelog",
+            source.version
+        );
+    }
+    let signed = text.lines().find_map(|line| line.strip_prefix(" -- ")?.split("  ").next());
+    let signed = signed.context("debian/changelog says nobody's name")?;
+    let date = ui::output(Command::new("date").args([
+        "--utc",
+        "--rfc-email",
+        &format!("--date=@{}", source.epoch),
+    ]))?;
+    let entry = format!(
+        "{PACKAGE} ({version}{}) {suite}; urgency=medium\n\n  * Build for {suite}.\n\n -- {signed}  {date}\n",
+        release.suffix,
+        suite = release.suite,
+    );
+    Ok(fs::write(changelog, entry + &text)?)
+}
+
+/// A binary package that was made.
+pub struct Deb {
+    /// The file.
+    pub file: PathBuf,
+    debug: PathBuf,
+}
+
+impl Deb {
+    /// The one for `release` in `out`.
+    pub fn find(release: &Release, out: &Path) -> Result<Self> {
+        let find = |package: &str| {
+            let files = fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.path()));
+            let mut files = files.filter(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with(&format!("{package}_"))
+                    && name.contains(release.suffix)
+                    && name.ends_with(".deb")
+            });
+            files.next().with_context(|| format!("no {package} for {} in {}", release.suite, out.display()))
+        };
+        Ok(Self { file: find(PACKAGE)?, debug: find(&format!("{PACKAGE}-dbgsym"))? })
+    }
+
+    /// Unpacks it and its debug symbols to the new folder `dir`; returns the module.
+    pub fn unpack(&self, dir: &Path) -> Result<PathBuf> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        for deb in [&self.file, &self.debug] {
+            ui::run(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(dir))?;
+        }
+        Ok(dir.join(MODULE))
+    }
+
+    /// What the package says about itself in `field`.
+    pub fn field(&self, field: &str) -> Result<String> {
+        let value = ui::output(Command::new("dpkg-deb").arg("--field").arg(&self.file).arg(field))?;
+        Ok(value.trim().to_owned())
+    }
+
+    /// Asks lintian about the packages and about the sources of all of them.
+    pub fn lint(&self) -> Result<()> {
+        let version = self.field("Version")?;
+        let mut lintian = Command::new("lintian");
+        lintian.args(["--fail-on", "error,warning", "--allow-root", "--tag-display-limit", "0"]);
+        // It has opinions on names of suites, and knows only those that were there when it was made.
+        lintian.args(["--suppress-tags", "bad-distribution-in-changes-file"]);
+        lintian.arg(&self.file).arg(&self.debug);
+        lintian.arg(self.file.with_file_name(format!("{PACKAGE}_{version}.dsc")));
+        ui::run(&mut lintian)
+    }
+}

@@ -1,0 +1,101 @@
+//! What the module's file may have in it, read by binutils.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{paths, ui};
+
+/// What `ngx_load_module` looks up, and the module itself. The rest of the module is nobody else's.
+const EXPORTS: &[&str] =
+    &["ngx_modules", "ngx_module_names", "ngx_module_order", "ngx_http_upstream_ntlm_module"];
+
+/// The libraries every Debian has.
+const LIBRARIES: &[&str] =
+    &["libc.so.6", "libgcc_s.so.1", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"];
+
+/// Checks `module`; its debug symbols were unpacked to `dir`.
+pub fn check(module: &Path, dir: &Path) -> Result<()> {
+    exports(module)?;
+    protection(module)?;
+    debug_symbols_apart(module, dir)?;
+    no_paths(module)
+}
+
+fn exports(module: &Path) -> Result<()> {
+    let symbols = ui::output(Command::new("nm").args(["--dynamic", "--defined-only"]).arg(module))?;
+    let names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    if let Some(other) = names.iter().find(|name| !EXPORTS.contains(name)) {
+        bail!("the module exports \"{other}\", which nginx has no use for ({} in all)", names.len());
+    }
+    // The last one is found through the first.
+    if let Some(missing) = EXPORTS[..3].iter().find(|name| !names.contains(name)) {
+        bail!("the module does not export \"{missing}\", by which nginx finds it");
+    }
+    ui::say(format!("  exports {}", names.join(", ")));
+    Ok(())
+}
+
+fn protection(module: &Path) -> Result<()> {
+    let text = readelf(&["--wide", "--program-headers", "--dynamic"], module)?;
+    let segment = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name));
+    let flags = segment("GNU_STACK").context("the module does not say that its stack is not executable")?;
+    if flags.split_whitespace().any(|word| word == "RWE") {
+        bail!("the module asks for an executable stack");
+    }
+    segment("GNU_RELRO").context("the module has no RELRO segment")?;
+    if !text.lines().any(|line| line.contains("(FLAGS)") && line.contains("BIND_NOW")) {
+        bail!("the module is bound lazily, so its RELRO is partial");
+    }
+    let entry =
+        |name: &str| text.lines().filter(|line| line.contains(name)).map(str::to_owned).collect::<Vec<_>>();
+    if let Some(path) = entry("(RPATH)").into_iter().chain(entry("(RUNPATH)")).next() {
+        bail!("the module says where libraries are: {}", path.trim());
+    }
+    for line in entry("(NEEDED)") {
+        let library = line.split(['[', ']']).nth(1).unwrap_or_default().to_owned();
+        if !LIBRARIES.contains(&library.as_str()) {
+            bail!("the module needs {library}, which nginx's own package may not bring");
+        }
+    }
+    ui::say("  full RELRO, no executable stack, no search path");
+    Ok(())
+}
+
+fn debug_symbols_apart(module: &Path, dir: &Path) -> Result<()> {
+    let sections = readelf(&["--wide", "--sections"], module)?;
+    if let Some(line) = sections.lines().find(|line| line.contains(".symtab") || line.contains(".debug_")) {
+        bail!("the module is not stripped: {}", line.trim());
+    }
+    let notes = readelf(&["--wide", "--notes"], module)?;
+    let id = notes
+        .lines()
+        .find_map(|line| Some(line.split_once("Build ID: ")?.1.trim()))
+        .context("no build id")?;
+    let (folder, file) = id.split_at_checked(2).context("a build id of nothing")?;
+    let debug = dir.join(format!("usr/lib/debug/.build-id/{folder}/{file}.debug"));
+    let sections = readelf(&["--wide", "--sections"], &debug)
+        .with_context(|| format!("the debug symbols of {id} are not in the other package"))?;
+    if !sections.contains(".debug_line") {
+        bail!("{} has no lines in it", paths::shown(&debug));
+    }
+    ui::say(format!("  stripped; the debug symbols of {id} are apart"));
+    Ok(())
+}
+
+/// The folders of a build have no place in what is built.
+fn no_paths(module: &Path) -> Result<()> {
+    let bytes = fs::read(module)?;
+    for path in ["/mnt/", "/srv/", "/opt/rust", "/root/", "/home/"] {
+        if bytes.windows(path.len()).any(|window| window == path.as_bytes()) {
+            bail!("the module has a path of the machine it was built on in it: {path}");
+        }
+    }
+    Ok(())
+}
+
+fn readelf(options: &[&str], file: &Path) -> Result<String> {
+    ui::output(Command::new("readelf").env("LC_ALL", "C").args(options).arg(file))
+}

@@ -1,0 +1,230 @@
+//! `cargo xtask package`: what users install, made from one commit.
+//!
+//! Everything is put together below `target`; `dist` gets it when it is complete. Nothing here may depend on the hour, the
+//! machine or the folder: `--check` makes it all twice, in different folders, and compares.
+
+mod deb;
+mod elf;
+mod install;
+mod namespace;
+mod root;
+mod rpm;
+mod sbom;
+mod source;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::Built;
+use crate::nginx::{Nginx, Tested};
+use crate::packages::{self, Need};
+use crate::test::Suite;
+use crate::{PackageArgs, paths, ui};
+use deb::Deb;
+use source::Source;
+
+/// What a release of ours is called in files and folders.
+const NAME: &str = "nginx-module-ntlm";
+
+/// The nginx whose package CI has time for.
+const IN_CI: &str = "1.22";
+
+/// `cargo xtask package`
+pub fn command(args: &PackageArgs) -> Result<()> {
+    need_root()?;
+    ui::stage("packages", || packages::ensure(&[Need::Fetch, Need::Package]))?;
+    let releases = if args.nginx.is_empty() { deb::RELEASES.iter().collect() } else { named(&args.nginx)? };
+    // Without a choice, everything.
+    let whole = args.nginx.is_empty();
+
+    let work = paths::repo().join("target/package");
+    let first = ui::stage("packages for dist", || make(&releases, whole, &work.join("first"), "/mnt/build"))?;
+    if args.check {
+        let second = ui::stage("the same once more, in another folder", || {
+            make(&releases, whole, &work.join("second/time"), "/srv/some/other/folder")
+        })?;
+        ui::stage("the two compared", || compare(&first, &second))?;
+        let suite = compile_suite()?;
+        for release in &releases {
+            check(release, &first, &suite, args.test_threads)?;
+        }
+        if whole {
+            check_rpm(&work.join("first/rpm"), &suite, args.test_threads)?;
+        }
+    }
+
+    let dist = paths::repo().join("dist");
+    publish(&first, &dist)?;
+    println!("{}", dist.display());
+    Ok(())
+}
+
+/// What `cargo xtask test` does of it: the package for the oldest Debian, made twice, tested and installed.
+///
+/// Only root may set up the clean system that it is installed into; anybody else is told what was left out.
+pub fn in_ci(suite: &Suite, test_threads: usize) -> Result<()> {
+    if !packages::is_root() {
+        ui::say(
+            "skipped: the Debian package; \"sudo cargo xtask package --nginx 1.22 --check\" makes and checks it",
+        );
+        return Ok(());
+    }
+    ui::stage("packages for packages", || packages::ensure(&[Need::Package]))?;
+    let release = deb::named(IN_CI)?;
+    let work = paths::repo().join("target/package");
+    let first = ui::stage("Debian package", || make(&[release], false, &work.join("first"), "/mnt/build"))?;
+    let second = ui::stage("the same once more, in another folder", || {
+        make(&[release], false, &work.join("second/time"), "/srv/some/other/folder")
+    })?;
+    ui::stage("the two compared", || compare(&first, &second))?;
+    check(release, &first, suite, test_threads)
+}
+
+fn named(names: &[String]) -> Result<Vec<&'static deb::Release>> {
+    names.iter().map(|name| deb::named(name)).collect()
+}
+
+fn need_root() -> Result<()> {
+    if packages::is_root() {
+        return Ok(());
+    }
+    bail!(
+        "packages are built in systems of their own, which only root can set up; run\n\n    \
+         sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask package\n"
+    )
+}
+
+/// Makes everything for `releases` in the new folder `work`; returns the folder of the results.
+fn make(releases: &[&deb::Release], whole: bool, work: &Path, inside: &str) -> Result<PathBuf> {
+    if work.exists() {
+        fs::remove_dir_all(work)?;
+    }
+    let out = work.join("out");
+    fs::create_dir_all(&out)?;
+    let source = Source::assemble(&work.join("source"))?;
+    for release in releases {
+        deb::build(release, &source, &work.join(release.suite), inside, &out)?;
+    }
+    if whole {
+        rpm::build(&source, &work.join("rpm"), &out)?;
+        sbom::write(&source, &out)?;
+    }
+    Ok(out)
+}
+
+/// Fails unless both folders have the same files with the same bytes.
+fn compare(first: &Path, second: &Path) -> Result<()> {
+    let (one, other) = (contents(first)?, contents(second)?);
+    if one.is_empty() {
+        bail!("there is nothing in {}", paths::shown(first));
+    }
+    if let Some(name) = one.keys().chain(other.keys()).find(|name| one.get(*name) != other.get(*name)) {
+        bail!(
+            "{name} is not reproducible: see\n\n    diffoscope {} {}\n",
+            first.join(name).display(),
+            second.join(name).display()
+        );
+    }
+    ui::say(format!("  {} files, byte for byte the same", one.len()));
+    Ok(())
+}
+
+fn contents(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.insert(name, fs::read(&path)?);
+    }
+    Ok(files)
+}
+
+fn compile_suite() -> Result<Suite> {
+    ui::stage("what the suite needs", || packages::ensure(&[Need::Suite]))?;
+    ui::stage("compile the suite", Suite::compile)
+}
+
+/// Looks at the module in a package, runs the suite with that very file, and lives through a life of the package.
+fn check(release: &deb::Release, out: &Path, suite: &Suite, test_threads: usize) -> Result<()> {
+    let name = release.nginx;
+    let deb = Deb::find(release, out)?;
+    let unpacked = out.with_file_name(format!("{}.unpacked", release.suite));
+    let module = deb.unpack(&unpacked)?;
+    ui::stage(&format!("module in the package for nginx {name}"), || elf::check(&module, &unpacked))?;
+    ui::stage(&format!("lintian on the package for nginx {name}"), || deb.lint())?;
+
+    let nginx = Nginx::named(name)?;
+    ui::stage(&format!("nginx {name}"), || nginx.get())?;
+    let built = Built { nginx: nginx.binary(), module: Some(module) };
+    let filter: Vec<String> = match nginx.tested {
+        Tested::Whole => Vec::new(),
+        _ => vec!["smoke::".to_owned()],
+    };
+    ui::stage(&format!("suite with the packaged module on nginx {name}"), || {
+        suite.run_with(&built, test_threads, &filter, &[])
+    })?;
+    ui::stage(&format!("life of the package on Debian {}", release.suite), || {
+        install::check(release, &deb, out)
+    })
+}
+
+/// Looks at the module in the RPM, and runs the smoke tests with it on an nginx of the same version. No system that takes
+/// RPMs is to be had from Debian's packages, so it is not installed.
+fn check_rpm(work: &Path, suite: &Suite, test_threads: usize) -> Result<()> {
+    let unpacked = work.with_file_name("rpm.unpacked");
+    let module = rpm::unpack(work, &unpacked)?;
+    ui::stage("module in the RPM", || elf::check(&module, &unpacked))?;
+    let nginx = Nginx::named("1.28")?;
+    ui::stage("nginx 1.28", || nginx.get())?;
+    let built = Built { nginx: nginx.binary(), module: Some(module) };
+    ui::stage("smoke tests with the RPM's module on nginx 1.28", || {
+        suite.run_with(&built, test_threads, &["smoke::".to_owned()], &[])
+    })
+}
+
+/// Replaces `dist` and adds the checksums.
+fn publish(out: &Path, dist: &Path) -> Result<()> {
+    if dist.exists() {
+        fs::remove_dir_all(dist)?;
+    }
+    fs::create_dir_all(dist)?;
+    let mut names: Vec<String> = contents(out)?.into_keys().collect();
+    names.sort();
+    for name in &names {
+        fs::copy(out.join(name), dist.join(name)).with_context(|| format!("cannot write dist/{name}"))?;
+    }
+    let sums = ui::output(Command::new("sha256sum").arg("--").args(&names).current_dir(dist))?;
+    fs::write(dist.join("SHA256SUMS"), sums)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{compare, paths};
+
+    #[test]
+    fn a_byte_or_a_file_more_is_no_reproduction() {
+        let dir = paths::repo().join(format!("target/package.test.{}", std::process::id()));
+        let (one, other) = (dir.join("one"), dir.join("other"));
+        for folder in [&one, &other] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        assert!(compare(&one, &other).is_err(), "nothing was made");
+        for folder in [&one, &other] {
+            fs::write(folder.join("a.deb"), "the same").unwrap();
+        }
+        assert!(compare(&one, &other).is_ok());
+        fs::write(other.join("a.deb"), "the sane").unwrap();
+        assert!(compare(&one, &other).unwrap_err().to_string().contains("a.deb"));
+        fs::write(other.join("a.deb"), "the same").unwrap();
+        fs::write(other.join("b.deb"), "").unwrap();
+        assert!(compare(&one, &other).unwrap_err().to_string().contains("b.deb"));
+        fs::remove_dir_all(dir).unwrap();
+    }
+}

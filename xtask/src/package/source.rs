@@ -1,0 +1,159 @@
+//! The sources that packages are built from: what the repository has of the module, and the crates it needs.
+//!
+//! Two tarballs, which are the same bytes whenever and wherever they are made of the same commit.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::NAME;
+use crate::{paths, ui};
+
+/// What users build: the module, not what tests it.
+const FILES: &[&str] = &[
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "SECURITY.md",
+    "auto",
+    "config",
+    "config.make",
+    "crates/ngx-http-upstream-ntlm",
+    "crates/ntlm-core",
+    "docs",
+    "examples",
+];
+
+/// The members of the workspace that are in it.
+const MEMBERS: &str = "members = [\"crates/ngx-http-upstream-ntlm\", \"crates/ntlm-core\"]";
+
+/// Files in crates that nobody can read the source of and nothing of ours needs.
+const PREBUILT: &[&str] = &["dll", "lib", "a", "so", "exe"];
+
+/// The sources, put together.
+pub struct Source {
+    /// Our version, as in Cargo.toml.
+    pub version: &'static str,
+    /// The commit's time, in seconds of Unix: the time of everything that is made.
+    pub epoch: u64,
+    /// Our own files.
+    pub tree: PathBuf,
+    /// The same as a tarball with one folder in it, `nginx-module-ntlm-VERSION`.
+    pub tarball: PathBuf,
+    /// The crates, with one folder in it, `vendor`.
+    pub vendor: PathBuf,
+}
+
+impl Source {
+    /// Puts the sources together in the new folder `work`.
+    pub fn assemble(work: &Path) -> Result<Self> {
+        let version = env!("CARGO_PKG_VERSION");
+        let tree = work.join(format!("{NAME}-{version}"));
+        for name in tracked()? {
+            let to = tree.join(&name);
+            if let Some(dir) = to.parent() {
+                fs::create_dir_all(dir)?;
+            }
+            fs::copy(paths::repo().join(&name), &to).with_context(|| format!("cannot copy {name}"))?;
+        }
+        leave_out_members(&tree.join("Cargo.toml"))?;
+
+        // Drops from the lock file what is needed by the members left out, and raises nothing.
+        let mut vendor = paths::cargo();
+        vendor.args(["vendor", "--quiet", "--versioned-dirs"]).arg(work.join("vendor")).current_dir(&tree);
+        ui::output(&mut vendor)?;
+        for entry in fs::read_dir(work.join("vendor"))? {
+            drop_prebuilt(&entry?.path())?;
+        }
+
+        let source = Self {
+            version,
+            epoch: epoch()?,
+            tarball: work.join(format!("{NAME}-{version}.tar.xz")),
+            vendor: work.join(format!("{NAME}-{version}-vendor.tar.xz")),
+            tree,
+        };
+        source.pack(work, &format!("{NAME}-{version}"), &source.tarball, "xz -6 -T1")?;
+        source.pack(work, "vendor", &source.vendor, "xz -6 -T1")?;
+        Ok(source)
+    }
+
+    /// Packs the folder `name` in `dir`.
+    pub fn pack(&self, dir: &Path, name: &str, tarball: &Path, compressor: &str) -> Result<()> {
+        let mut tar = Command::new("tar");
+        tar.args(["--create", "--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"]);
+        tar.arg("--mode=u+rw,go+rX,go-w").arg(format!("--use-compress-program={compressor}"));
+        tar.arg(format!("--mtime=@{}", self.epoch)).arg("--file").arg(tarball).arg("--directory").arg(dir);
+        ui::run(tar.arg(name))
+    }
+}
+
+/// The files of the module that git knows, as they are in the working tree.
+fn tracked() -> Result<Vec<String>> {
+    let changed = ui::output(git().args(["status", "--porcelain", "--", "packaging"]).args(FILES))?;
+    if !changed.is_empty() {
+        ui::say("  these differ from the commit, so what is made belongs to no commit:");
+        changed.lines().for_each(|line| ui::say(format!("    {line}")));
+    }
+    let names = ui::output(git().args(["ls-files", "-z", "--"]).args(FILES))?;
+    let names: Vec<String> = names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() {
+        bail!("git lists no files in {}", paths::repo().display());
+    }
+    Ok(names)
+}
+
+/// The time of the commit, or `SOURCE_DATE_EPOCH`.
+fn epoch() -> Result<u64> {
+    let text = match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text,
+        Err(_) => ui::output(git().args(["log", "-1", "--format=%ct"]))?,
+    };
+    text.trim().parse().with_context(|| format!("\"{}\" is no time in seconds", text.trim()))
+}
+
+fn git() -> Command {
+    let mut git = Command::new("git");
+    // Root may package what somebody else cloned.
+    git.args(["-c", "safe.directory=*"]).current_dir(paths::repo());
+    git
+}
+
+fn leave_out_members(manifest: &Path) -> Result<()> {
+    let text = fs::read_to_string(manifest)?;
+    let mut found = 0;
+    let lines = text.lines().map(|line| {
+        let is_members = line.starts_with("members = ");
+        found += u32::from(is_members);
+        if is_members { MEMBERS } else { line }
+    });
+    let new = lines.collect::<Vec<_>>().join("\n") + "\n";
+    if found != 1 {
+        bail!("Cargo.toml has {found} lines that start with \"members = \", not one");
+    }
+    Ok(fs::write(manifest, new)?)
+}
+
+/// Removes binaries from a vendored crate, and from cargo's list of its files.
+fn drop_prebuilt(dir: &Path) -> Result<()> {
+    let list = dir.join(".cargo-checksum.json");
+    let mut sums: Value = serde_json::from_str(&fs::read_to_string(&list)?)?;
+    let files = sums["files"].as_object_mut().with_context(|| format!("{} has no files", list.display()))?;
+    let is_prebuilt = |name: &str| name.rsplit_once('.').is_some_and(|(_, end)| PREBUILT.contains(&end));
+    let dropped: Vec<String> = files.keys().filter(|name| is_prebuilt(name)).cloned().collect();
+    for name in &dropped {
+        files.remove(name);
+        fs::remove_file(dir.join(name))?;
+    }
+    if !dropped.is_empty() {
+        fs::write(&list, sums.to_string())?;
+    }
+    Ok(())
+}
