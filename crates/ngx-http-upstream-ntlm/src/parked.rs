@@ -138,14 +138,14 @@ impl Bound {
 
     /// The server closed it while the client was logging in. After a refusal, or when the client has given up, that is its
     /// right.
-    fn on_handshake_cut(self) {
+    fn on_handshake_cut(self, client: Connection) {
         // SAFETY: the pool of the connection is alive while the handle is used (see the type).
         let (group, parked) = unsafe { ((*self.0.as_ptr()).group, (*self.0.as_ptr()).parked) };
         if now() - parked < LEG
             && with_table(|table| table.is_challenged(self.binding())).unwrap_or(false)
             && let Some(group) = groups().find(|other| other.id == group)
         {
-            diagnose(self.connection().log(), group, Kind::OriginCloses);
+            diagnose(client.log(), group, Kind::OriginCloses);
         }
     }
 
@@ -167,7 +167,7 @@ impl Bound {
         match with_table(|table| table.end(self.binding())).flatten() {
             Some(ended) => {
                 if counter == Counter::EndedByServer && ended.phase == Some(Phase::Handshaking) {
-                    self.on_handshake_cut();
+                    self.on_handshake_cut(ended.client);
                 }
                 close(ended);
             }
