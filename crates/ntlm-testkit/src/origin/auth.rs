@@ -40,6 +40,21 @@ pub(super) struct Verdict {
     pub(super) refused: bool,
 }
 
+impl Verdict {
+    /// Of a request without credentials, by nobody.
+    pub(super) fn nothing() -> Self {
+        Self {
+            leg: Leg::None,
+            scheme: None,
+            identity: None,
+            token: None,
+            logged_in: false,
+            challenged: false,
+            refused: false,
+        }
+    }
+}
+
 impl Auth {
     /// Looks at a request's `Authorization`, and says who the request is served as.
     pub(super) fn consider(
@@ -49,15 +64,7 @@ impl Auth {
         policy: &Policy,
         password_of: impl Fn(&str) -> Option<String>,
     ) -> Verdict {
-        let mut verdict = Verdict {
-            leg: Leg::None,
-            scheme: None,
-            identity: None,
-            token: None,
-            logged_in: false,
-            challenged: false,
-            refused: false,
-        };
+        let mut verdict = Verdict::nothing();
         if behaviour.logout {
             *self = Self::default();
         }

@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 use super::Origin;
+use super::judge::Judge;
 use super::listen::Place;
 use super::ntlm::{Policy, Protection, channel_bindings};
 use super::shared::Shared;
@@ -46,6 +47,7 @@ pub struct Builder {
     client_ca: bool,
     no_resumption: bool,
     users: HashMap<String, String>,
+    judge: Option<Judge>,
     echo: bool,
     policy: Policy,
     protection: Option<Protection>,
@@ -135,6 +137,13 @@ impl Builder {
         self
     }
 
+    /// Has credentials of `NTLM` and `Negotiate` judged by another program; no user is known here then.
+    #[must_use]
+    pub fn judged_by(mut self, judge: Judge) -> Self {
+        self.judge = Some(judge);
+        self
+    }
+
     /// Prints each entry of the ledger as it is made.
     #[must_use]
     pub fn echo(mut self) -> Self {
@@ -174,6 +183,7 @@ impl Builder {
                 },
                 self.users,
                 self.echo,
+                self.judge,
             )),
             place,
             life: Mutex::default(),

@@ -15,6 +15,7 @@ use super::answer;
 use super::auth::Auth;
 use super::behaviour::{Behaviour, Close};
 use super::http::{Head, send, take_head};
+use super::judge::Judged;
 use super::ledger::Entry;
 use super::shared::Shared;
 use crate::stream::Stream;
@@ -51,6 +52,7 @@ pub(super) struct Connection {
     pub(super) resumed: bool,
     pub(super) buf: Vec<u8>,
     pub(super) auth: Auth,
+    pub(super) judged: Judged,
     pub(super) requests: u64,
 }
 
@@ -171,9 +173,13 @@ impl Connection {
         }
 
         let shared = self.shared.clone();
-        let verdict = self
-            .auth
-            .consider(head.get("Authorization"), &behaviour, &shared.policy, |user| shared.password_of(user));
+        let authorization = head.get("Authorization");
+        let verdict = match &shared.judge {
+            Some(judge) => self.judged.consider(judge, authorization).await?,
+            None => {
+                self.auth.consider(authorization, &behaviour, &shared.policy, |user| shared.password_of(user))
+            }
+        };
         let answer = answer::compose(self, head, &behaviour, &verdict, &body);
         if let Some(gate) = &behaviour.gate {
             self.hold(shared.pass(gate)).await?;

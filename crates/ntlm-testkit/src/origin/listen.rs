@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::auth::Auth;
 use super::connection::{Connection, Handle};
+use super::judge::Judged;
 use super::shared::Shared;
 use crate::stream::Stream;
 
@@ -113,7 +114,7 @@ async fn serve(
         shared.forget(id);
         return;
     };
-    let (auth, buf) = (Auth::default(), Vec::new());
+    let (auth, judged, buf) = (Auth::default(), Judged::default(), Vec::new());
     let mut connection = Connection {
         id,
         shared,
@@ -125,6 +126,7 @@ async fn serve(
         resumed,
         buf,
         auth,
+        judged,
         requests: 0,
     };
     tokio::select! {

@@ -9,6 +9,7 @@ mod behaviour;
 mod builder;
 mod connection;
 mod http;
+mod judge;
 mod ledger;
 mod listen;
 mod ntlm;
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 
 pub use self::builder::{Builder, TlsVersions};
 pub use self::http::body_hash;
+pub use self::judge::Judge;
 pub use self::ledger::{Entry, Leg};
 pub use self::ntlm::{DOMAIN, Protection};
 

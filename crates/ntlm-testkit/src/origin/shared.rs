@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::connection::Handle;
+use super::judge::Judge;
 use super::ledger::Ledger;
 use super::ntlm::Policy;
 
@@ -18,6 +19,8 @@ pub(super) struct Shared {
     pub(super) open: Mutex<HashMap<u64, Handle>>,
     /// Empty: everybody exists, by the rule of [`crate::password_of`].
     users: HashMap<String, String>,
+    /// Decides in place of this origin.
+    pub(super) judge: Option<Judge>,
     gates: Mutex<HashMap<String, Gate>>,
 }
 
@@ -28,15 +31,15 @@ struct Gate {
 }
 
 impl Shared {
-    pub(super) fn new(name: String, policy: Policy, users: HashMap<String, String>, echo: bool) -> Self {
-        Self {
-            name,
-            policy,
-            ledger: Ledger::new(echo),
-            open: Mutex::default(),
-            users,
-            gates: Mutex::default(),
-        }
+    pub(super) fn new(
+        name: String,
+        policy: Policy,
+        users: HashMap<String, String>,
+        echo: bool,
+        judge: Option<Judge>,
+    ) -> Self {
+        let ledger = Ledger::new(echo);
+        Self { name, policy, ledger, open: Mutex::default(), users, judge, gates: Mutex::default() }
     }
 
     /// A connection number no other origin of this process has had.
