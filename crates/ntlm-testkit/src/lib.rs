@@ -13,6 +13,7 @@ pub mod chaos;
 pub mod client;
 pub mod demo;
 pub mod flood;
+pub mod interop;
 pub mod nginx;
 pub mod ntlm;
 pub mod origin;

@@ -147,7 +147,7 @@ fn leg_of(token: &[u8]) -> (Leg, bool) {
 }
 
 /// `EXAMPLE\alice` and `alice@EXAMPLE.COM` are alice.
-fn name_of(user: &str) -> String {
+pub(crate) fn name_of(user: &str) -> String {
     let name = user.rsplit('\\').next().unwrap_or_default();
     name.split('@').next().unwrap_or_default().to_lowercase()
 }

@@ -32,6 +32,7 @@ pub use self::ledger::{Entry, Leg};
 pub use self::ntlm::{DOMAIN, Protection};
 
 pub(crate) use self::auth::{KERBEROS, ROUND};
+pub(crate) use self::judge::name_of;
 
 use self::connection::Command;
 use self::listen::{Life, Listener, Place};

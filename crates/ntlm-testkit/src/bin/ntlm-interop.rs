@@ -1,0 +1,117 @@
+//! `ntlm-interop`: other people's clients and servers through nginx, in a world of their own (see
+//! `ntlm_testkit::interop`). `cargo xtask interop` installs what it needs and starts it.
+//!
+//! It must never run a server outside that world.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use ntlm_testkit::Nginx;
+use ntlm_testkit::interop::front::{Fronts, Way};
+use ntlm_testkit::interop::matrix::{self, Stage};
+use ntlm_testkit::interop::servers::Servers;
+use ntlm_testkit::interop::world::World;
+use ntlm_testkit::interop::{clients, mixed};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, Parser)]
+#[command(name = "ntlm-interop", about = "Other people's clients and servers, straight and through nginx")]
+struct Args {
+    /// The nginx to put between them
+    #[arg(long, value_name = "FILE")]
+    nginx: PathBuf,
+    /// The module, unless it is built in
+    #[arg(long, value_name = "FILE")]
+    module: Option<PathBuf>,
+    /// The folder of the Python and Node packages
+    #[arg(long, value_name = "FOLDER")]
+    tools: PathBuf,
+    /// Only what is quick and steady
+    #[arg(long)]
+    quick: bool,
+    /// Only clients whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    client: String,
+    /// Only servers whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    server: String,
+    /// Print what nginx logged of each request that differs
+    #[arg(long)]
+    log: bool,
+    /// Everything is started in namespaces of its own, and this program anew in them
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let world = match World::enter(&arguments) {
+        Ok(world) => world,
+        Err(error) => {
+            eprintln!("error: {error}\n\nnamespaces are root's to make: run this as root");
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let done = runtime.block_on(async {
+        // The first process of a world has no default action for signals.
+        let mut ended = signal(SignalKind::terminate()).expect("a handler for SIGTERM");
+        tokio::select! {
+            done = run(&args, &world) => done,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+            _ = ended.recv() => Err("terminated".to_owned()),
+        }
+    });
+    match done {
+        Ok(findings) if findings.is_empty() => ExitCode::SUCCESS,
+        Ok(findings) => {
+            eprintln!("\n{} differences:", findings.len());
+            for finding in findings {
+                eprintln!("  {finding}");
+            }
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("\nerror: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
+    Nginx::choose(&args.nginx, args.module.as_deref())?;
+    let (major, minor, patch) = Nginx::binary().version();
+    let begun = Instant::now();
+    let servers = Servers::start(world).await?;
+    println!("servers started in {:.1} s; NGINX {major}.{minor}.{patch}", begun.elapsed().as_secs_f64());
+
+    let ways = Way::all(args.quick);
+    let fronts = Fronts::start(&servers.sites, &ways).await;
+    let stage = Stage { world, tools: &args.tools, fronts: &fronts };
+    let mut wanted = clients::all();
+    wanted.retain(|client| client.name.contains(&args.client) && (client.quick || !args.quick));
+    let mut sites: Vec<_> = servers.sites.iter().collect();
+    sites.retain(|site| site.name.contains(&args.server));
+    let (played, mut findings) = matrix::run(&stage, &sites, &wanted, &ways).await;
+    if args.client.is_empty() {
+        for site in sites.iter().filter(|site| site.bound) {
+            for way in &ways {
+                findings.extend(mixed::run(&stage, site, *way).await);
+            }
+        }
+    }
+    if args.log {
+        println!("{}", fronts.errors());
+    }
+    fronts.stop().await;
+    let time = begun.elapsed().as_secs_f64();
+    println!(
+        "\n{played} sessions and {} differences in {time:.0} s on NGINX {major}.{minor}.{patch}",
+        findings.len()
+    );
+    Ok(findings)
+}
