@@ -9,6 +9,7 @@ mod demo;
 mod deny;
 mod flood;
 mod fuzz;
+mod interop;
 mod nginx;
 mod package;
 mod packages;
@@ -63,6 +64,8 @@ enum Command {
     Flood(FloodArgs),
     /// Fuzz everything that reads bytes from outside
     Fuzz(FuzzArgs),
+    /// Let other people's clients log in at other people's servers, straight and through NGINX
+    Interop(InteropArgs),
     /// Start NGINX with the module in front of an origin and watch NTLM pass through
     Demo(DemoArgs),
     /// Make what users install, into dist: Debian packages, an RPM, their sources, checksums and a bill of materials
@@ -173,6 +176,23 @@ struct FuzzArgs {
     keep: bool,
 }
 
+/// What `cargo xtask interop` can be told.
+#[derive(Args)]
+struct InteropArgs {
+    /// Only what is quick and steady, on the first NGINX
+    #[arg(long)]
+    quick: bool,
+    /// Only clients whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    client: Option<String>,
+    /// Only servers whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    server: Option<String>,
+    /// The NGINX to put between them
+    #[arg(long, value_name = "NAME", num_args = 1.., default_values = ["1.22", "1.30"])]
+    nginx: Vec<String>,
+}
+
 /// What `cargo xtask demo` can be told.
 #[derive(Args)]
 struct DemoArgs {
@@ -213,6 +233,7 @@ fn main() -> ExitCode {
         Command::Chaos(args) => chaos::command(&args),
         Command::Flood(args) => flood::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
+        Command::Interop(args) => interop::command(&args),
         Command::Demo(args) => demo::command(&args),
         Command::Package(args) => package::command(&args),
     };

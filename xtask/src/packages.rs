@@ -28,9 +28,11 @@ pub enum Need {
     Memcheck,
     /// Make packages, and install them into a clean system.
     Package,
+    /// Run other people's clients and servers.
+    Interop,
 }
 
-use Need::{Bench, Fetch, Fuzz, Memcheck, Module, Nginx, Package, Suite};
+use Need::{Bench, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Suite};
 
 /// Package, who needs it, for what.
 const TABLE: &[(&str, &[Need], &str)] = &[
@@ -46,8 +48,8 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("libclang-dev", &[Module], "bindgen, which reads NGINX's headers"),
     ("libpcre2-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
     ("libssl-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
-    ("git", &[Package], "the commit that packages are made from"),
-    ("iproute2", &[Package], "a loopback interface of the clean system's own"),
+    ("git", &[Package, Interop], "commits: what packages are made from, and what clients push"),
+    ("iproute2", &[Package, Interop], "a loopback interface of one's own"),
     ("lintian", &[Package], "what Debian asks of a package"),
     ("make", &[Fetch, Nginx], "NGINX's build"),
     ("zlib1g-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
@@ -57,6 +59,23 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("tar", &[Package], "the sources' tarballs"),
     ("util-linux", &[Package], "namespaces"),
     ("xz-utils", &[Package], "the sources' tarballs"),
+    ("apache2-bin", &[Interop], "Apache httpd"),
+    ("chromium", &[Interop], "a browser"),
+    ("haproxy", &[Interop], "a balancer in front of NGINX"),
+    ("krb5-admin-server", &[Interop], "the principals of a KDC"),
+    ("krb5-kdc", &[Interop], "a KDC"),
+    ("krb5-user", &[Interop], "Kerberos tickets"),
+    ("libapache2-mod-auth-gssapi", &[Interop], "NTLM and Negotiate in Apache"),
+    ("libkrb5-dev", &[Interop], "Kerberos for Python"),
+    ("python3-dev", &[Interop], "Kerberos for Python"),
+    ("python3-gssapi", &[Interop], "Kerberos for Python"),
+    ("python3-venv", &[Interop], "Python clients"),
+    ("samba", &[Interop], "an Active Directory domain controller"),
+    ("samba-ad-dc", &[Interop], "an Active Directory domain controller"),
+    ("samba-ad-provision", &[Interop], "an Active Directory domain controller"),
+    ("samba-dsdb-modules", &[Interop], "an Active Directory domain controller"),
+    ("wget", &[Interop], "a client that speaks NTLM"),
+    ("winbind", &[Interop], "ntlm_auth, which asks the domain controller"),
     ("valgrind", &[Bench, Memcheck], "counting instructions, watching accesses to memory"),
 ];
 

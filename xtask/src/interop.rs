@@ -1,0 +1,86 @@
+//! Other people's clients and servers: their packages, then the test kit's runner, which judges.
+//!
+//! Debian packages are installed as for any command; Python and Node packages go into the cache, in the versions that
+//! the repository pins.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, process};
+
+use anyhow::{Context, Result, bail};
+
+use crate::packages::{self, Need};
+use crate::{InteropArgs, build, demo, paths, ui};
+
+/// Where the repository keeps scripts and pins.
+const PINS: &str = "crates/ntlm-testkit/interop";
+
+/// `cargo xtask interop`
+pub fn command(args: &InteropArgs) -> Result<()> {
+    ui::stage("packages", || {
+        packages::ensure(&[Need::Fetch, Need::Module, Need::Nginx, Need::Suite, Need::Interop])
+    })?;
+    let tools = ui::stage("Python and Node packages", tools)?;
+    let runner = ui::stage("runner", || demo::testkit_binary("ntlm-interop"))?;
+    let count = if args.quick { 1 } else { args.nginx.len() };
+    for name in &args.nginx[..count] {
+        let built = ui::stage(&format!("module for nginx {name}"), || build::build(name))?;
+        ui::stage(&format!("clients and servers on nginx {name}"), || {
+            let mut run = Command::new(&runner);
+            run.arg("--nginx").arg(&built.nginx).arg("--tools").arg(&tools);
+            if let Some(module) = &built.module {
+                run.arg("--module").arg(module);
+            }
+            if args.quick {
+                run.arg("--quick");
+            }
+            for (name, value) in [("--client", &args.client), ("--server", &args.server)] {
+                if let Some(value) = value {
+                    run.arg(name).arg(value);
+                }
+            }
+            ui::run(&mut run).context("the differences are above")
+        })?;
+    }
+    Ok(())
+}
+
+/// The folder with `python` (a virtual environment) and `node` (with `node_modules`), made anew when a pin changed.
+fn tools() -> Result<PathBuf> {
+    let pins = paths::repo().join(PINS);
+    let (python, node) = (pins.join("requirements.txt"), pins.join("package-lock.json"));
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| paths::shown(path));
+    let stamp = read(&python)? + &read(&node)?;
+    let tools = paths::cache().join("interop");
+    if fs::read_to_string(tools.join(".made-from")).is_ok_and(|made| made == stamp) {
+        return Ok(tools);
+    }
+    if Command::new("npm").arg("--version").output().is_err() {
+        bail!(
+            "there is no npm. Run this, then try again:\n\n    apt-get install -y --no-install-recommends nodejs npm\n"
+        );
+    }
+    if tools.exists() {
+        fs::remove_dir_all(&tools)?;
+    }
+    // A virtual environment knows its own path: it is made where it stays, and stamped when it is whole.
+    fs::create_dir_all(tools.join("node"))?;
+    let log = tools.join("log");
+    let mut venv = Command::new("/usr/bin/python3");
+    venv.args(["-m", "venv", "--system-site-packages"]).arg(tools.join("python"));
+    ui::quietly("Python environment", &log, &mut venv)?;
+    let mut pip = Command::new(tools.join("python/bin/pip"));
+    // The list is complete: what is not in it is Debian's.
+    pip.args(["install", "--no-deps", "--disable-pip-version-check", "--requirement"]).arg(&python);
+    ui::quietly("Python packages", &log, &mut pip)?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(pins.join(name), tools.join("node").join(name))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(tools.join("node"));
+    ui::quietly("Node packages", &log, &mut npm)?;
+    let new = tools.join(format!(".made-from.{}", process::id()));
+    fs::write(&new, stamp)?;
+    fs::rename(new, tools.join(".made-from"))?;
+    Ok(tools)
+}
