@@ -67,6 +67,8 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("krb5-user", &[Interop], "Kerberos tickets"),
     ("libapache2-mod-auth-gssapi", &[Interop], "NTLM and Negotiate in Apache"),
     ("libkrb5-dev", &[Interop], "Kerberos for Python"),
+    ("libnginx-mod-stream", &[Interop], "a balancer in front of NGINX"),
+    ("nginx", &[Interop], "a balancer in front of NGINX"),
     ("python3-dev", &[Interop], "Kerberos for Python"),
     ("python3-gssapi", &[Interop], "Kerberos for Python"),
     ("python3-venv", &[Interop], "Python clients"),

@@ -1,5 +1,5 @@
-// A session of Chromium: MECHANISM BASE USER PASSWORD. A page, 24 subresources at once, 12 POSTs by fetch at once, and
-// another page. Prints "ANSWER status user" for each answer.
+// A session of Chromium: MECHANISM BASE USER PASSWORD. A page, 24 subresources at once, 12 POSTs by fetch at once, a
+// WebSocket, another page. Prints "ANSWER status user" for each answer.
 const [mechanism, base, user, password] = process.argv.slice(2);
 const { mkdtempSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
@@ -26,13 +26,13 @@ const { chromium } = require("playwright-core");
     ],
     env: process.env,
   });
-  const page = await browser.newPage();
   const tell = (answer) => console.log("ANSWER", answer.status(), answer.headers()["x-identity"] ?? "");
   if (mechanism === "kerberos") {
-    // Chromium loads the GSS-API when it first meets Negotiate, and gives that request up.
-    const load = (url) => fetch(url, { mode: "no-cors", credentials: "include" }).catch(() => {});
-    await page.evaluate(load, `${base}/session/first`);
+    // Chromium reads its allowlist and the GSS-API when it first meets Negotiate, and gives that page up.
+    const first = await browser.newPage();
+    await first.goto(`${base}/session/first`).catch(() => {});
   }
+  const page = await browser.newPage();
   tell(await page.goto(`${base}/session/page`));
   const answers = await page.evaluate(async () => {
     const body = "x".repeat(50000);
@@ -47,6 +47,18 @@ const { chromium } = require("playwright-core");
     return [...resources, ...posts];
   });
   for (const [status, identity] of answers) console.log("ANSWER", status, identity);
+  const greeting = await page.evaluate(
+    (url) =>
+      new Promise((resolve) => {
+        const socket = new WebSocket(url);
+        const said = [];
+        socket.onopen = () => socket.send("an echo");
+        socket.onmessage = (event) => said.push(event.data) === 2 && socket.close();
+        socket.onclose = () => resolve(said);
+      }),
+    `${base.replace(/^http/, "ws")}/session/socket/?websocket`,
+  );
+  console.log("ANSWER", greeting[1] === "an echo" ? 101 : 0, greeting[0] ?? "");
   tell(await page.goto(`${base}/session/other`));
   await browser.close();
   rmSync(profile, { recursive: true, force: true });

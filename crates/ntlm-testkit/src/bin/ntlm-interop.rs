@@ -13,7 +13,7 @@ use ntlm_testkit::interop::front::{Fronts, Way};
 use ntlm_testkit::interop::matrix::{self, Stage};
 use ntlm_testkit::interop::servers::Servers;
 use ntlm_testkit::interop::world::World;
-use ntlm_testkit::interop::{clients, mixed};
+use ntlm_testkit::interop::{clients, mixed, scale};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
@@ -86,7 +86,7 @@ async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
     Nginx::choose(&args.nginx, args.module.as_deref())?;
     let (major, minor, patch) = Nginx::binary().version();
     let begun = Instant::now();
-    let servers = Servers::start(world).await?;
+    let servers = Servers::start(world, &args.tools).await?;
     println!("servers started in {:.1} s; NGINX {major}.{minor}.{patch}", begun.elapsed().as_secs_f64());
 
     let ways = Way::all(args.quick);
@@ -99,10 +99,13 @@ async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
     let (played, mut findings) = matrix::run(&stage, &sites, &wanted, &ways).await;
     if args.client.is_empty() {
         for site in sites.iter().filter(|site| site.bound) {
-            for way in &ways {
+            for way in &Way::all(true) {
                 findings.extend(mixed::run(&stage, site, *way).await);
             }
         }
+    }
+    for site in sites.iter().filter(|site| site.name == "domain") {
+        findings.extend(scale::run(world, &args.tools, site, &wanted).await?);
     }
     if args.log {
         println!("{}", fronts.errors());

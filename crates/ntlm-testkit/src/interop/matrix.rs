@@ -20,6 +20,8 @@ pub struct Run {
     wire: Vec<Wire>,
     /// How many connections the client opened.
     connections: usize,
+    /// The most answers 401 on one of them.
+    refused_on_one: usize,
     /// What it spoke.
     protocols: BTreeSet<String>,
 }
@@ -63,15 +65,25 @@ impl Stage<'_> {
         let late = complete.await.err();
         let wire = site.wire();
         let logged = self.fronts.logged(offset);
-        let connections: BTreeSet<&str> = match way {
-            Ok(_) => logged.iter().map(|request| request.connection.as_str()).collect(),
-            Err(_) => wire.iter().map(|request| request.connection.as_str()).collect(),
-        };
-        let connections = connections.len();
+        // The client's own connections, each with how many answers 401 it had.
+        let mut own = BTreeMap::<&str, usize>::new();
+        match way {
+            Ok(_) => {
+                for request in &logged {
+                    *own.entry(&request.connection).or_default() += usize::from(request.status == 401);
+                }
+            }
+            Err(_) => {
+                for request in &wire {
+                    *own.entry(&request.connection).or_default() += usize::from(request.status == 401);
+                }
+            }
+        }
+        let (connections, refused_on_one) = (own.len(), own.values().copied().max().unwrap_or_default());
         let mut said = said;
         said.text.extend(late);
         let protocols = protocols(&logged);
-        Run { said, wire, connections, protocols }
+        Run { said, wire, connections, refused_on_one, protocols }
     }
 }
 
@@ -87,15 +99,6 @@ impl Run {
         self.wire.iter().filter(|wire| wire.status == 401).count()
     }
 
-    /// The most requests of a connection to the servers that were answered 401.
-    fn refused_on_one(&self) -> usize {
-        let mut refused = BTreeMap::<&str, usize>::new();
-        for wire in self.wire.iter().filter(|wire| wire.status == 401) {
-            *refused.entry(&wire.connection).or_default() += 1;
-        }
-        refused.into_values().max().unwrap_or_default()
-    }
-
     /// The client began with HTTP/2 and went on with HTTP/1.1.
     fn fell_back(&self) -> bool {
         self.protocols.len() > 1
@@ -106,7 +109,7 @@ impl Run {
     }
 
     /// In what this run through nginx differs from `direct`.
-    fn differences(&self, direct: &Self, client: &Client, user: &str) -> Vec<String> {
+    fn differences(&self, direct: &Self, client: &Client, site: &Site, user: &str) -> Vec<String> {
         let mut differences = Vec::new();
         // A client that finds HTTP/2 unfit for its scheme asks again, on a new connection.
         let fallback = usize::from(self.fell_back());
@@ -125,8 +128,9 @@ impl Run {
         if client.steady && self.refused() > direct.refused() + fallback {
             differences.push(format!("{} answers 401, not {}", self.refused(), direct.refused()));
         }
-        if self.refused_on_one() > direct.refused_on_one() {
-            let (more, usual) = (self.refused_on_one(), direct.refused_on_one());
+        // Where each request has to log in, more requests mean more answers 401.
+        if site.bound && self.refused_on_one > direct.refused_on_one {
+            let (more, usual) = (self.refused_on_one, direct.refused_on_one);
             differences.push(format!("{more} answers 401 on one connection, not {usual}"));
         }
         if client.steady && self.connections > direct.connections + fallback {
@@ -189,7 +193,7 @@ pub async fn run(
                 played += 1;
                 let name = way.to_string();
                 println!("  {name:16} {run}");
-                for difference in run.differences(&direct[&way.is_https()], client, user) {
+                for difference in run.differences(&direct[&way.is_https()], client, site, user) {
                     println!("    DIFFERS {difference}");
                     findings.push(format!("{} at {}, {name}: {difference}", client.name, site.name));
                 }

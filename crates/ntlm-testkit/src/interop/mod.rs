@@ -7,6 +7,7 @@ pub mod clients;
 pub mod front;
 pub mod matrix;
 pub mod mixed;
+pub mod scale;
 pub mod servers;
 pub mod world;
 

@@ -29,7 +29,7 @@ pub(super) fn compose(
     let unknown = verdict.identity.is_none() && !public;
     let status = if verdict.challenged || verdict.refused || behaviour.logout || unknown {
         401
-    } else if behaviour.upgrade {
+    } else if behaviour.upgrade || behaviour.websocket {
         101
     } else {
         behaviour.status.unwrap_or(200)
@@ -81,6 +81,9 @@ pub(super) fn compose(
         let protocol = head.get("Upgrade").unwrap_or("websocket");
         field("Connection", "Upgrade");
         field("Upgrade", protocol);
+        if let Some(key) = head.get("Sec-WebSocket-Key").filter(|_| behaviour.websocket) {
+            field("Sec-WebSocket-Accept", &super::websocket::accept(key));
+        }
         header.push_str("\r\n");
         return Answer { status, header: header.into(), body: Vec::new(), close: false, upgraded: true };
     }

@@ -50,6 +50,7 @@ pub(super) struct Behaviour {
     pub(super) persist: bool,
     pub(super) logout: bool,
     pub(super) upgrade: bool,
+    pub(super) websocket: bool,
     pub(super) fields: Vec<(String, String)>,
 }
 
@@ -105,6 +106,7 @@ impl Behaviour {
             persist: find("persist") != Some("no"),
             logout: is("logout"),
             upgrade: is("upgrade"),
+            websocket: is("websocket"),
             fields: query
                 .split('&')
                 .filter_map(|pair| pair.strip_prefix("field=")?.split_once(':'))

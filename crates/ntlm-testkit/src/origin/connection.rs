@@ -64,6 +64,7 @@ enum Next {
     Close,
     Reset,
     Echo,
+    WebSocket(String),
 }
 
 impl Connection {
@@ -95,6 +96,10 @@ impl Connection {
                 }
                 Ok(Next::Echo) => {
                     let _ = self.echo().await;
+                    break;
+                }
+                Ok(Next::WebSocket(name)) => {
+                    let _ = super::websocket::serve(&mut self.stream, &mut self.buf, &name).await;
                     break;
                 }
                 Err(_) => return,
@@ -201,6 +206,9 @@ impl Connection {
                 self.hold(tokio::time::sleep(delay)).await?;
             }
             send(&mut self.stream, &answer.body).await?;
+        }
+        if answer.upgraded && behaviour.websocket {
+            return Ok(Next::WebSocket(verdict.identity.unwrap_or_default()));
         }
         if answer.upgraded {
             return Ok(Next::Echo);

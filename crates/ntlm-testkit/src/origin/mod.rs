@@ -14,6 +14,7 @@ mod ledger;
 mod listen;
 mod ntlm;
 mod shared;
+mod websocket;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -71,6 +72,7 @@ use crate::ports::Reserved;
 /// | `logout` | the connection forgets its user: a 401 out of nowhere |
 /// | `field=NAME:VALUE` | one more field in the answer; may be repeated |
 /// | `upgrade` | 101, then whatever arrives is sent back |
+/// | `websocket` | a WebSocket: the user's name, then whatever arrives is sent back |
 pub struct Origin {
     shared: Arc<Shared>,
     place: Place,

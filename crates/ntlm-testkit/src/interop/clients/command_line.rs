@@ -1,8 +1,11 @@
-//! curl and wget.
+//! curl, wget and git.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::process::Command;
 
 use super::{Client, Job, Proof};
+use crate::interop::servers::apache::Apache;
 use crate::origin::DOMAIN;
 
 const CURL: Client = Client {
@@ -11,6 +14,7 @@ const CURL: Client = Client {
     short_first_leg: true,
     steady: true,
     quick: true,
+    git: false,
     answers: 4,
     command: |job| curl(job, &["--ntlm"]),
 };
@@ -47,6 +51,15 @@ pub(super) const CLIENTS: &[Client] = &[
         ..CURL
     },
     Client { name: "wget", answers: 3, command: wget, ..CURL },
+    Client {
+        name: "git push and clone",
+        proof: Proof::Kerberos,
+        git: true,
+        quick: false,
+        answers: 2,
+        command: git,
+        ..CURL
+    },
 ];
 
 /// One request of a session: its path, and what else curl is told.
@@ -91,4 +104,35 @@ fn wget(job: &Job<'_>) -> Command {
     wget.arg(format!("--ca-certificate={}", job.ca.display()));
     wget.args(["one", "two", "three"].map(|path| job.url(path)));
     wget
+}
+
+/// A push of more than git buffers, and a clone that has to be the same; the server's log tells as whom.
+const GIT: &str = r#"
+set -e
+mkdir "$1" && cd "$1"
+git init -q -b main work && cd work
+head -c 5000000 /dev/urandom > large
+git add large
+git -c user.name=test -c user.email=test@example.com commit -q -m one
+git push -q "$2" main && echo "ANSWER 200 $3"
+git clone -q -b main "$2" ../copy
+cmp large ../copy/large && echo "ANSWER 200 $3"
+"#;
+
+fn git(job: &Job<'_>) -> Command {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("repository-{}.git", COUNT.fetch_add(1, Ordering::Relaxed));
+    Apache::repository(job.world, &name).expect("a repository");
+    let work = job.world.path().join(format!("work-{name}"));
+    let mut git = Command::new("sh");
+    git.args(["-c", GIT, "git"]).arg(work).arg(format!("{}/git/{name}", job.base)).arg(job.user);
+    // A user without a name: whoever has the ticket.
+    let configuration = [("http.emptyAuth", "true"), ("http.sslCAInfo", &*job.ca.display().to_string())]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    git.env("GIT_CONFIG_COUNT", configuration.len().to_string()).env("GIT_TERMINAL_PROMPT", "0");
+    for (index, (key, value)) in configuration.into_iter().enumerate() {
+        git.env(format!("GIT_CONFIG_KEY_{index}"), key).env(format!("GIT_CONFIG_VALUE_{index}"), value);
+    }
+    git.env_remove("GIT_SSL_CAINFO");
+    git
 }

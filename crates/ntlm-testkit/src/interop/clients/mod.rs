@@ -41,6 +41,8 @@ pub struct Client {
     pub steady: bool,
     /// Quick and steady enough for every change.
     pub quick: bool,
+    /// It wants repositories.
+    pub git: bool,
     /// How many answers its session has, all of them to be 200 (101 for a WebSocket).
     pub answers: usize,
     /// The command that plays it.
@@ -93,6 +95,9 @@ impl Client {
     /// The site takes what this client has.
     #[must_use]
     pub fn suits(&self, site: &Site) -> bool {
+        if self.git && !site.git {
+            return false;
+        }
         match self.proof {
             Proof::Kerberos => site.realm.is_some(),
             Proof::Ntlm | Proof::NtlmInside => site.ntlm && (site.short_first_leg || !self.short_first_leg),

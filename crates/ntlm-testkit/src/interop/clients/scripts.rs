@@ -10,6 +10,7 @@ const PYTHON: Client = Client {
     short_first_leg: false,
     steady: true,
     quick: true,
+    git: false,
     answers: 4,
     command: |job| python(job, "requests-ntlm"),
 };
@@ -24,7 +25,7 @@ const CHROMIUM: Client = Client {
     short_first_leg: true,
     steady: false,
     quick: true,
-    answers: 38,
+    answers: 39,
     command: |job| node(job, "browser.cjs", BROWSER, "ntlm"),
     ..PYTHON
 };
@@ -59,6 +60,7 @@ pub(super) const CLIENTS: &[Client] = &[
     NODE,
     Client {
         name: "axios-ntlm",
+        short_first_leg: true,
         command: |job| node(job, "session.cjs", NODE_SESSION, "axios-ntlm"),
         ..NODE
     },

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::super::world::{MIT_REALM, World};
@@ -17,7 +18,7 @@ use crate::password_of;
 use crate::pki::pki;
 
 const MODULES: &str = "/usr/lib/apache2/modules";
-const LOADED: [&str; 12] = [
+const LOADED: [&str; 15] = [
     "mpm_event",
     "authn_core",
     "authz_core",
@@ -28,6 +29,9 @@ const LOADED: [&str; 12] = [
     "dir",
     "env",
     "headers",
+    "proxy",
+    "proxy_http",
+    "proxy_wstunnel",
     "setenvif",
     "ssl",
 ];
@@ -67,6 +71,35 @@ impl Sort {
 #[derive(Debug)]
 pub struct Apache {
     _child: Child,
+    _sockets: Sockets,
+}
+
+/// The WebSocket server behind it.
+#[derive(Debug)]
+struct Sockets {
+    _child: Child,
+    port: u16,
+}
+
+impl Sockets {
+    async fn start(world: &World, tools: &Path) -> Result<Self, String> {
+        let script = world.write("socket.cjs", include_str!("../../../interop/socket.cjs"))?;
+        let mut child = Command::new("node")
+            .arg(script)
+            .env("NODE_PATH", tools.join("node/node_modules"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("cannot run node: {error}"))?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            let read = BufReader::new(stdout).read_line(&mut line).await;
+            read.map_err(|error| format!("socket.cjs: {error}"))?;
+        }
+        let port = line.trim().parse().map_err(|_| "socket.cjs does not listen".to_owned())?;
+        Ok(Self { _child: child, port })
+    }
 }
 
 impl Apache {
@@ -74,7 +107,8 @@ impl Apache {
     ///
     /// # Errors
     /// With its error log.
-    pub async fn start(world: &World, sites: &[Site]) -> Result<Self, String> {
+    pub async fn start(world: &World, tools: &Path, sites: &[Site]) -> Result<Self, String> {
+        let sockets = Sockets::start(world, tools).await?;
         let folder = world.path();
         let cannot = |error: std::io::Error| format!("{}: {error}", folder.display());
         let pages = folder.join("pages");
@@ -109,7 +143,7 @@ impl Apache {
         // TransferLog takes the format that was named last.
         conf += "LogFormat \"%{local}p/%{remote}p %>s %u %m %U\"\n";
         for (sort, site) in SORTS.iter().zip(sites) {
-            conf += &hosts(sort, site, world, &files);
+            conf += &hosts(sort, site, world, &files, sockets.port);
         }
         let conf = world.write("apache.conf", &conf)?;
         let said = folder.join("apache-said");
@@ -133,7 +167,7 @@ impl Apache {
             _ => Err([&said, &log].map(|path| std::fs::read_to_string(path).unwrap_or_default()).concat()),
         })
         .await?;
-        Ok(Self { _child: child })
+        Ok(Self { _child: child, _sockets: sockets })
     }
 
     /// Makes an empty git repository that the sites serve as `/git/NAME`.
@@ -147,7 +181,7 @@ impl Apache {
     }
 }
 
-fn hosts(sort: &Sort, site: &Site, world: &World, files: &crate::pki::Files) -> String {
+fn hosts(sort: &Sort, site: &Site, world: &World, files: &crate::pki::Files, sockets: u16) -> String {
     let folder = world.path().display();
     let credentials = match sort.mechanism {
         "krb5" => format!("GssapiCredStore keytab:{folder}/http.keytab"),
@@ -165,6 +199,8 @@ fn hosts(sort: &Sort, site: &Site, world: &World, files: &crate::pki::Files) -> 
             let _ = write!(
                 conf,
                 "TransferLog {log}
+ProxyPass /session/socket/ ws://127.0.0.1:{sockets}/
+RequestHeader set X-Remote-User \"expr=%{{REMOTE_USER}}\"
 AliasMatch \"^/session/.*\" {folder}/pages/page
 ScriptAlias /git/ /usr/lib/git-core/git-http-backend/
 SetEnv GIT_PROJECT_ROOT {folder}/git

@@ -7,7 +7,7 @@ pub mod kdc;
 pub mod samba;
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use self::apache::Apache;
 use super::world::{AD_REALM, World};
@@ -33,6 +33,8 @@ pub struct Site {
     pub short_first_leg: bool,
     /// A login holds for its connection.
     pub bound: bool,
+    /// It has repositories.
+    pub git: bool,
     /// Addresses in the clear.
     pub plain: Vec<String>,
     /// Addresses behind TLS.
@@ -76,6 +78,7 @@ impl Site {
             ntlm: true,
             short_first_leg: true,
             bound: true,
+            git: false,
             plain: addresses(false),
             tls: addresses(true),
             log: Log::Ledgers(origins),
@@ -133,7 +136,7 @@ impl Servers {
     ///
     /// # Errors
     /// With the last words of what failed.
-    pub async fn start(world: &World) -> Result<Self, String> {
+    pub async fn start(world: &World, tools: &Path) -> Result<Self, String> {
         let samba = samba::Samba::start(world).await?;
         let kdc = kdc::Kdc::start(world).await?;
         let mut sites = vec![Site::domain().await];
@@ -155,12 +158,13 @@ impl Servers {
                 ntlm: sort.realm().is_none(),
                 short_first_leg: false,
                 bound: sort.bound,
+                git: true,
                 plain: addresses()?,
                 tls: addresses()?,
                 log: Log::File { path: sort.log(world), seen: Cell::new(0) },
             });
         }
-        let apache = Apache::start(world, &sites[1..]).await?;
+        let apache = Apache::start(world, tools, &sites[1..]).await?;
         Ok(Self { sites, _samba: samba, _kdc: kdc, _apache: apache, _ports: ports })
     }
 }
