@@ -14,6 +14,7 @@ mod lifetime;
 mod multiplexed;
 mod origin_itself;
 mod runner_itself;
+mod scaling;
 mod smoke;
 mod status;
 mod upgrade;
