@@ -10,7 +10,7 @@ use std::{fs, process};
 use anyhow::{Context, Result, bail};
 
 use crate::packages::{self, Need};
-use crate::{InteropArgs, build, demo, paths, ui};
+use crate::{InteropArgs, build, demo, nginx, paths, ui};
 
 /// Where the repository keeps scripts and pins.
 const PINS: &str = "crates/ntlm-testkit/interop";
@@ -43,6 +43,17 @@ pub fn command(args: &InteropArgs) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// The quick part, for `cargo xtask test`. Namespaces are root's to make.
+pub fn in_test() -> Result<()> {
+    if !packages::is_root() {
+        ui::say(
+            "\nnot run: other people's clients and servers (cargo xtask interop --quick), which need root",
+        );
+        return Ok(());
+    }
+    command(&InteropArgs { quick: true, client: None, server: None, nginx: vec![nginx::DEFAULT.to_owned()] })
 }
 
 /// The folder with `python` (a virtual environment) and `node` (with `node_modules`), made anew when a pin changed.

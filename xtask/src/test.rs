@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::build::{self, Built};
 use crate::nginx::{self, Nginx, Tested};
 use crate::packages::{self, Need};
-use crate::{TestArgs, deny, package, paths, ui};
+use crate::{TestArgs, deny, interop, package, paths, ui};
 
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
@@ -52,6 +52,7 @@ pub fn command(args: &TestArgs) -> Result<()> {
     }
     if !args.quick && !filtered && args.nginx.is_empty() {
         package::in_ci(&suite, args.test_threads)?;
+        interop::in_test()?;
     }
     let names: Vec<&str> = runs.iter().map(|(nginx, _)| nginx.name).collect();
     ui::say(format!("\nall passed, on nginx {}", names.join(", ")));
