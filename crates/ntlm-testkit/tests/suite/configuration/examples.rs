@@ -1,5 +1,7 @@
 //! Each file of `examples/` does what it is there for, and the README shows it to the letter.
 
+mod recipes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,97 @@
+//! Each file of `docs/recipes/` runs and lets a client log in, and its page shows it to the letter.
+
+use super::{Example, read, repository};
+use ntlm_testkit::{Client, Nginx, Origin, Request};
+
+/// `docs/recipes/….conf`, all of them.
+fn all() -> Vec<String> {
+    let folder = std::fs::read_dir(repository().join("docs/recipes")).unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".conf")).collect();
+    names.sort();
+    assert!(names.len() >= 5, "{names:?}");
+    names.into_iter().map(|name| format!("docs/recipes/{name}")).collect()
+}
+
+/// Paths of the services, those that every recipe passes on among them.
+fn paths(file: &str) -> &'static [&'static str] {
+    match file {
+        "docs/recipes/exchange.conf" => &[
+            "/owa/",
+            "/ecp/",
+            "/api/",
+            "/ews/exchange.asmx",
+            "/mapi/emsmdb/",
+            "/oab/",
+            "/autodiscover/autodiscover.xml",
+            "/rpc/rpcproxy.dll",
+            "/Microsoft-Server-ActiveSync",
+        ],
+        "docs/recipes/rd-web.conf" => {
+            &["/RDWeb/Feed/webfeed.aspx", "/remoteDesktopGateway/", "/rpc/rpcproxy.dll"]
+        }
+        _ => &["/", "/a/page"],
+    }
+}
+
+#[tokio::test]
+async fn a_login_holds_for_all_paths_of_every_recipe() {
+    for file in all() {
+        let example = Example::start(&file).await;
+        let warnings = example.nginx.error_log();
+        assert!(!warnings.contains("[warn]"), "{file}\n{warnings}");
+        let mut alice = example.client().await;
+        let paths = paths(&file);
+        let home = alice.login("alice", paths[0]).await.pop().unwrap();
+        for path in paths {
+            let response = alice.request(Request::post(path, vec![b'x'; 900_000])).await;
+            assert_eq!((response.status, response.identity()), (200, "alice"), "{file} {path}");
+            assert_eq!(response.get("X-Body-Length"), Some("900000"), "{file} {path}");
+            assert_eq!(response.connection(), home.connection(), "{file} {path}");
+        }
+        let mut bob = example.client().await;
+        assert_eq!(bob.get(paths[0]).await.status, 401, "{file}");
+        example.nginx.stop().await;
+    }
+}
+
+/// Since then a location that says nothing of its own has the TLS context of the server around it.
+const INHERITED: (u32, u32, u32) = (1, 23, 1);
+
+#[tokio::test]
+async fn locations_share_a_verified_server_where_nginx_lets_them_inherit_how_it_is_verified() {
+    let origin = Origin::builder().tls().start().await;
+    let conf = format!(
+        "upstream backend {{ server {}; ntlm; }}
+         server {{
+             listen 127.0.0.1:{{{{port}}}};
+             proxy_ssl_verify on;
+             proxy_ssl_name origin.example;
+             proxy_ssl_trusted_certificate {{{{ca}}}};
+             location /one {{ proxy_pass https://backend; }}
+             location /two {{ proxy_pass https://backend; }}
+         }}",
+        origin.address()
+    );
+    let nginx = Nginx::builder().conf(&conf).start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let home = alice.login("alice", "/one").await.pop().unwrap();
+    assert_eq!(alice.get("/one").await.connection(), home.connection());
+    let other = alice.get("/two").await;
+    if Nginx::binary().version() >= INHERITED {
+        assert_eq!((other.identity(), other.connection()), ("alice", home.connection()));
+    } else {
+        assert_eq!((other.status, other.identity()), (401, "anonymous"));
+    }
+}
+
+#[test]
+fn every_page_shows_its_recipe_to_the_letter() {
+    for file in all() {
+        let page = read(&file.replace(".conf", ".md"));
+        let mark = format!("<!-- {file} -->\n```nginx\n");
+        let (_, rest) = page.split_once(&*mark).unwrap_or_else(|| panic!("no {file} in its page"));
+        let (block, _) = rest.split_once("```\n").expect("the end of the block");
+        assert_eq!(block, read(&file), "{file}");
+    }
+}
