@@ -22,7 +22,7 @@ pub fn command(args: &InteropArgs) -> Result<()> {
     })?;
     let tools = ui::stage("Python and Node packages", tools)?;
     let runner = ui::stage("runner", || demo::testkit_binary("ntlm-interop"))?;
-    let count = if args.quick { 1 } else { args.nginx.len() };
+    let count = if args.quick || args.record.is_some() { 1 } else { args.nginx.len() };
     for name in &args.nginx[..count] {
         let built = ui::stage(&format!("module for nginx {name}"), || build::build(name))?;
         ui::stage(&format!("clients and servers on nginx {name}"), || {
@@ -33,6 +33,9 @@ pub fn command(args: &InteropArgs) -> Result<()> {
             }
             if args.quick {
                 run.arg("--quick");
+            }
+            if let Some(folder) = &args.record {
+                run.arg("--record").arg(std::path::absolute(folder)?);
             }
             for (name, value) in [("--client", &args.client), ("--server", &args.server)] {
                 if let Some(value) = value {
@@ -53,7 +56,8 @@ pub fn in_test() -> Result<()> {
         );
         return Ok(());
     }
-    command(&InteropArgs { quick: true, client: None, server: None, nginx: vec![nginx::DEFAULT.to_owned()] })
+    let nginx = vec![nginx::DEFAULT.to_owned()];
+    command(&InteropArgs { quick: true, client: None, server: None, record: None, nginx })
 }
 
 /// The folder with `python` (a virtual environment) and `node` (with `node_modules`), made anew when a pin changed.

@@ -188,6 +188,9 @@ struct InteropArgs {
     /// Only servers whose name contains this
     #[arg(long, value_name = "TEXT")]
     server: Option<String>,
+    /// Write what clients and servers said to each other into this folder, and do nothing else
+    #[arg(long, value_name = "FOLDER")]
+    record: Option<std::path::PathBuf>,
     /// The NGINX to put between them
     #[arg(long, value_name = "NAME", num_args = 1.., default_values = ["1.22", "1.30"])]
     nginx: Vec<String>,

@@ -19,6 +19,7 @@ pub mod ntlm;
 pub mod origin;
 pub mod pki;
 pub mod ports;
+pub mod record;
 pub mod spnego;
 mod stream;
 

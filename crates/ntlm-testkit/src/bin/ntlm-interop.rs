@@ -3,17 +3,20 @@
 //!
 //! It must never run a server outside that world.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use ntlm_testkit::Nginx;
+use ntlm_testkit::interop::clients::Job;
 use ntlm_testkit::interop::front::{Fronts, Way};
 use ntlm_testkit::interop::matrix::{self, Stage};
-use ntlm_testkit::interop::servers::Servers;
+use ntlm_testkit::interop::servers::{Servers, Site};
 use ntlm_testkit::interop::world::World;
-use ntlm_testkit::interop::{clients, mixed, scale};
+use ntlm_testkit::interop::{USERS, clients, mixed, scale};
+use ntlm_testkit::pki::pki;
+use ntlm_testkit::record::Recorder;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
@@ -37,6 +40,9 @@ struct Args {
     /// Only servers whose name contains this
     #[arg(long, value_name = "TEXT", default_value = "")]
     server: String,
+    /// Write what clients and servers said to each other into this folder, and do nothing else
+    #[arg(long, value_name = "FOLDER")]
+    record: Option<PathBuf>,
     /// Print what nginx logged of each request that differs
     #[arg(long)]
     log: bool,
@@ -89,6 +95,9 @@ async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
     let servers = Servers::start(world, &args.tools).await?;
     println!("servers started in {:.1} s; NGINX {major}.{minor}.{patch}", begun.elapsed().as_secs_f64());
 
+    if let Some(folder) = &args.record {
+        return record(args, world, &servers.sites, folder).await;
+    }
     let ways = Way::all(args.quick);
     let fronts = Fronts::start(&servers.sites, &ways).await;
     let stage = Stage { world, tools: &args.tools, fronts: &fronts };
@@ -116,5 +125,38 @@ async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
         "\n{played} sessions and {} differences in {time:.0} s on NGINX {major}.{minor}.{patch}",
         findings.len()
     );
+    Ok(findings)
+}
+
+/// Records a login of each client at each site, straight and in the clear.
+async fn record(args: &Args, world: &World, sites: &[Site], folder: &Path) -> Result<Vec<String>, String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let ca = pki().write_to(world.path()).map_err(|error| error.to_string())?.ca;
+    let mut findings = Vec::new();
+    for site in sites {
+        let server = site.plain[0].parse().map_err(|_| format!("\"{}\" is no address", site.plain[0]))?;
+        // What comes after a comma makes no other login.
+        let clients = clients::all().into_iter().filter(|client| !client.git && !client.name.contains(','));
+        for client in clients.filter(|client| client.suits(site)) {
+            let recorder = Recorder::start(server).await;
+            let base = format!("http://{}:{}", site.host, recorder.address().port());
+            let job = Job { world, tools: &args.tools, ca: &ca, base, site, user: USERS[0] };
+            let said = client.play(&job).await;
+            let name: String = format!("{}-{}", site.name, client.name)
+                .to_lowercase()
+                .split(|c: char| !c.is_ascii_alphanumeric())
+                .filter(|word| !word.is_empty())
+                .collect::<Vec<_>>()
+                .join("-");
+            println!("{name}.txt");
+            match recorder.take() {
+                Some(tape) if said.answers.len() == client.answers => {
+                    let path = folder.join(format!("{name}.txt"));
+                    std::fs::write(&path, tape).map_err(|error| format!("{}: {error}", path.display()))?;
+                }
+                _ => findings.push(format!("{name}: {said}")),
+            }
+        }
+    }
     Ok(findings)
 }
