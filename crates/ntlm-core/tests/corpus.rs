@@ -95,8 +95,11 @@ fn every_leg_of_a_recorded_login_is_recognised() {
                 challenges += usize::from(!offer);
             }
         }
+        // A Kerberos ticket, longer than any first leg of NTLM, is a login of one leg; not every server answers it.
+        let ticket = text.contains("> Authorization: Negotiate YII");
+        let (least, answers) = if ticket { (1, 0) } else { (2, 1) };
         assert!(
-            credentials >= 2 && challenges >= 1,
+            credentials >= least && challenges >= answers,
             "{path} has {credentials} credentials, {challenges} challenges"
         );
     }
