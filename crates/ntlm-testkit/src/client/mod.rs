@@ -1,7 +1,9 @@
-//! Clients whose connection belongs to the test: HTTP/1.1, HTTP/2, HTTP/3, and Debian's curl.
+//! Clients whose connection belongs to the test: HTTP/1.1, HTTP/2, HTTP/3, and Debian's curl; and a browser.
 //!
 //! None of them retries, reconnects or follows anything by itself.
 
+#[cfg(feature = "browser")]
+pub mod browser;
 mod connect;
 pub mod curl;
 pub mod http1;
