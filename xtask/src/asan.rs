@@ -37,7 +37,8 @@ const SHOWN: usize = 60;
 
 /// `cargo xtask asan`
 pub fn command(args: &AsanArgs) -> Result<()> {
-    ui::stage("packages", || packages::ensure(&[Need::Nginx, Need::Module, Need::Suite, Need::Memcheck]))?;
+    let needs = [Need::Nginx, Need::Module, Need::Suite, Need::Browser, Need::Memcheck];
+    ui::stage("packages", || packages::ensure(&needs))?;
     let suite = ui::stage("compile the suite", Suite::compile)?;
     for watcher in [Watcher::Asan, Watcher::Memcheck] {
         if args.only.is_none_or(|only| only == watcher) {

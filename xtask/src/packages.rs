@@ -20,6 +20,8 @@ pub enum Need {
     Module,
     /// Run the suite or the demo.
     Suite,
+    /// Look at pages, as the suite does.
+    Browser,
     /// Measure.
     Bench,
     /// Compile the fuzz targets.
@@ -32,7 +34,7 @@ pub enum Need {
     Interop,
 }
 
-use Need::{Bench, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Suite};
+use Need::{Bench, Browser, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Suite};
 
 /// Package, who needs it, for what.
 const TABLE: &[(&str, &[Need], &str)] = &[
@@ -55,12 +57,12 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("zlib1g-dev", &[Fetch, Nginx, Module], "NGINX's headers include it"),
     ("mmdebstrap", &[Package], "the systems that packages are built in and installed into"),
     ("curl", &[Suite, Package], "a client that speaks NTLM and Negotiate"),
+    ("chromium", &[Browser, Interop], "a browser: for the page of \"ntlm_status html;\", and as a client"),
     ("gss-ntlmssp", &[Suite], "NTLM inside Negotiate for curl"),
     ("tar", &[Package], "the sources' tarballs"),
     ("util-linux", &[Package], "namespaces"),
     ("xz-utils", &[Package], "the sources' tarballs"),
     ("apache2-bin", &[Interop], "Apache httpd"),
-    ("chromium", &[Interop], "a browser"),
     ("haproxy", &[Interop], "a balancer in front of NGINX"),
     ("krb5-admin-server", &[Interop], "the principals of a KDC"),
     ("krb5-kdc", &[Interop], "a KDC"),

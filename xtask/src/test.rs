@@ -21,7 +21,8 @@ const SMOKE: &str = "smoke::";
 /// `cargo xtask test`
 pub fn command(args: &TestArgs) -> Result<()> {
     let runs = plan(args)?;
-    ui::stage("packages", || packages::ensure(&[Need::Fetch, Need::Nginx, Need::Module, Need::Suite]))?;
+    let needs = [Need::Fetch, Need::Nginx, Need::Module, Need::Suite, Need::Browser];
+    ui::stage("packages", || packages::ensure(&needs))?;
 
     let filtered = args.filter.iter().any(|word| !word.starts_with('-'));
     if !args.quick && !filtered {
