@@ -17,5 +17,6 @@ mod runner_itself;
 mod scaling;
 mod smoke;
 mod status;
+mod status_page;
 mod upgrade;
 mod variables;
