@@ -100,6 +100,18 @@ async fn a_login_goes_through_every_example() {
 }
 
 #[tokio::test]
+async fn status_conf_shows_its_page_to_administrators_only() {
+    let example = Example::start("examples/status.conf").await;
+    let nginx = &example.nginx;
+    for (source, status) in [("127.0.0.1", 200), ("127.0.0.2", 403)] {
+        for target in ["/ntlm-status", "/ntlm-status?format=json", "/ntlm-status?format=prometheus"] {
+            let response = Client::builder().source(source).connect(nginx).await.get(target).await;
+            assert_eq!(response.status, status, "{source} {target}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn several_servers_conf_uses_its_backup_when_the_others_are_gone() {
     let example = Example::start("examples/several-servers.conf").await;
     let mut homes = BTreeSet::new();
