@@ -72,6 +72,6 @@ pub unsafe fn main_conf<T>(cycle: *mut ngx_cycle_t, index: usize) -> Option<&'st
     // SAFETY: vouched for by the caller; of the modules of `http`, that of nginx itself has the context of all.
     unsafe {
         let http = (*(*cycle).conf_ctx.add(ngx_http_module.index)).cast::<ngx_http_conf_ctx_t>();
-        (*(*http.as_ref()?).main_conf.add(index)).cast::<T>().as_ref()
+        (*http.as_ref()?.main_conf.add(index)).cast::<T>().as_ref()
     }
 }
