@@ -20,7 +20,14 @@ pub fn command(args: &InteropArgs) -> Result<()> {
     ui::stage("packages", || {
         packages::ensure(&[Need::Fetch, Need::Module, Need::Nginx, Need::Suite, Need::Interop])
     })?;
-    let tools = ui::stage("Python and Node packages", tools)?;
+    let tools = ui::stage("Python and Node packages", || {
+        let tools = tools()?;
+        // Nothing that is quick needs them.
+        if !args.quick {
+            compiled(&tools)?;
+        }
+        Ok(tools)
+    })?;
     let runner = ui::stage("runner", || demo::testkit_binary("ntlm-interop"))?;
     let count = if args.quick || args.record.is_some() { 1 } else { args.nginx.len() };
     for name in &args.nginx[..count] {
@@ -84,10 +91,7 @@ fn tools() -> Result<PathBuf> {
     let mut venv = Command::new("/usr/bin/python3");
     venv.args(["-m", "venv", "--system-site-packages"]).arg(tools.join("python"));
     ui::quietly("Python environment", &log, &mut venv)?;
-    let mut pip = Command::new(tools.join("python/bin/pip"));
-    // The list is complete: what is not in it is Debian's.
-    pip.args(["install", "--no-deps", "--disable-pip-version-check", "--requirement"]).arg(&python);
-    ui::quietly("Python packages", &log, &mut pip)?;
+    ui::quietly("Python packages", &log, &mut pip(&tools, &python))?;
     for name in ["package.json", "package-lock.json"] {
         fs::copy(pins.join(name), tools.join("node").join(name))?;
     }
@@ -98,4 +102,24 @@ fn tools() -> Result<PathBuf> {
     fs::write(&new, stamp)?;
     fs::rename(new, tools.join(".made-from"))?;
     Ok(tools)
+}
+
+/// Adds the Python packages that are compiled here.
+fn compiled(tools: &Path) -> Result<()> {
+    let pins = paths::repo().join(PINS).join("requirements-compiled.txt");
+    let stamp = tools.join(".compiled-from");
+    let pinned = fs::read_to_string(&pins).with_context(|| paths::shown(&pins))?;
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == pinned) {
+        return Ok(());
+    }
+    ui::quietly("Python packages that are compiled", &tools.join("log"), &mut pip(tools, &pins))?;
+    fs::write(&stamp, pinned)?;
+    Ok(())
+}
+
+/// Installs a list of Python packages. It is complete: what is not in it is Debian's.
+fn pip(tools: &Path, list: &Path) -> Command {
+    let mut pip = Command::new(tools.join("python/bin/pip"));
+    pip.args(["install", "--no-deps", "--disable-pip-version-check", "--requirement"]).arg(list);
+    pip
 }

@@ -41,6 +41,8 @@ pub(super) const CLIENTS: &[Client] = &[
     },
     Client {
         name: "requests-kerberos",
+        // It wants a package that takes minutes to compile.
+        quick: false,
         proof: Proof::Kerberos,
         command: |job| python(job, "requests-kerberos"),
         ..PYTHON
