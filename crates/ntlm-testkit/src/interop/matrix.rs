@@ -202,3 +202,56 @@ pub async fn run(
     }
     (played, findings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interop::clients;
+
+    /// A run of curl: a leg that is refused, then its four answers, as `user`.
+    fn run(user: &str) -> Run {
+        let statuses = [401, 200, 200, 200, 200];
+        let wire = statuses.map(|status| Wire {
+            connection: "1".to_owned(),
+            status,
+            user: (status == 200).then(|| user.to_owned()),
+        });
+        let answers = vec![(200, user.to_owned()); 4];
+        Run {
+            said: Said { answers, text: String::new() },
+            wire: wire.to_vec(),
+            connections: 1,
+            refused_on_one: 1,
+            protocols: BTreeSet::from(["HTTP/1.1".to_owned()]),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_difference_is_one() {
+        let client = clients::all()[0];
+        let site = Site::domain().await;
+        let differences =
+            |run: Run| run.differences(&super::tests::run("alice"), &client, &site, "alice").len();
+        assert_eq!(differences(run("alice")), 0);
+        assert!(differences(run("bob")) > 0);
+        let with = |change: fn(&mut Run)| {
+            let mut run = run("alice");
+            change(&mut run);
+            differences(run)
+        };
+        assert_eq!(with(|run| run.said.answers[2].0 = 500), 1);
+        assert_eq!(with(|run| drop(run.said.answers.pop())), 1);
+        assert_eq!(with(|run| run.wire[3].user = Some("bob".to_owned())), 1);
+        assert_eq!(with(|run| run.wire.push(run.wire[4].clone())), 1);
+        assert_eq!(with(|run| run.wire[1].status = 401), 1);
+        assert_eq!(with(|run| run.connections = 2), 1);
+        assert_eq!(with(|run| run.refused_on_one = 2), 1);
+        // A client that goes back to HTTP/1.1 asks once more.
+        let fallback = |run: &mut Run| {
+            run.protocols.insert("HTTP/2.0".to_owned());
+            run.wire.push(run.wire[0].clone());
+            run.connections = 2;
+        };
+        assert_eq!(with(fallback), 0);
+    }
+}

@@ -170,7 +170,9 @@ impl Job<'_> {
         for name in ["CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"] {
             command.env(name, self.ca);
         }
-        command.env("HOME", self.world.path()).current_dir(self.world.path());
+        // What a client leaves behind ends with the world.
+        command.env("HOME", self.world.path()).env("TMPDIR", self.world.path());
+        command.current_dir(self.world.path());
         command.stdin(Stdio::null()).kill_on_drop(true);
     }
 }
