@@ -270,9 +270,15 @@ impl<'a> Authenticate<'a> {
             length if length > RESPONSE => Mechanism::NtlmV2,
             _ => return None,
         };
-        let text = |field: Field| field.bytes(message).map(|bytes| name(flags, bytes));
+        let [user, domain, workstation] =
+            [user.bytes(message)?, domain.bytes(message)?, workstation.bytes(message)?];
+        // wget says Unicode and writes ASCII: half a character, or a name without a zero byte beside a response of version 1.
+        let halved = [user, domain, workstation].iter().any(|name| name.len() % 2 != 0);
+        let ascii =
+            mechanism == Mechanism::NtlmV1 && !user.is_empty() && user.iter().all(u8::is_ascii_graphic);
+        let text = |bytes| if halved || ascii { Text::oem(bytes) } else { name(flags, bytes) };
         let mut identity =
-            Identity { user: text(user)?, domain: text(domain)?, workstation: text(workstation)? };
+            Identity { user: text(user), domain: text(domain), workstation: text(workstation) };
         // The flag alone proves nothing: a server that is given a response checks it.
         let anonymous = nt.is_empty() && matches!(lm, [] | [0])
             || flags.contains(Flags::ANONYMOUS) && identity.user.is_empty();

@@ -56,6 +56,19 @@ fn names_are_in_the_character_set_of_the_flags() {
 }
 
 #[test]
+fn ascii_that_is_called_unicode_is_read_as_ascii() {
+    for (user, nt, expected) in
+        [(&b"alice"[..], 24, "alice"), (b"carol1", 24, "carol1"), (b"alice", 40, "alice"), (b"a\0", 24, "a")]
+    {
+        let message = authenticate(1, [&[0; 24], &vec![0; nt], b"", user, b""]);
+        assert_eq!(names(Authenticate::read(&message).unwrap().identity)[0], expected);
+    }
+    let user = utf16("汩捥");
+    let message = authenticate(1, [&[0; 24], &[0; 40], b"", &user, b""]);
+    assert_eq!(names(Authenticate::read(&message).unwrap().identity)[0], "汩捥");
+}
+
+#[test]
 fn a_user_principal_name_stays_whole() {
     let message = authenticate(2, [&[0; 24], &[0; 40], b"", b"alice@corp.example", b""]);
     assert_eq!(names(Authenticate::read(&message).unwrap().identity), ["alice@corp.example", "", ""]);
@@ -181,8 +194,10 @@ proptest! {
     fn names_are_read_back(user: Vec<u8>, domain: Vec<u8>, workstation: Vec<u8>, nt in 25_usize..600) {
         let message = authenticate(1, [&[0; 24], &vec![7; nt], &domain, &user, &workstation]);
         let read = Authenticate::read(&message).unwrap();
-        prop_assert_eq!(read.identity.user, Text::unicode(&user));
-        prop_assert_eq!(read.identity.domain, Text::unicode(&domain));
-        prop_assert_eq!(read.identity.workstation, Text::unicode(&workstation));
+        let halved = [&user, &domain, &workstation].iter().any(|name| name.len() % 2 == 1);
+        let text = |bytes| if halved { Text::oem(bytes) } else { Text::unicode(bytes) };
+        prop_assert_eq!(read.identity.user, text(&user));
+        prop_assert_eq!(read.identity.domain, text(&domain));
+        prop_assert_eq!(read.identity.workstation, text(&workstation));
     }
 }

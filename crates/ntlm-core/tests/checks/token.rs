@@ -80,7 +80,7 @@ fn restated(message: &[u8]) -> Option<(Text<'_>, Text<'_>, bool)> {
         let (length, offset) = (number(at, 2)?, number(at + 4, 4)?);
         if length == 0 { Some(&[]) } else { message.get(offset..offset + length) }
     };
-    let [lm, nt, domain, user, _workstation] = [field(12)?, field(20)?, field(28)?, field(36)?, field(44)?];
+    let [lm, nt, domain, user, workstation] = [field(12)?, field(20)?, field(28)?, field(36)?, field(44)?];
     let flags = number(60, 4).unwrap_or(0);
     if (1..24).contains(&nt.len()) {
         return None;
@@ -89,7 +89,10 @@ fn restated(message: &[u8]) -> Option<(Text<'_>, Text<'_>, bool)> {
     if silent || flags & 0x800 != 0 && user.is_empty() {
         return Some((Text::default(), Text::default(), true));
     }
-    let text = |bytes| if flags & 1 == 1 { Text::unicode(bytes) } else { Text::oem(bytes) };
+    let whole = user.len() % 2 + domain.len() % 2 + workstation.len() % 2 == 0;
+    let ascii = nt.len() <= 24 && !user.is_empty() && user.iter().all(|byte| (0x21..0x7f).contains(byte));
+    let text =
+        |bytes| if flags & 1 == 1 && whole && !ascii { Text::unicode(bytes) } else { Text::oem(bytes) };
     Some((text(user), text(domain), false))
 }
 
