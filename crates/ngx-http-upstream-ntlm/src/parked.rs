@@ -127,13 +127,18 @@ impl Bound {
     }
 
     /// Hands the connection to a request, whose client has just taken the binding. `$upstream_addr` will show the
-    /// server's name, which is copied to `server` since the connection may be gone by then.
+    /// server's name, which is copied to `room` since the connection may be gone by then.
+    ///
+    /// # Safety
+    ///
+    /// `room` is room for it in the request's pool, to which no reference exists.
     #[inline]
-    pub fn wake(self, pc: Peer, server: &LoggedName) {
+    pub unsafe fn wake(self, pc: Peer, room: NonNull<LoggedName>) {
         // SAFETY: the pool of the connection is alive while the handle is used (see the type).
         let inner = unsafe { self.0.as_ref() };
         inner.connection.wake();
-        pc.offer(inner.connection, inner.address, server.set(&inner.name));
+        // SAFETY: vouched for by the caller.
+        unsafe { pc.offer(inner.connection, inner.address, &inner.name, room) };
     }
 
     /// The server closed it while the client was logging in. After a refusal, or when the client has given up, that is its

@@ -40,9 +40,9 @@ pub struct NtlmPeer {
     chain: Cell<Chain>,
     /// The request carries connection-bound credentials.
     credentials: bool,
-    /// What `ntlm_key` is for this request, the same at its end as at its beginning. `None` when it cannot be evaluated:
-    /// then the request neither gets a binding nor makes one.
-    chosen: Option<Slice>,
+    /// What `ntlm_key` is for this request, where the group has one: the same at its end as at its beginning. `Some(None)`
+    /// when it cannot be evaluated: then the request neither gets a binding nor makes one.
+    chosen: Option<Option<Slice>>,
     /// The client had a binding that is gone.
     lost: Cell<bool>,
     source: Cell<Source>,
@@ -54,8 +54,10 @@ pub struct NtlmPeer {
     carried: Cell<u64>,
     /// The table knows what the answer made of the login.
     settled: Cell<bool>,
-    server: LoggedName,
 }
+
+/// What a group without `ntlm_key` gives each request.
+const NO_KEY: Option<Slice> = Some(Slice::EMPTY);
 
 /// The peer callbacks that were there before; none as long as the chain is not set up.
 #[derive(Clone, Copy)]
@@ -182,8 +184,9 @@ impl NtlmPeer {
             diagnose(r.log(), unsafe { group.as_ref() }, Kind::ConnectionClose);
         }
         // SAFETY: the configuration outlives the request, and does not change.
-        let chosen = r.evaluate(unsafe { group.as_ref() }.key, Slice::EMPTY);
-        let peer = r.pool().place(NtlmPeer {
+        let key = unsafe { group.as_ref() }.key;
+        let chosen = (!key.is_null()).then(|| r.evaluate(key, Slice::EMPTY));
+        let (peer, room) = r.pool().place_with_room::<_, LoggedName>(NtlmPeer {
             r,
             u,
             group,
@@ -196,14 +199,13 @@ impl NtlmPeer {
             binding_use: Cell::new(BindingUse::None),
             carried: Cell::new(0),
             settled: Cell::new(false),
-            server: LoggedName::new(),
         })?;
         // SAFETY: the peer was just placed in the request's pool.
         let this = unsafe { peer.as_ref() };
         // SAFETY: the context lives in the request's pool.
         unsafe { r.set_context(module::context_index(), peer.as_ptr().cast()) };
         if let Some(id) = client
-            && let Some(bound) = this.wake_binding(u.peer(), owner, id)
+            && let Some(bound) = this.wake_binding(u.peer(), owner, id, room)
         {
             debug!(u.peer().log(), "using bound upstream connection {}", bound.connection().fd());
             this.source.set(Source::Binding(bound));
@@ -289,19 +291,29 @@ impl NtlmPeer {
 
     /// The client's binding, awake, if it has one that is free and fits this request.
     #[inline(never)]
-    fn wake_binding(&self, pc: Peer, owner: Connection, id: ClientId) -> Option<Bound> {
+    fn wake_binding(
+        &self,
+        pc: Peer,
+        owner: Connection,
+        id: ClientId,
+        room: NonNull<LoggedName>,
+    ) -> Option<Bound> {
         if self.r.is_background() {
             return None;
         }
         let address = self.r.connection().address();
-        let key = Key { address: address.as_bytes(), chosen: self.chosen.as_ref()?.as_bytes() };
+        let key = Key {
+            address: address.as_bytes(),
+            chosen: self.chosen.as_ref().unwrap_or(&NO_KEY).as_ref()?.as_bytes(),
+        };
         let transport = Transport::of(self.r, self.u)?;
         let claim = with_table(|table| {
             table.claim(id, owner.number(), self.group().id, key, |bound| *bound.transport() == transport)
         })?;
         match claim {
             Claim::Taken(bound) => {
-                bound.wake(pc, &self.server);
+                // SAFETY: `install` has just placed the peer before this room, which nobody else knows.
+                unsafe { bound.wake(pc, room) };
                 self.binding.set(bound.binding());
                 self.binding_use.set(BindingUse::Reused);
                 self.carried.set(bound.connection().requests() + 1);
@@ -437,7 +449,7 @@ impl NtlmPeer {
             .and_then(|transport| Bound::new(c, pc, transport, self.group(), self.r.is_http1()))
             .ok_or(no_memory)?;
         let address = self.r.connection().address();
-        let chosen = self.chosen.as_ref().ok_or(NotParked::Unkeyed)?;
+        let chosen = self.chosen.as_ref().unwrap_or(&NO_KEY).as_ref().ok_or(NotParked::Unkeyed)?;
         let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes() };
         let binding = with_table(|table| table.bind(id, self.group().id, key, bound))
             .unwrap_or(Err(Refusal::NoMemory))

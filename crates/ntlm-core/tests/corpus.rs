@@ -169,7 +169,7 @@ fn every_recorded_login_tells_who_and_how() {
 
 /// Recorded at Apache httpd or for an Active Directory domain.
 fn is_of_others(path: &Path) -> bool {
-    let name = path.file_name().unwrap().to_string_lossy();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with("apache-") || name.starts_with("domain-")
 }
 

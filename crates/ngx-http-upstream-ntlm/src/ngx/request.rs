@@ -1,9 +1,7 @@
 //! `ngx_http_request_t`, its upstream, and the upstream's peer.
 #![expect(unsafe_code, reason = "reads and writes nginx's requests and upstreams")]
 
-use core::cell::UnsafeCell;
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr::NonNull;
 
@@ -40,7 +38,6 @@ pub struct Peer(NonNull<ngx_peer_connection_t>);
 pub struct RequestHeader {
     buffer: NonNull<ngx_buf_t>,
     start: NonNull<u8>,
-    length: usize,
 }
 
 impl RequestHeader {
@@ -48,7 +45,10 @@ impl RequestHeader {
     pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: `request_header` has checked that the bytes are in the buffer, which create_request wrote and nobody
         // has sent yet.
-        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+        unsafe {
+            let length = self.buffer.as_ref().last.cast_const().offset_from_unsigned(self.start.as_ptr());
+            core::slice::from_raw_parts_mut(self.start.as_ptr(), length)
+        }
     }
 
     /// The length of the line that starts at a place, its end included.
@@ -65,7 +65,7 @@ impl RequestHeader {
     /// Removes bytes; what follows moves up. A retry sends the buffer from its start, so it is the end that moves.
     pub fn remove(mut self, range: Range<usize>) {
         let gone = range.len();
-        if range.end <= self.length {
+        if range.end <= self.bytes().len() {
             self.bytes().copy_within(range.end.., range.start);
             // SAFETY: the buffer is alive (see the type) and had these bytes at least.
             unsafe { self.buffer.as_mut().last = self.buffer.as_ref().last.sub(gone) };
@@ -97,35 +97,33 @@ impl ServerName {
     }
 }
 
-/// Room for the name of a server within a struct of the request's pool, where nginx finds it when it logs the request.
+/// Room for the name of a server in the request's pool, where nginx finds it when it logs the request.
+#[derive(Clone, Copy)]
+#[repr(C)]
 pub struct LoggedName {
-    name: UnsafeCell<ngx_str_t>,
-    bytes: UnsafeCell<MaybeUninit<[u8; ServerName::LONGEST]>>,
+    name: ngx_str_t,
+    bytes: [u8; ServerName::LONGEST],
 }
 
 impl LoggedName {
-    /// An empty name.
-    pub fn new() -> Self {
-        LoggedName {
-            name: UnsafeCell::new(ngx_str_t::empty()),
-            bytes: UnsafeCell::new(MaybeUninit::uninit()),
-        }
-    }
-
-    /// Copies a name here.
+    /// Copies a name to a place.
+    ///
+    /// # Safety
+    ///
+    /// The place has room for it, and no reference to what is there exists.
     #[inline]
-    pub fn set(&self, name: &ServerName) -> &Self {
-        let (len, data) = (name.length, self.bytes.get().cast::<u8>());
-        // SAFETY: the cells are this struct's own, no reference to what is in them exists, and either length fits both.
+    unsafe fn set(place: NonNull<Self>, name: &ServerName) {
+        let place = place.as_ptr();
+        // SAFETY: vouched for by the caller; either length fits both.
         unsafe {
+            let (len, data) = (name.length, (&raw mut (*place).bytes).cast::<u8>());
             // Most names are short, and what is behind one does no harm.
             core::ptr::copy_nonoverlapping(name.bytes.as_ptr(), data, ServerName::SHORT);
             if len > ServerName::SHORT {
                 core::ptr::copy_nonoverlapping(name.bytes.as_ptr(), data, ServerName::LONGEST);
             }
-            *self.name.get() = ngx_str_t { len, data };
+            (&raw mut (*place).name).write(ngx_str_t { len, data });
         }
-        self
     }
 }
 
@@ -348,11 +346,7 @@ impl Upstream {
             let buffer = NonNull::new((*NonNull::new((*u).request_bufs)?.as_ptr()).buf)?;
             let (first, last) = (buffer.as_ref().pos.addr(), buffer.as_ref().last.addr());
             let at = start.addr().get();
-            (at.wrapping_sub(first) <= last.wrapping_sub(first)).then(|| RequestHeader {
-                buffer,
-                start,
-                length: last.wrapping_sub(at),
-            })
+            (at.wrapping_sub(first) <= last.wrapping_sub(first)).then_some(RequestHeader { buffer, start })
         }
     }
 
@@ -526,16 +520,27 @@ impl Peer {
 
     /// Offers a connection that is already open, to the server of this address and name.
     ///
-    /// `name` is read until the request is logged, so it must be in the request's pool by now; `address` until the peer
-    /// is freed.
-    pub fn offer(self, connection: Connection, address: Slice, name: &LoggedName) {
+    /// `address` is read until the peer is freed. The name is read until the request is logged, so it is copied to `room`.
+    ///
+    /// # Safety
+    ///
+    /// `room` is room for it in the request's pool, to which no reference exists.
+    pub unsafe fn offer(
+        self,
+        connection: Connection,
+        address: Slice,
+        name: &ServerName,
+        room: NonNull<LoggedName>,
+    ) {
         let pc = self.as_ptr();
         let address = address.as_raw();
-        // SAFETY: alive (from_raw). The address is one that nginx connected to, so its length is a socklen_t.
+        // SAFETY: alive (from_raw), and vouched for by the caller. The address is one that nginx connected to, so its length is a
+        // socklen_t.
         unsafe {
+            LoggedName::set(room, name);
             (*pc).sockaddr = address.data.cast();
             (*pc).socklen = address.len.try_into().unwrap_or(0);
-            (*pc).name = name.name.get();
+            (*pc).name = &raw mut (*room.as_ptr()).name;
             (*pc).connection = connection.as_ptr();
             (*pc).set_cached(1);
         }
