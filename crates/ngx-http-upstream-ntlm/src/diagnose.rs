@@ -114,7 +114,8 @@ impl Kind {
 #[cold]
 #[inline(never)]
 pub fn diagnose(log: *mut ngx_log_t, group: &Group, kind: Kind) {
-    if group.slot.is_none_or(|slot| slot.count_trouble(kind, unix_time(), INTERVAL)) {
+    // A group that is not counted is not told of either: nothing would bound how often.
+    if group.slot.is_some_and(|slot| slot.count_trouble(kind, unix_time(), INTERVAL)) {
         warn!(log, "ntlm: {} in upstream \"{}\": {}", kind.text(), group.name, kind.remedy());
     }
 }

@@ -29,7 +29,8 @@ use crate::parked::{self, Bound};
 use crate::request::{lift_defaults, says_close};
 use crate::stats::{Counter, Verdict};
 use crate::transport::Transport;
-use crate::{client, module, worker::with_table};
+use crate::worker::{Table, with_table};
+use crate::{client, module};
 
 /// One request's peer, in the pool of the request.
 pub struct NtlmPeer {
@@ -54,6 +55,8 @@ pub struct NtlmPeer {
     carried: Cell<u64>,
     /// The table knows what the answer made of the login.
     settled: Cell<bool>,
+    /// What the table had noted of the binding's logins when this request had it.
+    notes: Cell<Option<u32>>,
 }
 
 /// What a group without `ntlm_key` gives each request.
@@ -199,6 +202,7 @@ impl NtlmPeer {
             binding_use: Cell::new(BindingUse::None),
             carried: Cell::new(0),
             settled: Cell::new(false),
+            notes: Cell::new(None),
         })?;
         // SAFETY: the peer was just placed in the request's pool.
         let this = unsafe { peer.as_ref() };
@@ -317,6 +321,9 @@ impl NtlmPeer {
                 self.binding.set(bound.binding());
                 self.binding_use.set(BindingUse::Reused);
                 self.carried.set(bound.connection().requests() + 1);
+                if !self.r.is_http1() {
+                    self.notes.set(with_table(|table| table.notes(bound.binding())).flatten());
+                }
                 bound.count(Counter::Reused);
                 return Some(bound);
             }
@@ -382,7 +389,7 @@ impl NtlmPeer {
             Ok(()) => pc.set_connection(None),
             Err(reason) => {
                 // The table only forgets it: nginx closes what is left on the peer.
-                bound.count(reason.counter());
+                bound.count(self.ended_by(reason));
                 with_table(|table| table.end(bound.binding()));
                 self.lost.set(true);
                 self.not_parked(bound.connection(), reason, failed && self.credentials);
@@ -463,8 +470,8 @@ impl NtlmPeer {
             diagnose(pc.log(), self.group(), Kind::MixedClients);
         }
         debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
-        self.park(bound, failed).inspect_err(|reason| {
-            bound.count(reason.counter());
+        self.park(bound, failed).inspect_err(|&reason| {
+            bound.count(self.ended_by(reason));
             with_table(|table| table.end(binding));
         })
     }
@@ -538,6 +545,7 @@ impl NtlmPeer {
             diagnose(log, self.group(), Kind::MixedClients);
         }
         self.settled.set(true);
+        self.notes.set(with_table(|table| table.notes(id)).flatten());
     }
 
     fn count_handshake(&self, mechanism: Mechanism, verdict: Verdict) {
@@ -584,7 +592,18 @@ impl NtlmPeer {
                 return Some(show(&login));
             }
         }
-        with_table(|table| table.login(id).map(show)).flatten()
+        // Another stream of the client may have logged in over it since.
+        let alone = self.r.is_http1();
+        let unchanged = |table: &Table| alone || table.notes(id) == self.notes.get();
+        with_table(|table| table.login(id).filter(|_| unchanged(table)).map(show)).flatten()
+    }
+
+    /// What the end of this request's binding counts as.
+    fn ended_by(&self, reason: NotParked) -> Counter {
+        match reason.counter() {
+            Counter::EndedByServer if self.r.connection().is_given_up() => Counter::EndedByClient,
+            counter => counter,
+        }
     }
 
     fn may_park(&self, c: Connection, failed: bool) -> Result<(), NotParked> {
@@ -610,7 +629,7 @@ impl NtlmPeer {
         } else {
             debug!(log, "upstream connection {} is not parked, {}", c.fd(), reason.as_str());
         }
-        if self.u.status() == 401 && self.credentials {
+        if self.u.status() == 401 && self.credentials && !self.r.connection().is_given_up() {
             match reason {
                 NotParked::Ending(NotKept::RequestUnsent) => {
                     diagnose(log, self.group(), Kind::EarlyUnauthorized)
@@ -671,7 +690,12 @@ impl NtlmPeer {
         let Some(c) = self.u.peer().connection() else {
             return;
         };
-        if self.u.status() == 401 && self.credentials && self.r.is_http1() && !self.r.is_client_kept_alive() {
+        if self.u.status() == 401
+            && self.credentials
+            && self.r.is_http1()
+            && !self.r.is_client_kept_alive()
+            && self.u.any_www_authenticate(carries_token)
+        {
             diagnose(self.r.log(), self.group(), Kind::ClientKeepaliveOff);
         }
         let capped = self.group().limits.reached(c.requests(), c.age()).is_some();

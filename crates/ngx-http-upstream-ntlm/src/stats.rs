@@ -230,7 +230,8 @@ impl Slot {
         trouble.count.fetch_add(1, Relaxed);
         trouble.last.store(now, Relaxed);
         let logged = trouble.logged.load(Relaxed);
-        now.saturating_sub(logged) >= interval
+        // The clock may have been set back.
+        (now < logged || now - logged >= interval)
             && trouble.logged.compare_exchange(logged, now, Relaxed, Relaxed).is_ok()
     }
 

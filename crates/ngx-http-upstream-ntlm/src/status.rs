@@ -197,8 +197,8 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
         version(),
         shared.workers(is_gone)
     )?;
-    for (index, group) in worker::groups().enumerate() {
-        let Some(slot) = group.slot else { continue };
+    let counted = worker::groups().filter_map(|group| Some((group, group.slot?)));
+    for (index, (group, slot)) in counted.enumerate() {
         let live = slot.live(shared, is_gone);
         write!(
             out,

@@ -5,7 +5,7 @@
 
 use core::cell::{Cell, RefCell};
 
-use nginx_sys::{ngx_cycle_t, ngx_int_t, ngx_pid};
+use nginx_sys::{NGX_PROCESS_HELPER, ngx_cycle_t, ngx_int_t, ngx_pid, ngx_process, ngx_uint_t};
 use ntlm_core::bindings::Bindings;
 
 use crate::conf::{Group, MainConf};
@@ -77,7 +77,11 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_init_process(cycle: *mut ngx_cyc
     // SAFETY: see above; the configuration lives as long as the worker.
     let (conf, pid) = unsafe { (main_conf::<MainConf>(cycle, crate::module::context_index()), ngx_pid) };
     WORKER.conf.set(conf);
-    WORKER.place.set(shared().and_then(|shared| shared.enter(pid, is_gone)));
+    // nginx calls this in the processes that look after its caches, too.
+    // SAFETY: nginx sets it as it starts a process.
+    if unsafe { ngx_process } != NGX_PROCESS_HELPER as ngx_uint_t {
+        WORKER.place.set(shared().and_then(|shared| shared.enter(pid, is_gone)));
+    }
     with_table(|_| Status::OK).unwrap_or(Status::ERROR).0
 }
 

@@ -132,6 +132,8 @@ struct Binding<U> {
     challenged: bool,
     /// Who was logged in before the login that goes on.
     former: Option<Login>,
+    /// Counts what was noted of logins.
+    notes: u32,
 }
 
 #[derive(Debug)]
@@ -311,6 +313,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             mechanism: None,
             challenged: false,
             former: None,
+            notes: 0,
         });
         owner.first = Some(id);
         if let Some(group) = self.group_mut(group) {
@@ -411,6 +414,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let Some(binding) = self.bindings.get_mut(id) else { return false };
         binding.mechanism = mechanism;
         binding.challenged = challenged;
+        binding.notes = binding.notes.wrapping_add(1);
         let before = binding.login.take().or(binding.former.take());
         let Some(login) = login else {
             binding.former = before;
@@ -429,6 +433,11 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// Whether a login goes on over a binding: its last answer was a challenge.
     pub fn is_challenged(&self, id: BindingId) -> bool {
         self.bindings.get(id).is_some_and(|binding| binding.challenged)
+    }
+
+    /// How often something was noted of the logins over a binding: where it is what it was, so is who is logged in.
+    pub fn notes(&self, id: BindingId) -> Option<u32> {
+        Some(self.bindings.get(id)?.notes)
     }
 
     /// What is known of the mechanism of a login that goes on.

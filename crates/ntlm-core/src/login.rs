@@ -41,11 +41,17 @@ impl Login {
         })
     }
 
-    /// Whether they are of two users. What has no name may be anybody.
+    /// Whether they are of two users, as far as names tell: Windows does not mind their case, and who has no domain, as in
+    /// `alice@corp.example`, may be of any.
     pub fn is_another_user(&self, other: &Self) -> bool {
-        !self.user.is_empty()
-            && !other.user.is_empty()
-            && (&self.user, &self.domain) != (&other.user, &other.domain)
+        let differ = |mine: &str, theirs: &str| {
+            !mine.is_empty() && !theirs.is_empty() && !mine.eq_ignore_ascii_case(theirs)
+        };
+        let account = |login: &Self| login.user.split('@').next().unwrap_or_default().len();
+        differ(
+            self.user.get(..account(self)).unwrap_or_default(),
+            other.user.get(..account(other)).unwrap_or_default(),
+        ) || differ(&self.domain, &other.domain)
     }
 }
 
@@ -73,5 +79,19 @@ mod tests {
         assert_eq!((login.user.as_str(), login.domain.as_str()), ("eve\\x0D\\x0Amallory", "AB"));
         assert_eq!(login.workstation.len(), LONGEST);
         assert!(!login.is_another_user(&Login::nameless(Mechanism::NtlmV2)));
+        let login = |user: &str, domain: &str| Login {
+            user: user.to_owned(),
+            domain: domain.to_owned(),
+            ..Login::nameless(Mechanism::NtlmV2)
+        };
+        for (other, another) in [
+            (login("alice", "corp"), false),
+            (login("alice@corp.example", ""), false),
+            (login("bob", "CORP"), true),
+            (login("Alice", "OTHER"), true),
+            (login("bob@corp.example", ""), true),
+        ] {
+            assert_eq!(login("Alice", "CORP").is_another_user(&other), another, "{other:?}");
+        }
     }
 }

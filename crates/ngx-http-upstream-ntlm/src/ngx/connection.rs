@@ -275,11 +275,37 @@ impl Connection {
     /// It speaks HTTP/1.x, and has had a request already.
     pub unsafe fn close_after_request(self) {
         let c = self.as_ptr();
-        // SAFETY: alive (from_raw). Such a connection is idle, or c->data is the request at hand or a subrequest of it.
+        if self.is_saying_goodbye() {
+            return;
+        }
+        // SAFETY: alive (from_raw). Such a connection is idle, or says goodbye, or c->data is the request at hand or a subrequest
+        // of it.
         let r = unsafe { if (*c).idle() == 0 { Request::from_raw((*c).data.cast()) } else { None } };
         if let Some(r) = r {
             r.close_client_after_response();
         }
+    }
+
+    /// Whether `ngx_http_close_connection` waits for a TLS shutdown to go out: the request that c->data points to is freed.
+    fn is_saying_goodbye(self) -> bool {
+        #[cfg(nginx_tls)]
+        // SAFETY: alive (from_raw), and its TLS with it.
+        unsafe {
+            let close = nginx_sys::ngx_http_close_connection as *const () as usize;
+            (*self.as_ptr())
+                .ssl
+                .as_ref()
+                .and_then(|tls| tls.handler)
+                .is_some_and(|handler| handler as usize == close)
+        }
+        #[cfg(not(nginx_tls))]
+        false
+    }
+
+    /// Whether nginx has given a client connection, or stream, up: the client left, or took too long.
+    pub fn is_given_up(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).error() != 0 || (*self.as_ptr()).timedout() != 0 }
     }
 
     fn has_unread_bytes(self) -> bool {

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 
 use nginx_sys::{
     ESRCH, ngx_cached_time, ngx_conf_t, ngx_cycle_t, ngx_errno, ngx_http_conf_ctx_t, ngx_http_module,
-    ngx_shared_memory_add, ngx_shm_zone_init_pt, ngx_shm_zone_t, ngx_slab_calloc, ngx_slab_pool_t, ngx_str_t,
+    ngx_shared_memory_add, ngx_shm_zone_init_pt, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
 };
 
 /// Milliseconds of Unix time.
@@ -55,10 +55,10 @@ pub unsafe fn zeroed_in<T: Sync>(zone: *mut ngx_shm_zone_t) -> Option<&'static T
     // SAFETY: vouched for by the caller. nginx has put a slab pool at the beginning; a zone whose name, size and tag stay
     // the same outlives every reload.
     unsafe {
-        NonNull::new(ngx_slab_calloc((*zone).shm.addr.cast::<ngx_slab_pool_t>(), size_of::<T>()))?
-            .cast::<T>()
-            .as_ptr()
-            .as_ref()
+        let place = ngx_slab_alloc((*zone).shm.addr.cast::<ngx_slab_pool_t>(), size_of::<T>()).cast::<T>();
+        let place = NonNull::new(place)?;
+        place.write_bytes(0, 1);
+        Some(place.as_ref())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What keeps logins from finishing is told in the log, with its remedy and not too often.
 
-use ntlm_testkit::client::Login;
 use ntlm_testkit::client::http2;
+use ntlm_testkit::client::{Login, kerberos_token};
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 /// Waits until the log tells of a trouble, and sees that it names the group and the remedy, and is told once.
@@ -102,6 +102,30 @@ async fn a_client_connection_that_does_not_go_on_is_told() {
         assert!(Client::connect(&nginx).await.leg1("alice", "/").await.says_close());
         told(&nginx, "the client connection is closed after the challenge", "\"keepalive_timeout\"").await;
     }
+}
+
+#[tokio::test]
+async fn a_refusal_on_a_connection_that_closes_is_no_trouble() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let ticket = format!("Negotiate {}", kerberos_token("alice", "wrong"));
+    let request = Request::get("/").header("Connection", "close").header("Authorization", &ticket);
+    let response = Client::connect(&nginx).await.request(request).await;
+    assert!(response.status == 401 && response.says_close());
+    assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_challenge_is_whole_is_no_trouble() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let first = format!("NTLM {}", Login::new("NTLM", "alice", "").first().split(' ').nth(1).unwrap());
+    alice.send(Request::get("/?gate_body=slow").header("Authorization", &first)).await;
+    origin.wait_gate("slow").await;
+    alice.abort();
+    origin.wait_open_connections(0).await;
+    assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
 }
 
 #[tokio::test]

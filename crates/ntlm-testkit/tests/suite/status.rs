@@ -156,6 +156,29 @@ async fn a_binding_that_is_lost_or_times_out_is_counted() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_in_the_middle_ends_its_binding_itself() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").start().await;
+    let mut alice = logged_in(&nginx, "alice", "/").await;
+    alice.send(Request::get("/?gate_body=slow")).await;
+    origin.wait_gate("slow").await;
+    alice.abort();
+    until(&nginx, "/groups/0/ended/client", 1).await;
+    assert_eq!(counted(&status(&nginx).await, "/groups/0/ended/server"), 0);
+}
+
+#[tokio::test]
+async fn processes_that_look_after_caches_are_no_workers() {
+    let origin = Origin::start().await;
+    let nginx =
+        front(&origin, "ntlm;").conf("proxy_cache_path {{prefix}}/cache keys_zone=c:1m;").start().await;
+    nginx.wait_log(|log| log.contains("start cache loader process")).await;
+    let _alice = logged_in(&nginx, "alice", "/").await;
+    until(&nginx, "/groups/0/bindings/parked", 1).await;
+    assert_eq!(counted(&status(&nginx).await, "/workers"), 1);
+}
+
+#[tokio::test]
 async fn all_workers_are_counted_together_and_one_that_dies_no_more() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").workers(2).allow_log("exited on signal 9").start().await;
