@@ -1,5 +1,5 @@
 /*
- * Bit-fields of ngx_http_request_t, for request.rs.
+ * Bit-fields of nginx's structs, for request.rs and content.rs.
  *
  * Where nginx puts bit-fields behind a member that is smaller than they are (in_port_t port, from 1.29 on), the
  * generated bindings place them at other bits than the C compiler does. So it is the C compiler that is asked.
@@ -43,4 +43,16 @@ ngx_uint_t
 ngx_http_upstream_ntlm_is_keepalive(ngx_http_request_t *r)
 {
     return r->main->keepalive;
+}
+
+
+void
+ngx_http_upstream_ntlm_set_value(ngx_http_variable_value_t *v, u_char *data,
+    size_t len)
+{
+    v->len = len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+    v->data = data;
 }

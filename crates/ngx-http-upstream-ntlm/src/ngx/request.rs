@@ -17,6 +17,7 @@ use super::{Connection, Pool, Slice, Status};
 unsafe extern "C" {
     // bits.c
     fn ngx_http_upstream_ntlm_is_background(r: *mut ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_ntlm_set_value(v: *mut ngx_http_variable_value_t, data: *mut u8, len: usize);
     fn ngx_http_upstream_ntlm_is_keepalive(r: *mut ngx_http_request_t) -> ngx_uint_t;
     fn ngx_http_upstream_ntlm_clear_keepalive(r: *mut ngx_http_request_t);
 }
@@ -561,12 +562,7 @@ impl Peer {
 pub unsafe fn show(r: Request, v: *mut ngx_http_variable_value_t, text: &[u8]) -> Status {
     let Some(copy) = r.pool().copy(text) else { return Status::ERROR };
     let copy = copy.as_raw();
-    // SAFETY: vouched for by the caller; nginx's values have lengths of 28 bits.
-    unsafe {
-        (*v).set_len(copy.len.try_into().unwrap_or(0));
-        (*v).data = copy.data;
-        (*v).set_valid(1);
-        (*v).set_not_found(0);
-    }
+    // SAFETY: vouched for by the caller; no value is too long for nginx's 28 bits.
+    unsafe { ngx_http_upstream_ntlm_set_value(v, copy.data, copy.len) };
     Status::OK
 }
