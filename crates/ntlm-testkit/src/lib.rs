@@ -2,7 +2,7 @@
 //! clients that own their connection, and a runner that gives each test an nginx of its own.
 //!
 //! It must never know the module under test: what it sees is nginx, bytes and logs. Everything listens on loopback,
-//! on ports the kernel hands out; no wait is longer than [`PATIENCE`], and none is a fixed sleep.
+//! on ports the kernel hands out; no wait is longer than [`PATIENCE`]; where nothing announces what is waited for, [`pause`] parts two looks at it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -36,6 +36,12 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn password_of(user: &str) -> String {
     format!("{}-password", user.to_lowercase())
+}
+
+/// The pause between two looks at what nothing announces: a file that grows, a process that ends, a count that falls. Whoever
+/// calls it looks again, and gives up after [`PATIENCE`] or a limit of its own.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 /// Awaits `future` for at most [`PATIENCE`], and panics with what `otherwise` says if that was not enough.

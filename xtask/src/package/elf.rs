@@ -1,11 +1,13 @@
 //! What the module's file may have in it, read by binutils.
 
+use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::{BUILD_FOLDERS, root, rpm};
 use crate::{paths, ui};
 
 /// What `ngx_load_module` looks up, and the module itself. The rest of the module is nobody else's.
@@ -85,12 +87,16 @@ fn debug_symbols_apart(module: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The folders of a build have no place in what is built.
+/// The folders of a build have no place in what is built: those inside of the system it was built in, and this machine's.
 fn no_paths(module: &Path) -> Result<()> {
     let bytes = fs::read(module)?;
-    for path in ["/mnt/", "/srv/", "/opt/rust", "/root/", "/home/"] {
-        if bytes.windows(path.len()).any(|window| window == path.as_bytes()) {
-            bail!("the module has a path of the machine it was built on in it: {path}");
+    let inside = BUILD_FOLDERS.into_iter().chain([rpm::INSIDE, root::TOOLCHAIN]).map(PathBuf::from);
+    let machine =
+        ["HOME", "CARGO_HOME", "RUSTUP_HOME"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    for path in inside.chain(machine).chain([paths::repo()]).filter(|path| path.components().count() > 1) {
+        let path = path.as_os_str().as_encoded_bytes();
+        if bytes.windows(path.len()).any(|window| window == path) {
+            bail!("the module has a path of its build in it: {}", String::from_utf8_lossy(path));
         }
     }
     Ok(())

@@ -136,7 +136,7 @@ impl System {
     }
 
     fn bring(&self, deb: &Path) -> Result<String> {
-        let name = format!("/root/{}", deb.file_name().unwrap_or_default().to_string_lossy());
+        let name = format!("/var/tmp/{}", deb.file_name().unwrap_or_default().to_string_lossy());
         fs::copy(deb, self.dir.join(&name[1..]))?;
         Ok(name)
     }

@@ -30,6 +30,9 @@ use source::Source;
 /// What a release of ours is called in files and folders.
 const NAME: &str = "nginx-module-ntlm";
 
+/// Folders of the systems that packages are built in: one for what is kept, another for what that is compared with.
+const BUILD_FOLDERS: [&str; 2] = ["/mnt/build", "/srv/some/other/folder"];
+
 /// The nginx whose package CI has time for.
 const IN_CI: &str = "1.22";
 
@@ -42,10 +45,11 @@ pub fn command(args: &PackageArgs) -> Result<()> {
     let whole = args.nginx.is_empty();
 
     let work = paths::repo().join("target/package");
-    let first = ui::stage("packages for dist", || make(&releases, whole, &work.join("first"), "/mnt/build"))?;
+    let first =
+        ui::stage("packages for dist", || make(&releases, whole, &work.join("first"), BUILD_FOLDERS[0]))?;
     if args.check {
         let second = ui::stage("the same once more, in another folder", || {
-            make(&releases, whole, &work.join("second/time"), "/srv/some/other/folder")
+            make(&releases, whole, &work.join("second/time"), BUILD_FOLDERS[1])
         })?;
         ui::stage("the two compared", || compare(&first, &second))?;
         let suite = compile_suite()?;
@@ -76,9 +80,10 @@ pub fn in_ci(suite: &Suite, test_threads: usize) -> Result<()> {
     ui::stage("packages for packages", || packages::ensure(&[Need::Package]))?;
     let release = deb::named(IN_CI)?;
     let work = paths::repo().join("target/package");
-    let first = ui::stage("Debian package", || make(&[release], false, &work.join("first"), "/mnt/build"))?;
+    let first =
+        ui::stage("Debian package", || make(&[release], false, &work.join("first"), BUILD_FOLDERS[0]))?;
     let second = ui::stage("the same once more, in another folder", || {
-        make(&[release], false, &work.join("second/time"), "/srv/some/other/folder")
+        make(&[release], false, &work.join("second/time"), BUILD_FOLDERS[1])
     })?;
     ui::stage("the two compared", || compare(&first, &second))?;
     check(release, &first, suite, test_threads)

@@ -10,6 +10,9 @@ use anyhow::{Context, Result};
 
 use crate::{debian, paths, ui};
 
+/// Where a system that packages are built in has Rust.
+pub const TOOLCHAIN: &str = "/opt/rust";
+
 /// Holds what a system was made from.
 const STAMP: &str = "made-from";
 
@@ -62,7 +65,7 @@ impl Root {
     }
 
     /// Runs a shell line in the system, without network, in the folder `inside` (below /mnt or /srv), which is the folder
-    /// `outside`; the Rust that runs us is at /opt/rust.
+    /// `outside`; the Rust that runs us is at [`TOOLCHAIN`].
     pub fn run(&self, what: &str, outside: &Path, inside: &str, epoch: u64, line: &str) -> Result<()> {
         let rust = rust()?;
         // The namespaces end with the command, and the mounts with them.
@@ -71,17 +74,17 @@ impl Root {
             for place in opt mnt srv tmp; do
                 mount -t tmpfs -o mode=755 tmpfs "$1/$place"
             done
-            mkdir -p "$1/opt/rust" "$1$4"
-            mount --bind "$2" "$1/opt/rust"
+            mkdir -p "$1$7" "$1$4"
+            mount --bind "$2" "$1$7"
             mount --bind "$3" "$1$4"
             mount -t proc proc "$1/proc"
-            exec chroot "$1" env -i PATH=/opt/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 TZ=UTC \
+            exec chroot "$1" env -i PATH="$7/bin":/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 TZ=UTC \
                 SOURCE_DATE_EPOCH="$5" sh -ec "cd $4; $6"
         "#;
         let mut command = Command::new("unshare");
         command.args(["--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--"]);
         command.args(["sh", "-c", script, "sh"]).arg(&self.dir).arg(rust).arg(outside).arg(inside);
-        command.arg(epoch.to_string()).arg(line).stdin(Stdio::null());
+        command.arg(epoch.to_string()).arg(line).arg(TOOLCHAIN).stdin(Stdio::null());
         ui::quietly(what, &outside.with_extension("log"), &mut command)
     }
 }

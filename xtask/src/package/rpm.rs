@@ -14,7 +14,7 @@ use super::source::Source;
 use crate::{nginx, paths, source as nginx_source, ui};
 
 /// Where it is built: rpm writes that into the source package.
-const INSIDE: &str = "/mnt/rpmbuild";
+pub const INSIDE: &str = "/mnt/rpmbuild";
 
 /// Builds in `work` and copies the packages to `out`.
 pub fn build(source: &Source, work: &Path, out: &Path) -> Result<()> {

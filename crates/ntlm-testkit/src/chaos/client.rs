@@ -87,6 +87,7 @@ impl Living<'_> {
             Step::Burst(asks) => self.burst(asks).await,
             Step::Login(login) => self.log_in(login).await,
             Step::Idle(time) => {
+                // Nothing is waited for: the seed has this client do nothing for so long, past a timeout or within it.
                 tokio::time::sleep(Duration::from_millis(*time)).await;
                 Ok(())
             }
@@ -352,6 +353,7 @@ async fn slowly(client: &mut Client, name: &str, request: Request, pause: u64) -
     let bytes = wire_bytes(request, name);
     let (begin, end) = bytes.split_at(bytes.len() - bytes.len() / 8);
     client.try_send_raw(begin).await?;
+    // Nothing is waited for: this is how slow the client is.
     tokio::time::sleep(Duration::from_millis(pause)).await;
     // What the server had to say may still be readable where writing fails.
     let sent = client.try_send_raw(end).await;

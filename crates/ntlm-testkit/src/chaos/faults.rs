@@ -44,6 +44,7 @@ pub(super) async fn bring(
             }
             (36, _) => {
                 origin.stop().await;
+                // Nothing is waited for: the seed has the origin be away for so long.
                 tokio::time::sleep(Duration::from_millis(rng.u64(0..60))).await;
                 origin.start_again().await;
             }

@@ -151,7 +151,7 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
                 world.judge.find("leaks", what, None, None);
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            crate::pause().await;
         }
     }
 
@@ -202,7 +202,7 @@ async fn all_ended(judge: &Judge, ledger: &[Entry], origins: &[Origin]) {
             judge.find("leaks", what, None, Some(one));
             return;
         }
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        crate::pause().await;
     }
 }
 

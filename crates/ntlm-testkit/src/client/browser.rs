@@ -3,7 +3,6 @@
 //! It must never be given a URL that is not on loopback, nor leave a process behind: Chromium ends with the pipe.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -74,7 +73,7 @@ impl Browser {
         while self.evaluate(condition).await != Value::Bool(true) {
             let patient = tokio::time::Instant::now() < deadline;
             assert!(patient, "waited in vain for {condition}\n{}", self.text().await);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            crate::pause().await;
         }
     }
 

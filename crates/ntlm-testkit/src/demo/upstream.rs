@@ -278,8 +278,7 @@ impl Tail {
             }
             self.read();
             if !self.pending.contains('\n') {
-                // Polls the access log: a file tells nobody that it grew.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                crate::pause().await;
             }
         }
     }

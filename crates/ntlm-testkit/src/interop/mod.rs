@@ -48,7 +48,7 @@ async fn until(what: &str, mut attempt: impl FnMut() -> Result<(), String>) -> R
             Err(error) if Instant::now() > deadline => {
                 return Err(format!("waited {} s in vain for {what}: {error}", LIMIT.as_secs()));
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(_) => crate::pause().await,
         }
     }
 }

@@ -10,7 +10,6 @@ mod process;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -205,7 +204,7 @@ impl Nginx {
         self.signal(Signal::SIGQUIT);
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !self.process.has_exited() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            crate::pause().await;
         }
         self.finish();
     }
@@ -248,6 +247,6 @@ async fn poll(what: &str, mut condition: impl FnMut() -> bool, tail: impl Fn() -
             PATIENCE.as_secs(),
             tail()
         );
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        crate::pause().await;
     }
 }

@@ -37,6 +37,7 @@ impl Process {
             self.signal(signal);
             let deadline = Instant::now() + Duration::from_secs(seconds);
             while !self.has_exited() && Instant::now() < deadline {
+                // Runs while a test's value is dropped, where nothing can be awaited; a process tells nobody but its parent's poll.
                 std::thread::sleep(Duration::from_millis(5));
             }
         }

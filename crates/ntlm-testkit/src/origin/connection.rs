@@ -113,6 +113,7 @@ impl Connection {
     async fn next_head(&mut self, extra: Option<Duration>) -> io::Result<Option<Head>> {
         let mut extra = std::pin::pin!(async move {
             match extra {
+                // The request ordered these bytes so long after its answer (`extra=`).
                 Some(after) => tokio::time::sleep(after).await,
                 None => std::future::pending().await,
             }
@@ -189,6 +190,7 @@ impl Connection {
         if let Some(gate) = &behaviour.gate {
             self.hold(shared.pass(gate)).await?;
         }
+        // The request ordered an answer so late (`delay=`).
         if let Some(delay) = behaviour.delay {
             self.hold(tokio::time::sleep(delay)).await?;
         }
@@ -202,6 +204,7 @@ impl Connection {
             if let Some(gate) = &behaviour.gate_body {
                 self.hold(shared.pass(gate)).await?;
             }
+            // The request ordered a body so long after its header (`delay_body=`).
             if let Some(delay) = behaviour.delay_body {
                 self.hold(tokio::time::sleep(delay)).await?;
             }
