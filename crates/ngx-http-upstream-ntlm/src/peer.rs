@@ -26,7 +26,7 @@ use crate::diagnose::{Kind, diagnose};
 use crate::log::{debug, info};
 use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, now};
 use crate::parked::{self, Bound};
-use crate::request::{lift_defaults, says_close};
+use crate::request::{carries_credentials, lift_defaults, says_close};
 use crate::stats::{Counter, Verdict};
 use crate::transport::Transport;
 use crate::worker::{Table, with_table};
@@ -39,8 +39,9 @@ pub struct NtlmPeer {
     group: NonNull<Group>,
     /// Set once the chain is needed: not for a request that its client's binding serves.
     chain: Cell<Chain>,
-    /// The request carries connection-bound credentials.
-    credentials: bool,
+    /// The request carries connection-bound credentials; of what a location puts into it, this is known when the chain is
+    /// set up.
+    credentials: Cell<bool>,
     /// What `ntlm_key` is for this request, where the group has one: the same at its end as at its beginning. `Some(None)`
     /// when it cannot be evaluated: then the request neither gets a binding nor makes one.
     chosen: Option<Option<Slice>>,
@@ -194,7 +195,7 @@ impl NtlmPeer {
             u,
             group,
             chain: Cell::new(Chain::NONE),
-            credentials,
+            credentials: Cell::new(credentials),
             chosen,
             lost: Cell::new(false),
             source: Cell::new(Source::Nowhere),
@@ -220,7 +221,13 @@ impl NtlmPeer {
     }
 
     /// Sets up the chain, and stands before it. `None` when it refuses.
+    #[inline(always)]
     fn init_chain(&self, pc: Peer) -> Option<()> {
+        // Whatever a binding is sent, it is its client's.
+        if !self.credentials.get() && carries_credentials(self.u) {
+            self.credentials.set(true);
+            lift_defaults(self.u, true);
+        }
         let init = self.group().original_init_peer?;
         // SAFETY: the chain's own `peer.init`, as nginx would have called it: with no data yet, since what a balancer finds
         // there it takes for the data of the balancer that wraps it, and writes to it.
@@ -382,7 +389,7 @@ impl NtlmPeer {
         self.source.set(Source::Nowhere);
         if failed {
             self.lose();
-        } else if self.credentials {
+        } else if self.credentials.get() {
             self.settle();
         }
         match self.park(bound, failed) {
@@ -392,7 +399,7 @@ impl NtlmPeer {
                 bound.count(self.ended_by(reason));
                 with_table(|table| table.end(bound.binding()));
                 self.lost.set(true);
-                self.not_parked(bound.connection(), reason, failed && self.credentials);
+                self.not_parked(bound.connection(), reason, failed && self.credentials.get());
             }
         }
         // nginx may go on to a server that the chain chooses, after one attempt fewer than the chain allows.
@@ -407,7 +414,7 @@ impl NtlmPeer {
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
         self.source.set(Source::Nowhere);
         let parked = pc.connection().map(|c| self.bind(pc, c, failed).map_err(|reason| (c, reason)));
-        if self.credentials && !failed {
+        if self.credentials.get() && !failed {
             self.settle();
         }
         // Twice hidden from whatever pools connections below.
@@ -430,13 +437,15 @@ impl NtlmPeer {
     /// Whether the connection of the present attempt carried connection-bound credentials, or a token in an answer. One
     /// whose answer cannot be seen any more counts as tainted.
     fn is_tainted(&self) -> bool {
-        self.credentials || self.u.is_answered_from_cache() || self.u.any_www_authenticate(carries_token)
+        self.credentials.get()
+            || self.u.is_answered_from_cache()
+            || self.u.any_www_authenticate(carries_token)
     }
 
     /// True wherever [`NtlmPeer::is_tainted`] is, and cheaper.
     #[inline(always)]
     fn may_be_tainted(&self) -> bool {
-        self.credentials || self.u.is_answered_from_cache() || self.u.has_www_authenticate()
+        self.credentials.get() || self.u.is_answered_from_cache() || self.u.has_www_authenticate()
     }
 
     /// Binds the connection that this request tainted to the request's client, and parks it.
@@ -584,7 +593,7 @@ impl NtlmPeer {
         let id = self.binding.get();
         // Until the request is over, and when its connection is not kept, the table does not know what it brought.
         let settled = self.settled.get() && with_table(|table| table.login(id).is_some()) == Some(true);
-        if self.credentials && !settled {
+        if self.credentials.get() && !settled {
             if matches!(self.u.status(), 0 | 401) || self.u.is_answered_from_cache() {
                 return None;
             }
@@ -629,7 +638,7 @@ impl NtlmPeer {
         } else {
             debug!(log, "upstream connection {} is not parked, {}", c.fd(), reason.as_str());
         }
-        if self.u.status() == 401 && self.credentials && !self.r.connection().is_given_up() {
+        if self.u.status() == 401 && self.credentials.get() && !self.r.connection().is_given_up() {
             match reason {
                 NotParked::Ending(NotKept::RequestUnsent) => {
                     diagnose(log, self.group(), Kind::EarlyUnauthorized)
@@ -664,7 +673,7 @@ impl NtlmPeer {
     /// The header of the response is about to be sent to the client.
     pub fn on_response_header(&self) {
         // A response that no attempt gave leaves the client without what its credentials were for.
-        if self.lost.get() && (!self.credentials || matches!(self.source.get(), Source::Nowhere)) {
+        if self.lost.get() && (!self.credentials.get() || matches!(self.source.get(), Source::Nowhere)) {
             self.r.close_client_after_response();
         }
         let tainted = match self.source.get() {
@@ -691,7 +700,7 @@ impl NtlmPeer {
             return;
         };
         if self.u.status() == 401
-            && self.credentials
+            && self.credentials.get()
             && self.r.is_http1()
             && !self.r.is_client_kept_alive()
             && self.u.any_www_authenticate(carries_token)

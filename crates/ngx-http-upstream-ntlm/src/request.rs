@@ -1,7 +1,9 @@
-//! The two defaults of `proxy_pass` that no handshake survives, lifted in the outgoing request: HTTP/1.0, and
-//! `Connection: close`. NGINX has both up to 1.29.6.
+//! The outgoing request: whether a location put credentials into it, and the two defaults of `proxy_pass` that no handshake
+//! survives, which are lifted: HTTP/1.0, and `Connection: close`. NGINX has both up to 1.29.6.
 //!
 //! Must never touch anything else in the request, nor a request that is not HTTP/1.x.
+
+use ntlm_core::scheme::ConnectionBound;
 
 use crate::ngx::{RequestHeader, Upstream};
 
@@ -9,6 +11,39 @@ const OLD_VERSION: &[u8] = b" HTTP/1.0\r\n";
 const NEW_VERSION: &[u8] = b" HTTP/1.1\r\n";
 const CLOSE: &[u8] = b"Connection: close\r\n";
 const NAME: &[u8] = b"Connection:";
+const AUTHORIZATION: &[u8] = b"\nAuthorization:";
+
+/// Whether the request that `u` is about to send carries connection-bound credentials, which a location may have taken from
+/// anywhere (`proxy_set_header Authorization`).
+///
+/// The letter of the name that is rare in headers is looked for, since every request pays for it.
+#[inline]
+pub fn carries_credentials(u: Upstream) -> bool {
+    u.request_header().is_some_and(|header| {
+        [b'z', b'Z']
+            .into_iter()
+            .any(|letter| header.find(letter, 0).is_some_and(|at| is_in_credentials(u, header, letter, at)))
+    })
+}
+
+/// Whether this letter, found at `at`, or a later one is that of such a field's name.
+#[inline(never)]
+fn is_in_credentials(u: Upstream, mut header: RequestHeader, letter: u8, at: usize) -> bool {
+    const BEFORE: usize = b"\nAuthori".len();
+    let mut next = Some(at);
+    while let Some(at) = next {
+        let field = at.checked_sub(BEFORE).and_then(|start| header.bytes().get(start..)).unwrap_or_default();
+        if let Some((name, value)) = field.split_at_checked(AUTHORIZATION.len())
+            && name.eq_ignore_ascii_case(AUTHORIZATION)
+            && ConnectionBound::credentials(value.split(|&byte| byte == b'\r').next().unwrap_or_default())
+                .is_some()
+        {
+            return u.speaks_http();
+        }
+        next = header.find(letter, at + 1);
+    }
+    false
+}
 
 /// Lifts the defaults of the request that `u` is about to send.
 ///

@@ -36,6 +36,7 @@ pub struct Peer(NonNull<ngx_peer_connection_t>);
 
 /// The header of an HTTP/1.x request that is about to be sent, from after the request target. Alive, and nobody else's,
 /// while the handle is used.
+#[derive(Clone, Copy)]
 pub struct RequestHeader {
     buffer: NonNull<ngx_buf_t>,
     start: NonNull<u8>,
@@ -49,6 +50,19 @@ impl RequestHeader {
         unsafe {
             let length = self.buffer.as_ref().last.cast_const().offset_from_unsigned(self.start.as_ptr());
             core::slice::from_raw_parts_mut(self.start.as_ptr(), length)
+        }
+    }
+
+    /// Where a byte is found first, from a place on.
+    #[inline]
+    pub fn find(self, byte: u8, from: usize) -> Option<usize> {
+        // SAFETY: as in `bytes`; memchr reads these bytes only, and what it finds lies there.
+        unsafe {
+            let start = self.start.as_ptr();
+            let length =
+                self.buffer.as_ref().last.cast_const().offset_from_unsigned(start).checked_sub(from)?;
+            let found = nginx_sys::memchr(start.add(from).cast(), byte.into(), length as _).cast::<u8>();
+            (!found.is_null()).then(|| found.cast_const().offset_from_unsigned(start))
         }
     }
 

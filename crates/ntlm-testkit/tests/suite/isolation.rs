@@ -392,6 +392,30 @@ async fn credentials_on_each_of_200_requests_use_one_connection() {
 }
 
 #[tokio::test]
+async fn credentials_that_a_location_sends_taint_as_the_clients_own_do() {
+    let origin = Origin::start().await;
+    for line in ["Authorization", "AUTHORIZATION", "authorization"] {
+        let nginx = Nginx::builder()
+            .conf(&format!("proxy_set_header {line} $http_x_credentials;"))
+            .in_front_of(&[&origin], "ntlm; keepalive 8;")
+            .start()
+            .await;
+        let mut alice = Client::connect(&nginx).await;
+        let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
+        // One leg, answered without a token: nothing but what was sent shows that the connection is hers.
+        let response = alice.get_with("/?nomutual", "X-Credentials", &ticket).await;
+        assert_eq!(response.identity(), "alice");
+        for user in ["bob", "carol"] {
+            let stranger = client(&nginx, user).await.get("/").await;
+            assert_eq!(stranger.status, 401, "{line}");
+            assert_ne!(stranger.connection(), response.connection());
+        }
+        let again = alice.get("/").await;
+        assert_eq!((again.identity(), again.connection()), ("alice", response.connection()));
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_key() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
