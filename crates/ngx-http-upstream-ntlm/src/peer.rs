@@ -5,6 +5,9 @@
 //! for.
 #![expect(unsafe_code, reason = "peer callbacks' trampolines, and the calls to the chain below")]
 
+mod login;
+mod not_parked;
+
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -16,21 +19,20 @@ use nginx_sys::{
 };
 use ntlm_core::bindings::{BindingId, Claim, ClientId, Key, Refusal};
 use ntlm_core::keep::{Ending, NotKept, Phase};
-use ntlm_core::login::Login;
 use ntlm_core::scheme::{ConnectionBound, carries_token};
-use ntlm_core::token::Mechanism;
 
 use crate::conf::{Conf, Group};
-use crate::credentials::Credentials;
 use crate::diagnose::{Kind, diagnose};
 use crate::log::{debug, info};
 use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, now};
 use crate::parked::{self, Bound};
 use crate::request::{carries_credentials, lift_defaults, says_close};
-use crate::stats::{Counter, Verdict};
+use crate::stats::Counter;
 use crate::transport::Transport;
-use crate::worker::{Table, with_table};
+use crate::worker::with_table;
 use crate::{client, module};
+use login::BindingUse;
+use not_parked::NotParked;
 
 /// One request's peer, in the pool of the request.
 pub struct NtlmPeer {
@@ -98,78 +100,6 @@ enum Source {
     Chain,
     /// The client's binding; the chain knows nothing of it.
     Binding(Bound),
-}
-
-/// What became of a request's binding, as `$ntlm_binding` tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BindingUse {
-    /// It had none.
-    None,
-    /// It made one.
-    Bound,
-    /// It was served by one.
-    Reused,
-    /// Its client had one that is gone.
-    Lost,
-}
-
-impl BindingUse {
-    /// The value of `$ntlm_binding`; nothing where there was no binding.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            BindingUse::None => "",
-            BindingUse::Bound => "bound",
-            BindingUse::Reused => "reused",
-            BindingUse::Lost => "lost",
-        }
-    }
-}
-
-/// Why a tainted connection is closed instead of parked.
-#[derive(Clone, Copy)]
-enum NotParked {
-    /// `ntlm_key` cannot be evaluated.
-    Unkeyed,
-    Ending(NotKept),
-    Refused(Refusal),
-    /// The request is one that nobody waits for; the client's own request needs the place.
-    Background,
-    /// The answer was replaced by one out of a cache, so nobody knows what it was.
-    Unjudged,
-    /// nginx cannot register its read event.
-    Unwatched,
-}
-
-impl NotParked {
-    fn as_str(self) -> &'static str {
-        match self {
-            NotParked::Ending(reason) => reason.as_str(),
-            NotParked::Refused(refusal) => refusal.as_str(),
-            NotParked::Unkeyed => "\"ntlm_key\" cannot be evaluated",
-            NotParked::Background => "its request is one that nobody waits for",
-            NotParked::Unjudged => "its answer was replaced out of a cache",
-            NotParked::Unwatched => "it cannot be watched",
-        }
-    }
-
-    /// What the end of a binding counts as.
-    fn counter(self) -> Counter {
-        match self {
-            NotParked::Ending(NotKept::RequestCap | NotKept::TimeCap) => Counter::EndedByCap,
-            NotParked::Ending(NotKept::Broken | NotKept::NotKeptAlive | NotKept::RequestUnsent) => {
-                Counter::EndedByServer
-            }
-            _ => Counter::EndedOtherwise,
-        }
-    }
-
-    /// Whether the client cannot go on as if it were authenticated: it must open another connection.
-    fn ends_the_clients_session(self) -> bool {
-        !matches!(
-            self,
-            NotParked::Refused(Refusal::Taken | Refusal::Share) | NotParked::Background | NotParked::Unjudged
-        )
-    }
 }
 
 impl NtlmPeer {
@@ -516,95 +446,6 @@ impl NtlmPeer {
         }
         bound.park(deadline);
         Ok(())
-    }
-
-    /// Notes what the origin's answer to this request's credentials makes of the login over its connection.
-    fn settle(&self) {
-        let (id, earlier) = (self.binding.get(), self.earlier());
-        let Some(credentials) = Credentials::of(self.r) else { return };
-        if self.u.is_answered_from_cache() {
-            return;
-        }
-        let log = self.r.log();
-        if !self.r.is_http1() {
-            diagnose(log, self.group(), Kind::Multiplexed);
-        }
-        let challenged = self.u.any_www_authenticate(carries_token);
-        let (login, mechanism) = match self.u.status() {
-            0 => return,
-            401 => {
-                let mechanism = credentials.mechanism(earlier);
-                if !challenged && let Some(mechanism) = mechanism {
-                    self.count_handshake(mechanism, Verdict::Refused);
-                }
-                (None, mechanism)
-            }
-            _ => match credentials.accepted(earlier) {
-                Some(login) => {
-                    self.count_handshake(login.mechanism, Verdict::Accepted);
-                    (Some(login), None)
-                }
-                // It is not a login yet that was answered.
-                None => return,
-            },
-        };
-        let challenged = challenged && login.is_none();
-        let another = with_table(|table| table.set_login(id, login, mechanism, challenged));
-        if another == Some(true) {
-            diagnose(log, self.group(), Kind::MixedClients);
-        }
-        self.settled.set(true);
-        self.notes.set(with_table(|table| table.notes(id)).flatten());
-    }
-
-    fn count_handshake(&self, mechanism: Mechanism, verdict: Verdict) {
-        if let Some(slot) = self.group().slot {
-            slot.count_handshake(mechanism, verdict);
-        }
-    }
-
-    /// The client had a binding that is gone.
-    fn lose(&self) {
-        self.lost.set(true);
-        self.binding_use.set(BindingUse::Lost);
-        if let Some(slot) = self.group().slot {
-            slot.count(Counter::Lost);
-        }
-    }
-
-    /// What the legs before this one told of the mechanism.
-    fn earlier(&self) -> Option<Mechanism> {
-        with_table(|table| table.mechanism(self.binding.get())).flatten()
-    }
-
-    /// What became of this request's binding.
-    pub fn binding_use(&self) -> BindingUse {
-        self.binding_use.get()
-    }
-
-    /// Requests that the bound connection has carried, this one included; 0 without a binding.
-    pub fn carried(&self) -> u64 {
-        self.carried.get()
-    }
-
-    /// Runs `show` on who is logged in over the connection that answers this request, as far as the origin has accepted
-    /// it. `show` must not call nginx.
-    pub fn with_login<R>(&self, show: impl FnOnce(&Login) -> R) -> Option<R> {
-        let id = self.binding.get();
-        // Until the request is over, and when its connection is not kept, the table does not know what it brought.
-        let settled = self.settled.get() && with_table(|table| table.login(id).is_some()) == Some(true);
-        if self.credentials.get() && !settled {
-            if matches!(self.u.status(), 0 | 401) || self.u.is_answered_from_cache() {
-                return None;
-            }
-            if let Some(login) = Credentials::of(self.r)?.accepted(self.earlier()) {
-                return Some(show(&login));
-            }
-        }
-        // Another stream of the client may have logged in over it since.
-        let alone = self.r.is_http1();
-        let unchanged = |table: &Table| alone || table.notes(id) == self.notes.get();
-        with_table(|table| table.login(id).filter(|_| unchanged(table)).map(show)).flatten()
     }
 
     /// What the end of this request's binding counts as.

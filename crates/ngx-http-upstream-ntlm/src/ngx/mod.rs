@@ -6,6 +6,7 @@
 
 mod connection;
 mod content;
+mod peer;
 mod pool;
 mod request;
 mod stand_in;
@@ -16,8 +17,9 @@ mod zone;
 
 pub use connection::{Connection, Readable};
 pub use content::set_content_handler;
+pub use peer::{LoggedName, Peer, ServerName};
 pub use pool::{Pool, Slice};
-pub use request::{LoggedName, Peer, Request, RequestHeader, ServerName, Upstream, show};
+pub use request::{Request, RequestHeader, Upstream, show};
 pub use stand_in::StandIn;
 pub use timer::{Timer, now};
 pub use zone::{add as add_zone, is_gone, main_conf, unix_time, zeroed_in};
