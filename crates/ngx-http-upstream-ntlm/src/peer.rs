@@ -3,10 +3,13 @@
 //!
 //! Must never let a tainted connection reach the chain below, nor call the chain about an attempt that it was not asked
 //! for.
-#![expect(unsafe_code, reason = "peer callbacks' trampolines, and the calls to the chain below")]
+#![expect(unsafe_code, reason = "the calls to the chain below")]
 
+mod callbacks;
 mod login;
 mod not_parked;
+
+pub use callbacks::ngx_http_upstream_init_ntlm_peer;
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -14,14 +17,13 @@ use core::ptr::NonNull;
 
 use nginx_sys::{
     NGX_PEER_FAILED, ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_exiting,
-    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_terminate,
-    ngx_uint_t,
+    ngx_http_request_t, ngx_terminate, ngx_uint_t,
 };
 use ntlm_core::bindings::{BindingId, Claim, ClientId, Key, Refusal};
 use ntlm_core::keep::{Ending, NotKept, Phase};
 use ntlm_core::scheme::{ConnectionBound, carries_token};
 
-use crate::conf::{Conf, Group};
+use crate::conf::Group;
 use crate::diagnose::{Kind, diagnose};
 use crate::log::{debug, info};
 use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, now};
@@ -195,15 +197,15 @@ impl NtlmPeer {
         // SAFETY: the peer is part of the request's upstream, and what its data points to is in the request's pool.
         unsafe {
             (*pc).data = core::ptr::from_ref(self).cast_mut().cast();
-            (*pc).get = Some(ngx_http_upstream_get_ntlm_peer);
-            (*pc).free = Some(ngx_http_upstream_free_ntlm_peer);
+            (*pc).get = Some(callbacks::ngx_http_upstream_get_ntlm_peer);
+            (*pc).free = Some(callbacks::ngx_http_upstream_free_ntlm_peer);
             if notify.is_some() {
-                (*pc).notify = Some(ngx_http_upstream_notify_ntlm_peer);
+                (*pc).notify = Some(callbacks::ngx_http_upstream_notify_ntlm_peer);
             }
             #[cfg(nginx_tls)]
             {
-                (*pc).set_session = Some(ngx_http_upstream_set_ntlm_peer_session);
-                (*pc).save_session = Some(ngx_http_upstream_save_ntlm_peer_session);
+                (*pc).set_session = Some(callbacks::ngx_http_upstream_set_ntlm_peer_session);
+                (*pc).save_session = Some(callbacks::ngx_http_upstream_save_ntlm_peer_session);
             }
         }
     }
@@ -594,93 +596,4 @@ fn is_exiting() -> bool {
 pub unsafe fn peer_of(r: *mut ngx_http_request_t) -> Option<NonNull<NtlmPeer>> {
     // SAFETY: only `install` sets this module's context.
     unsafe { Request::new(r).context(module::context_index()) }
-}
-
-/// `peer.init` of an `ntlm` group.
-///
-/// # Safety
-///
-/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
-pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
-    r: *mut ngx_http_request_t,
-    us: *mut ngx_http_upstream_srv_conf_t,
-) -> ngx_int_t {
-    // SAFETY: see above; `install_peer` of this group's configuration has run, since it put this function there.
-    unsafe {
-        let Some(conf) = Conf::of(us) else { return Status::ERROR.0 };
-        let group = NonNull::new_unchecked(&raw mut (*conf.as_ptr()).group);
-        match NtlmPeer::install(Request::new(r), group) {
-            Some(()) => Status::OK.0,
-            None => Status::ERROR.0,
-        }
-    }
-}
-
-/// `pc->get`.
-///
-/// # Safety
-///
-/// Called by `ngx_event_connect_peer` with the peer that `install` set up and its data.
-unsafe extern "C" fn ngx_http_upstream_get_ntlm_peer(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-) -> ngx_int_t {
-    // SAFETY: see above; the request, and so the data in its pool, lives through the call.
-    unsafe { (*data.cast::<NtlmPeer>()).get(Peer::new(pc)).0 }
-}
-
-/// `pc->free`.
-///
-/// # Safety
-///
-/// As for `pc->get`; called once an attempt, by `ngx_http_upstream_next` or `ngx_http_upstream_finalize_request`.
-unsafe extern "C" fn ngx_http_upstream_free_ntlm_peer(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-    state: ngx_uint_t,
-) {
-    // SAFETY: see above.
-    unsafe { (*data.cast::<NtlmPeer>()).free(Peer::new(pc), state) }
-}
-
-/// `pc->notify`.
-///
-/// # Safety
-///
-/// As for `pc->get`.
-unsafe extern "C" fn ngx_http_upstream_notify_ntlm_peer(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-    event: ngx_uint_t,
-) {
-    // SAFETY: see above.
-    unsafe { (*data.cast::<NtlmPeer>()).notify(Peer::new(pc), event) }
-}
-
-/// `pc->set_session`.
-///
-/// # Safety
-///
-/// As for `pc->get`; called by `ngx_http_upstream_ssl_init_connection`.
-#[cfg(nginx_tls)]
-unsafe extern "C" fn ngx_http_upstream_set_ntlm_peer_session(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-) -> ngx_int_t {
-    // SAFETY: see above.
-    unsafe { (*data.cast::<NtlmPeer>()).set_session(Peer::new(pc)).0 }
-}
-
-/// `pc->save_session`.
-///
-/// # Safety
-///
-/// As for `pc->get`; called by `ngx_http_upstream_ssl_save_session`, while the connection carries the request.
-#[cfg(nginx_tls)]
-unsafe extern "C" fn ngx_http_upstream_save_ntlm_peer_session(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-) {
-    // SAFETY: see above.
-    unsafe { (*data.cast::<NtlmPeer>()).save_session(Peer::new(pc)) }
 }
