@@ -288,12 +288,14 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_init_zone(
         };
         shared.begin(unix_time());
         (*main).shared = shared;
-        let slots = (*main).groups().filter_map(|group| shared.find(group.name.as_bytes()));
-        let used: Vec<*const Slot> = slots.map(core::ptr::from_ref).collect();
-        for index in 0..(*main).count {
-            let group = &raw mut (**(*main).groups.add(index)).group;
-            let is_used = |slot: &Slot| used.contains(&core::ptr::from_ref(slot));
-            (*group).slot = shared.slot((*group).name.as_bytes(), is_used);
+        let (groups, count) = ((*main).groups, (*main).count);
+        let name = |index: usize| (**groups.add(index)).group.name;
+        let is_used = |slot: &Slot| {
+            let mut slots = (0..count).filter_map(|index| shared.find(name(index).as_bytes()));
+            slots.any(|used| core::ptr::eq(used, slot))
+        };
+        for index in 0..count {
+            (**groups.add(index)).group.slot = shared.slot(name(index).as_bytes(), is_used);
         }
     }
     Status::OK.0
