@@ -1,9 +1,13 @@
 //! What a request costs in instructions of the worker, by callgrind: the difference of two runs of different length, so
 //! that start, logins and stop cancel out. `cargo xtask bench bound` runs it.
 //!
+//! Of all the instructions, those of NGINX and the module tell one configuration from another; what the allocator of the C
+//! library takes depends on the state of its heap, and is the larger part of what changes from run to run.
+//!
 //! Expects `NTLM_NGINX_WRAP` to run nginx under callgrind with `--callgrind-out-file=<folder>/%p`, and the folder as its
 //! only argument.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ntlm_testkit::client::http1::Client;
@@ -53,20 +57,72 @@ async fn main() {
     let folder = std::env::args().nth(1).expect("usage: ntlm-bench FOLDER-OF-CALLGRIND-FILES");
     let (major, minor, patch) = Nginx::binary().version();
     println!("instructions of the worker for each request, NGINX {major}.{minor}.{patch}\n");
-    println!("{:40} {:>8} {:>13} {:>8}", "", "clients", "instructions", "ratio");
+    println!(
+        "{:40} {:>8} {:>9} {:>7} {:>17} {:>7}",
+        "", "clients", "all", "ratio", "NGINX and module", "ratio"
+    );
     let mut base = None;
     for case in &CASES {
         let (short, long) = if case.clients > 1000 { (case.clients, 3 * case.clients) } else { (1000, 3000) };
         let fewer = instructions(case, short, Path::new(&folder)).await;
         let more = instructions(case, long, Path::new(&folder)).await;
-        let each = more.saturating_sub(fewer) as f64 / (long - short) as f64;
-        let ratio = each / *base.get_or_insert(each);
-        println!("{:40} {:>8} {each:>13.0} {ratio:>8.4}", case.name, case.clients);
+        let each = |fewer: u64, more: u64| more.saturating_sub(fewer) as f64 / (long - short) as f64;
+        let (all, own) = (each(fewer.all, more.all), each(fewer.own, more.own));
+        let (base_all, base_own) = *base.get_or_insert((all, own));
+        println!(
+            "{:40} {:>8} {all:>9.0} {:>7.4} {own:>17.0} {:>7.4}",
+            case.name,
+            case.clients,
+            all / base_all,
+            own / base_own
+        );
+    }
+}
+
+/// What a run took.
+#[derive(Clone, Copy, Default)]
+struct Instructions {
+    all: u64,
+    /// In NGINX and the module, not in libraries.
+    own: u64,
+}
+
+impl Instructions {
+    /// Reads what callgrind has written: `ob=(id) file` names where the costs that follow were, in lines of a place and a
+    /// number; the line after `calls=` is what the called function took, which stands elsewhere too.
+    fn of(text: &str) -> Self {
+        let mut files = HashMap::new();
+        let mut is_own = |object: &str| {
+            let (id, file) = object.split_once(' ').unwrap_or((object, ""));
+            if !file.is_empty() {
+                let name = file.rsplit('/').next().unwrap_or_default();
+                files.insert(id.to_owned(), !name.starts_with("lib") && !name.starts_with("ld-"));
+            }
+            files.get(id).copied().unwrap_or_default()
+        };
+        let mut sum = Self::default();
+        let (mut own, mut called) = (false, false);
+        for line in text.lines() {
+            if let Some(object) = line.strip_prefix("ob=") {
+                own = is_own(object);
+            } else if let Some(object) = line.strip_prefix("cob=") {
+                is_own(object);
+            } else if line.starts_with("calls=") {
+                called = true;
+            } else if line.starts_with(['+', '-', '*']) || line.starts_with(|c: char| c.is_ascii_digit()) {
+                let cost: u64 = line.split(' ').nth(1).and_then(|cost| cost.parse().ok()).unwrap_or_default();
+                if !std::mem::take(&mut called) {
+                    sum.all += cost;
+                    sum.own += if own { cost } else { 0 };
+                }
+            }
+        }
+        sum
     }
 }
 
 /// The instructions of a whole run with this many requests.
-async fn instructions(case: &Case, requests: usize, folder: &Path) -> u64 {
+async fn instructions(case: &Case, requests: usize, folder: &Path) -> Instructions {
     let origin = Origin::start().await;
     let group = format!("upstream backend {{ server {}; {} }}", origin.address(), case.group);
     let mut nginx = Nginx::builder().single_process().worker_connections(12_000).log_level("notice");
@@ -87,19 +143,20 @@ async fn instructions(case: &Case, requests: usize, folder: &Path) -> u64 {
         if case.login {
             client.login("alice", "/").await;
         } else {
-            client.get("/public/").await;
+            client.get("/public/?alike").await;
         }
         clients.push(client);
     }
     let turns = clients.len();
     for turn in 0..requests {
-        let response = clients[turn % turns].get("/public/").await;
+        let response = clients[turn % turns].get("/public/?alike").await;
         assert_eq!(response.status, 200);
     }
     let file = folder.join(nginx.pid().to_string());
     nginx.stop().await;
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    text.lines()
-        .find_map(|line| line.strip_prefix("totals: ")?.parse().ok())
-        .unwrap_or_else(|| panic!("{} has no totals", file.display()))
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.parse().ok());
+    let sum = Instructions::of(&text);
+    assert_eq!(total, Some(sum.all), "{} was not understood", file.display());
+    sum
 }

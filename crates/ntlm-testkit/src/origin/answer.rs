@@ -48,9 +48,11 @@ pub(super) fn compose(
         behaviour.framing == Framing::Close || (behaviour.http10 && behaviour.framing == Framing::Chunked);
     let close = ordered || says_close || delimited || behaviour.http10;
 
-    let identity = verdict.identity.as_deref().unwrap_or("anonymous");
     let name = &connection.shared.name;
-    let (id, request) = (connection.id, connection.requests);
+    let (identity, id, request) = match verdict.identity.as_deref() {
+        _ if behaviour.alike => ("whoever", 0, 0),
+        identity => (identity.unwrap_or("anonymous"), connection.id, connection.requests),
+    };
     let mut header = format!(
         "HTTP/1.{} {status} {}\r\nServer: ntlm-testkit\r\nX-Identity: {identity}\r\nX-Connection: {id}\r\nX-Request: {request}\r\nX-Origin: {name}\r\nX-Body-Length: {}\r\nX-Body-Hash: {}\r\n",
         u8::from(!behaviour.http10),

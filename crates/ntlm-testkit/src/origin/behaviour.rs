@@ -49,6 +49,7 @@ pub(super) struct Behaviour {
     pub(super) token_without_auth: bool,
     pub(super) persist: bool,
     pub(super) logout: bool,
+    pub(super) alike: bool,
     pub(super) upgrade: bool,
     pub(super) websocket: bool,
     pub(super) fields: Vec<(String, String)>,
@@ -105,6 +106,7 @@ impl Behaviour {
             token_without_auth: is("token_without_auth"),
             persist: find("persist") != Some("no"),
             logout: is("logout"),
+            alike: is("alike"),
             upgrade: is("upgrade"),
             websocket: is("websocket"),
             fields: query

@@ -70,6 +70,7 @@ use crate::ports::Reserved;
 /// | `token_without_auth` | anybody is answered, with a `WWW-Authenticate: NTLM` challenge |
 /// | `persist=no` | the login holds for this request only |
 /// | `logout` | the connection forgets its user: a 401 out of nowhere |
+/// | `alike` | the answer does not say who it was served as and where: its bytes are the same for everybody |
 /// | `field=NAME:VALUE` | one more field in the answer; may be repeated |
 /// | `upgrade` | 101, then whatever arrives is sent back |
 /// | `websocket` | a WebSocket: the user's name, then whatever arrives is sent back |
