@@ -8,11 +8,11 @@ use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
 use nginx_sys::{
-    NGX_LOG_EMERG, ngx_atoi, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_http_compile_complex_value,
-    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
-    ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_palloc, ngx_parse_time, ngx_shm_zone_t,
-    ngx_str_t,
+    NGX_LOG_EMERG, ngx_atoi, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_event_free_peer_pt,
+    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
+    ngx_http_conf_ctx_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_palloc,
+    ngx_parse_time, ngx_shm_zone_t, ngx_str_t,
 };
 use ntlm_core::bindings::GroupId;
 use ntlm_core::keep::Limits;
@@ -58,6 +58,8 @@ pub struct Group {
     pub key: *mut ngx_http_complex_value_t,
     /// `peer.init` of the chain below.
     pub original_init_peer: ngx_http_upstream_init_peer_pt,
+    /// `pc->free` of the chain below, once a request has seen it.
+    pub original_free_peer: ngx_event_free_peer_pt,
 }
 
 /// What an `upstream` block says. It lies in the configuration's pool, zeroed at first: 0 and null mean "not said".
@@ -494,6 +496,7 @@ unsafe fn install_peer(
         key: conf.key,
         // SAFETY: vouched for by the caller.
         original_init_peer: unsafe { (*us).peer.init },
+        original_free_peer: None,
     };
     // SAFETY: as above.
     unsafe { (*us).peer.init = Some(peer::ngx_http_upstream_init_ntlm_peer) };

@@ -17,6 +17,12 @@ pub struct Credentials {
     login: Option<Login>,
 }
 
+/// Whether a client's request carries connection-bound credentials.
+#[inline(always)]
+pub fn carried_by(r: Request) -> bool {
+    r.authorization().is_some_and(|field| ConnectionBound::credentials(field.as_bytes()).is_some())
+}
+
 impl Credentials {
     /// Reads the credentials of a request. `None` when it has none that are connection-bound, or there is no memory.
     pub fn of(r: Request) -> Option<Self> {

@@ -10,7 +10,7 @@ use nginx_sys::{
 };
 
 use crate::ngx::Status;
-use crate::peer::{NtlmPeer, peer_of};
+use crate::peer::{NtlmPeer, called_in, peer_of};
 
 /// The next filter, as nginx's own filters keep it.
 static NEXT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -35,9 +35,13 @@ pub fn install() {
 unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: see above.
     unsafe {
-        match peer_of(r) {
-            Some(peer) if peer.as_ref().minds_response_header() => mind(r, peer),
-            _ => next(r),
+        let peer = match peer_of(r) {
+            Some(peer) => Some(peer).filter(|peer| peer.as_ref().minds_response_header()),
+            None => called_in(r),
+        };
+        match peer {
+            Some(peer) => mind(r, peer),
+            None => next(r),
         }
     }
 }

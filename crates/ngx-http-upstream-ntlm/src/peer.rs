@@ -5,10 +5,12 @@
 //! for.
 #![expect(unsafe_code, reason = "the calls to the chain below")]
 
+mod bystander;
 mod callbacks;
 mod login;
 mod not_parked;
 
+pub use bystander::called_in;
 pub use callbacks::ngx_http_upstream_init_ntlm_peer;
 
 use core::cell::Cell;
@@ -21,18 +23,18 @@ use nginx_sys::{
 };
 use ntlm_core::bindings::{BindingId, Claim, ClientId, Key, Refusal};
 use ntlm_core::keep::{Ending, NotKept, Phase};
-use ntlm_core::scheme::{ConnectionBound, carries_token};
+use ntlm_core::scheme::carries_token;
 
 use crate::conf::Group;
 use crate::diagnose::{Kind, diagnose};
 use crate::log::{debug, info};
 use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, now};
 use crate::parked::{self, Bound};
-use crate::request::{carries_credentials, lift_defaults, says_close};
+use crate::request::Outgoing;
 use crate::stats::Counter;
 use crate::transport::Transport;
 use crate::worker::with_table;
-use crate::{client, module};
+use crate::{client, credentials, module};
 use login::BindingUse;
 use not_parked::NotParked;
 
@@ -46,9 +48,9 @@ pub struct NtlmPeer {
     /// The request carries connection-bound credentials; of what a location puts into it, this is known when the chain is
     /// set up.
     credentials: Cell<bool>,
-    /// What `ntlm_key` is for this request, where the group has one: the same at its end as at its beginning. `Some(None)`
-    /// when it cannot be evaluated: then the request neither gets a binding nor makes one.
-    chosen: Option<Option<Slice>>,
+    /// What `ntlm_key` is for this request, in its pool, where the group has one: the same at its end as at its beginning.
+    /// `None` there when it cannot be evaluated: then the request neither gets a binding nor makes one.
+    chosen: Option<NonNull<Option<Slice>>>,
     /// The client had a binding that is gone.
     lost: Cell<bool>,
     source: Cell<Source>,
@@ -63,9 +65,6 @@ pub struct NtlmPeer {
     /// What the table had noted of the binding's logins when this request had it.
     notes: Cell<Option<u32>>,
 }
-
-/// What a group without `ntlm_key` gives each request.
-const NO_KEY: Option<Slice> = Some(Slice::EMPTY);
 
 /// The peer callbacks that were there before; none as long as the chain is not set up.
 #[derive(Clone, Copy)]
@@ -91,6 +90,40 @@ impl Chain {
         #[cfg(nginx_tls)]
         save_session: None,
     };
+
+    /// Has the chain give a request its peer. `None` when it refuses.
+    #[inline(always)]
+    fn set_up(r: Request, u: Upstream, group: NonNull<Group>) -> Option<()> {
+        // SAFETY: the configuration outlives the request, and does not change.
+        let init = unsafe { group.as_ref() }.original_init_peer?;
+        // SAFETY: the chain's own `peer.init`, as nginx would have called it: with no data yet, since what a balancer finds
+        // there it takes for the data of the balancer that wraps it, and writes to it. The peer is part of the request's
+        // upstream.
+        let rc = unsafe {
+            (*u.peer().as_ptr()).data = core::ptr::null_mut();
+            init(r.as_ptr(), u.group())
+        };
+        (rc == Status::OK.0).then_some(())
+    }
+
+    /// The callbacks that the chain put there.
+    #[inline(always)]
+    fn of(pc: Peer) -> Self {
+        let pc = pc.as_ptr();
+        // SAFETY: the peer is part of the request's upstream.
+        unsafe {
+            Chain {
+                data: (*pc).data,
+                get: (*pc).get,
+                free: (*pc).free,
+                notify: (*pc).notify,
+                #[cfg(nginx_tls)]
+                set_session: (*pc).set_session,
+                #[cfg(nginx_tls)]
+                save_session: (*pc).save_session,
+            }
+        }
+    }
 }
 
 /// Where the connection of the present attempt comes from.
@@ -107,26 +140,97 @@ enum Source {
 impl NtlmPeer {
     /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the chain. `None`
     /// when there is no memory, or the chain refuses.
+    #[inline(always)]
     fn install(r: Request, group: NonNull<Group>) -> Option<()> {
         // SAFETY: nginx asks for a peer when it has made the request's upstream.
         let u = unsafe { r.upstream() };
         let owner = r.client_connection();
-        let client = client::find(owner);
-        let credentials =
-            r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some());
-        lift_defaults(u, credentials || client.is_some());
-        if credentials && says_close(u) {
+        if let Some(id) = client::find(owner) {
+            return Self::install_for_client(r, u, group, owner, id);
+        }
+        if credentials::carried_by(r) {
+            return Self::install_for_login(r, u, group);
+        }
+        let outgoing = Outgoing::of(u);
+        if outgoing.carries_credentials() {
+            return Self::install_for_login(r, u, group);
+        }
+        outgoing.lift_defaults(false);
+        Chain::set_up(r, u, group)?;
+        if bystander::watch(u, group) { Some(()) } else { Self::install_before_chain(r, u, group, false) }
+    }
+
+    /// The same for a request with credentials, of a client that never had a binding.
+    #[inline(never)]
+    fn install_for_login(r: Request, u: Upstream, group: NonNull<Group>) -> Option<()> {
+        Self::prepare_login(r, u, group);
+        Chain::set_up(r, u, group)?;
+        Self::install_before_chain(r, u, group, true)
+    }
+
+    /// The same for a client that has a binding, or had.
+    #[inline(never)]
+    fn install_for_client(
+        r: Request,
+        u: Upstream,
+        group: NonNull<Group>,
+        owner: Connection,
+        id: ClientId,
+    ) -> Option<()> {
+        let is_login = credentials::carried_by(r);
+        if is_login {
+            Self::prepare_login(r, u, group);
+        } else {
+            Outgoing::of(u).lift_defaults(true);
+        }
+        let (peer, room) = Self::place(r, u, group, is_login, || Chain::NONE)?;
+        // SAFETY: the peer was just placed in the request's pool.
+        let this = unsafe { peer.as_ref() };
+        if let Some(bound) = this.wake_binding(u.peer(), owner, id, room) {
+            debug!(u.peer().log(), "using bound upstream connection {}", bound.connection().fd());
+            this.source.set(Source::Binding(bound));
+            this.stand_before(u.peer());
+            return Some(());
+        }
+        this.init_chain(u.peer())
+    }
+
+    /// Makes the outgoing request one that a connection outlives, and says so where it cannot be one.
+    fn prepare_login(r: Request, u: Upstream, group: NonNull<Group>) {
+        let outgoing = Outgoing::of(u);
+        outgoing.lift_defaults(true);
+        if outgoing.says_close() {
             // SAFETY: the configuration outlives the request, and does not change.
             diagnose(r.log(), unsafe { group.as_ref() }, Kind::ConnectionClose);
         }
+    }
+
+    /// Stands before the peer that the chain has set up. `None` when there is no memory.
+    #[inline(never)]
+    fn install_before_chain(r: Request, u: Upstream, group: NonNull<Group>, credentials: bool) -> Option<()> {
+        let (peer, _) = Self::place(r, u, group, credentials, || Chain::of(u.peer()))?;
+        // SAFETY: the peer was just placed in the request's pool.
+        unsafe { peer.as_ref() }.stand_before(u.peer());
+        Some(())
+    }
+
+    /// Puts a request's peer into its pool, with room behind it. `None` when there is no memory.
+    #[inline(always)]
+    fn place(
+        r: Request,
+        u: Upstream,
+        group: NonNull<Group>,
+        credentials: bool,
+        chain: impl FnOnce() -> Chain,
+    ) -> Option<(NonNull<Self>, NonNull<LoggedName>)> {
         // SAFETY: the configuration outlives the request, and does not change.
         let key = unsafe { group.as_ref() }.key;
-        let chosen = (!key.is_null()).then(|| r.evaluate(key, Slice::EMPTY));
-        let (peer, room) = r.pool().place_with_room::<_, LoggedName>(NtlmPeer {
+        let chosen = if key.is_null() { None } else { Some(r.pool().place(r.evaluate(key, Slice::EMPTY))?) };
+        let (peer, room) = r.pool().place_with_room(|| NtlmPeer {
             r,
             u,
             group,
-            chain: Cell::new(Chain::NONE),
+            chain: Cell::new(chain()),
             credentials: Cell::new(credentials),
             chosen,
             lost: Cell::new(false),
@@ -137,69 +241,34 @@ impl NtlmPeer {
             settled: Cell::new(false),
             notes: Cell::new(None),
         })?;
-        // SAFETY: the peer was just placed in the request's pool.
-        let this = unsafe { peer.as_ref() };
         // SAFETY: the context lives in the request's pool.
         unsafe { r.set_context(module::context_index(), peer.as_ptr().cast()) };
-        if let Some(id) = client
-            && let Some(bound) = this.wake_binding(u.peer(), owner, id, room)
-        {
-            debug!(u.peer().log(), "using bound upstream connection {}", bound.connection().fd());
-            this.source.set(Source::Binding(bound));
-            this.stand_before(u.peer(), None);
-            return Some(());
-        }
-        this.init_chain(u.peer())
+        Some((peer, room))
     }
 
-    /// Sets up the chain, and stands before it. `None` when it refuses.
-    #[inline(always)]
+    /// Sets up the chain for an attempt that the client's binding does not serve, and stands before it. `None` when it
+    /// refuses.
     fn init_chain(&self, pc: Peer) -> Option<()> {
-        // Whatever a binding is sent, it is its client's.
-        if !self.credentials.get() && carries_credentials(self.u) {
+        if !self.credentials.get() && Outgoing::of(self.u).carries_credentials() {
             self.credentials.set(true);
-            lift_defaults(self.u, true);
         }
-        let init = self.group().original_init_peer?;
-        // SAFETY: the chain's own `peer.init`, as nginx would have called it: with no data yet, since what a balancer finds
-        // there it takes for the data of the balancer that wraps it, and writes to it.
-        let rc = unsafe {
-            (*pc.as_ptr()).data = core::ptr::null_mut();
-            init(self.r.as_ptr(), self.u.group())
-        };
-        if rc != Status::OK.0 {
-            // What the chain left behind is not for this module's callbacks.
-            self.stand_before(pc, None);
-            return None;
-        }
-        // SAFETY: the peer is part of the request's upstream.
-        let chain = unsafe {
-            let pc = pc.as_ptr();
-            Chain {
-                data: (*pc).data,
-                get: (*pc).get,
-                free: (*pc).free,
-                notify: (*pc).notify,
-                #[cfg(nginx_tls)]
-                set_session: (*pc).set_session,
-                #[cfg(nginx_tls)]
-                save_session: (*pc).save_session,
-            }
-        };
-        self.chain.set(chain);
-        self.stand_before(pc, chain.notify);
-        Some(())
+        let set_up = Chain::set_up(self.r, self.u, self.group);
+        // What the chain leaves behind when it refuses is not for this module's callbacks.
+        self.chain.set(set_up.map_or(Chain::NONE, |()| Chain::of(pc)));
+        self.stand_before(pc);
+        set_up
     }
 
     /// Makes the peer's callbacks this module's.
-    fn stand_before(&self, pc: Peer, notify: ngx_event_notify_peer_pt) {
+    #[inline(always)]
+    fn stand_before(&self, pc: Peer) {
         let pc = pc.as_ptr();
         // SAFETY: the peer is part of the request's upstream, and what its data points to is in the request's pool.
         unsafe {
             (*pc).data = core::ptr::from_ref(self).cast_mut().cast();
             (*pc).get = Some(callbacks::ngx_http_upstream_get_ntlm_peer);
             (*pc).free = Some(callbacks::ngx_http_upstream_free_ntlm_peer);
-            if notify.is_some() {
+            if self.chain.get().notify.is_some() {
                 (*pc).notify = Some(callbacks::ngx_http_upstream_notify_ntlm_peer);
             }
             #[cfg(nginx_tls)]
@@ -213,6 +282,12 @@ impl NtlmPeer {
     fn group(&self) -> &Group {
         // SAFETY: the configuration outlives the requests that were made under it, and does not change.
         unsafe { self.group.as_ref() }
+    }
+
+    /// What `ntlm_key` is for this request, nothing where the group has none. `None` when it cannot be evaluated.
+    fn chosen(&self) -> Option<Slice> {
+        // SAFETY: `place` has put it into the request's pool.
+        self.chosen.map_or(Some(Slice::EMPTY), |chosen| unsafe { chosen.read() })
     }
 
     /// The chain's callbacks, where the present attempt is one that the chain was asked for.
@@ -233,7 +308,7 @@ impl NtlmPeer {
     }
 
     /// The client's binding, awake, if it has one that is free and fits this request.
-    #[inline(never)]
+    #[inline(always)]
     fn wake_binding(
         &self,
         pc: Peer,
@@ -244,18 +319,15 @@ impl NtlmPeer {
         if self.r.is_background() {
             return None;
         }
-        let address = self.r.connection().address();
-        let key = Key {
-            address: address.as_bytes(),
-            chosen: self.chosen.as_ref().unwrap_or(&NO_KEY).as_ref()?.as_bytes(),
-        };
+        let (address, chosen) = (self.r.connection().address(), self.chosen()?);
+        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes() };
         let transport = Transport::of(self.r, self.u)?;
         let claim = with_table(|table| {
             table.claim(id, owner.number(), self.group().id, key, |bound| *bound.transport() == transport)
         })?;
         match claim {
             Claim::Taken(bound) => {
-                // SAFETY: `install` has just placed the peer before this room, which nobody else knows.
+                // SAFETY: `install_for_client` has just placed the peer before this room, which nobody else knows.
                 unsafe { bound.wake(pc, room) };
                 self.binding.set(bound.binding());
                 self.binding_use.set(BindingUse::Reused);
@@ -291,11 +363,11 @@ impl NtlmPeer {
     #[inline(always)]
     fn free(&self, pc: Peer, state: ngx_uint_t) {
         match self.source.get() {
+            Source::Chain if !self.may_be_tainted() => self.free_untainted(pc, state),
+            Source::Chain => self.free_maybe_tainted(pc, state),
+            Source::Binding(bound) => self.free_bound(pc, bound, state),
             // The chain was not asked, so it is not told.
             Source::Nowhere => {}
-            Source::Binding(bound) => self.free_bound(pc, bound, state),
-            Source::Chain if self.may_be_tainted() => self.free_maybe_tainted(pc, state),
-            Source::Chain => self.free_untainted(pc, state),
         }
     }
 
@@ -377,7 +449,7 @@ impl NtlmPeer {
     /// True wherever [`NtlmPeer::is_tainted`] is, and cheaper.
     #[inline(always)]
     fn may_be_tainted(&self) -> bool {
-        self.credentials.get() || self.u.is_answered_from_cache() || self.u.has_www_authenticate()
+        self.credentials.get() || self.u.may_be_answered_from_cache() || self.u.has_www_authenticate()
     }
 
     /// Binds the connection that this request tainted to the request's client, and parks it.
@@ -397,7 +469,7 @@ impl NtlmPeer {
             .and_then(|transport| Bound::new(c, pc, transport, self.group(), self.r.is_http1()))
             .ok_or(no_memory)?;
         let address = self.r.connection().address();
-        let chosen = self.chosen.as_ref().unwrap_or(&NO_KEY).as_ref().ok_or(NotParked::Unkeyed)?;
+        let chosen = self.chosen().ok_or(NotParked::Unkeyed)?;
         let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes() };
         let binding = with_table(|table| table.bind(id, self.group().id, key, bound))
             .unwrap_or(Err(Refusal::NoMemory))
@@ -506,11 +578,9 @@ impl NtlmPeer {
     #[inline(always)]
     pub fn minds_response_header(&self) -> bool {
         self.lost.get()
-            || match self.source.get() {
-                Source::Nowhere => false,
-                Source::Chain => self.may_be_tainted(),
-                Source::Binding(_) => true,
-            }
+            || self.credentials.get()
+            || matches!(self.source.get(), Source::Binding(_))
+            || self.u.has_www_authenticate()
     }
 
     /// The header of the response is about to be sent to the client.
@@ -519,29 +589,29 @@ impl NtlmPeer {
         if self.lost.get() && (!self.credentials.get() || matches!(self.source.get(), Source::Nowhere)) {
             self.r.close_client_after_response();
         }
-        let tainted = match self.source.get() {
-            Source::Nowhere => false,
-            Source::Chain => self.is_tainted(),
-            Source::Binding(_) => true,
-        };
-        if tainted && !self.u.is_answered_from_cache() {
-            self.on_tainted_response_header();
-        } else if let Source::Binding(_) = self.source.get()
-            && self.u.is_answered_stale()
-        {
-            self.r.close_client_after_response();
+        match self.source.get() {
+            Source::Nowhere => {}
+            Source::Binding(_) if self.u.is_answered_stale() => self.r.close_client_after_response(),
+            _ if self.u.is_answered_from_cache() => {}
+            Source::Binding(bound) => self.on_tainted_response_header(bound.connection()),
+            Source::Chain if self.is_tainted() => self.on_tainting_response_header(),
+            Source::Chain => {}
         }
     }
 
-    fn on_tainted_response_header(&self) {
+    #[inline(never)]
+    fn on_tainting_response_header(&self) {
         self.u.forbid_storing();
-        // A binding serves no background request.
-        if !matches!(self.source.get(), Source::Binding(_)) && self.r.is_background() {
-            return;
+        if !self.r.is_background()
+            && let Some(c) = self.u.peer().connection()
+        {
+            self.on_tainted_response_header(c);
         }
-        let Some(c) = self.u.peer().connection() else {
-            return;
-        };
+    }
+
+    #[inline(always)]
+    fn on_tainted_response_header(&self, c: Connection) {
+        self.u.forbid_storing();
         if self.u.status() == 401
             && self.credentials.get()
             && self.r.is_http1()

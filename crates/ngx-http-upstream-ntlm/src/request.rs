@@ -3,103 +3,114 @@
 //!
 //! Must never touch anything else in the request, nor a request that is not HTTP/1.x.
 
-use ntlm_core::scheme::ConnectionBound;
+use ntlm_core::scheme::{RARE_LETTER, is_in_credentials};
 
-use crate::ngx::{RequestHeader, Upstream};
+use crate::ngx::{RequestHeader, Upstream, find_byte};
 
-const OLD_VERSION: &[u8] = b" HTTP/1.0\r\n";
-const NEW_VERSION: &[u8] = b" HTTP/1.1\r\n";
+const OLD_VERSION: &[u8; 11] = b" HTTP/1.0\r\n";
+const NEW_VERSION: &[u8; 11] = b" HTTP/1.1\r\n";
+/// Where these two differ.
+const MINOR_VERSION: usize = b" HTTP/1.".len();
 const CLOSE: &[u8] = b"Connection: close\r\n";
 const NAME: &[u8] = b"Connection:";
-const AUTHORIZATION: &[u8] = b"\nAuthorization:";
 
-/// Whether the request that `u` is about to send carries connection-bound credentials, which a location may have taken from
-/// anywhere (`proxy_set_header Authorization`).
-///
-/// The letter of the name that is rare in headers is looked for, since every request pays for it.
-#[inline]
-pub fn carries_credentials(u: Upstream) -> bool {
-    u.request_header().is_some_and(|header| {
-        [b'z', b'Z']
-            .into_iter()
-            .any(|letter| header.find(letter, 0).is_some_and(|at| is_in_credentials(u, header, letter, at)))
+/// The outgoing request, before anything of it is sent.
+#[derive(Clone, Copy)]
+pub struct Outgoing {
+    u: Upstream,
+    /// `None` for a request that is not HTTP/1.x.
+    header: Option<RequestHeader>,
+}
+
+impl Outgoing {
+    /// That which `u` is about to send.
+    #[inline]
+    pub fn of(u: Upstream) -> Self {
+        Outgoing { u, header: u.request_header() }
+    }
+
+    /// Whether it carries connection-bound credentials, which a location may have taken from anywhere
+    /// (`proxy_set_header Authorization`).
+    #[inline]
+    pub fn carries_credentials(self) -> bool {
+        let Some(mut header) = self.header else { return false };
+        let header = header.bytes();
+        RARE_LETTER.into_iter().any(|letter| {
+            find_byte(header, letter).is_some_and(|at| self.has_in_credentials(header, letter, at))
+        })
+    }
+
+    /// Whether this letter, found at `at`, or a later one is that of such a field's name.
+    #[inline(never)]
+    fn has_in_credentials(self, header: &[u8], letter: u8, mut at: usize) -> bool {
+        loop {
+            if is_in_credentials(header, at) {
+                return self.u.speaks_http();
+            }
+            let rest = header.get(at + 1..).unwrap_or_default();
+            match find_byte(rest, letter) {
+                Some(next) => at += 1 + next,
+                None => return false,
+            }
+        }
+    }
+
+    /// Lifts the defaults.
+    ///
+    /// A request without credentials whose client has no binding works with `Connection: close` as well as without the
+    /// module, so that field is looked for in such a one only where the version shows that the defaults are in force.
+    #[inline]
+    pub fn lift_defaults(self, may_be_bound: bool) {
+        if let Some(mut header) = self.header
+            && (may_be_bound || header.bytes().get(MINOR_VERSION) == OLD_VERSION.get(MINOR_VERSION))
+        {
+            lift(self.u, header);
+        }
+    }
+
+    /// Whether it says all the same that its connection is to be closed: in a field that is not the default, beside other
+    /// options (RFC 9110 section 7.6.1).
+    pub fn says_close(self) -> bool {
+        let Some(mut header) = self.header.filter(|_| self.u.speaks_http()) else { return false };
+        lines(header.bytes(), 0).any(|(_, line)| {
+            line.split_at_checked(NAME.len()).is_some_and(|(name, options)| {
+                name.eq_ignore_ascii_case(NAME)
+                    && options
+                        .split(|&byte| byte == b',')
+                        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+            })
+        })
+    }
+}
+
+/// The lines of a header with their ends, from the one that starts at `start` up to the empty one, and where each starts.
+#[inline(always)]
+fn lines(header: &[u8], mut start: usize) -> impl Iterator<Item = (usize, &[u8])> {
+    core::iter::from_fn(move || {
+        let rest = header.get(start..)?;
+        let line = rest.get(..=find_byte(rest, b'\n')?).filter(|line| line.len() > b"\r\n".len())?;
+        start += line.len();
+        Some((start - line.len(), line))
     })
 }
 
-/// Whether this letter, found at `at`, or a later one is that of such a field's name.
 #[inline(never)]
-fn is_in_credentials(u: Upstream, mut header: RequestHeader, letter: u8, at: usize) -> bool {
-    const BEFORE: usize = b"\nAuthori".len();
-    let mut next = Some(at);
-    while let Some(at) = next {
-        let field = at.checked_sub(BEFORE).and_then(|start| header.bytes().get(start..)).unwrap_or_default();
-        if let Some((name, value)) = field.split_at_checked(AUTHORIZATION.len())
-            && name.eq_ignore_ascii_case(AUTHORIZATION)
-            && ConnectionBound::credentials(value.split(|&byte| byte == b'\r').next().unwrap_or_default())
-                .is_some()
-        {
-            return u.speaks_http();
-        }
-        next = header.find(letter, at + 1);
-    }
-    false
-}
-
-/// Lifts the defaults of the request that `u` is about to send.
-///
-/// A request without credentials whose client has no binding works with `Connection: close` as well as without the
-/// module, so that field is looked for in such a one only where the version shows that the defaults are in force.
-#[inline]
-pub fn lift_defaults(u: Upstream, may_be_bound: bool) {
-    if let Some(mut header) = u.request_header()
-        && (may_be_bound || header.bytes().starts_with(OLD_VERSION))
-        && u.speaks_http()
-    {
-        lift(header);
-    }
-}
-
-#[inline(never)]
-fn lift(mut header: RequestHeader) {
-    let Some(version) = header.bytes().first_chunk_mut::<{ NEW_VERSION.len() }>() else { return };
-    if version == OLD_VERSION {
-        version.copy_from_slice(NEW_VERSION);
-    } else if version != NEW_VERSION {
+fn lift(u: Upstream, mut header: RequestHeader) {
+    let version = header.bytes().first_chunk::<{ NEW_VERSION.len() }>();
+    let is_old = version.is_some_and(|version| version == OLD_VERSION);
+    if !is_old && version.is_none_or(|version| version != NEW_VERSION) {
         return;
     }
-    let mut start = NEW_VERSION.len();
-    while let Some(length) = header.line(start) {
-        // An empty line ends the header.
-        if length <= b"\r\n".len() {
-            return;
+    let is_close = |line: &[u8]| line.len() == CLOSE.len() && line.eq_ignore_ascii_case(CLOSE);
+    let close = lines(header.bytes(), NEW_VERSION.len())
+        .find(|(_, line)| is_close(line))
+        .map(|(start, line)| start..start + line.len());
+    if (is_old || close.is_some()) && u.speaks_http() {
+        if let Some(version) = header.bytes().first_chunk_mut() {
+            *version = *NEW_VERSION;
         }
-        let end = start + length;
-        if length == CLOSE.len()
-            && header.bytes().get(start..end).is_some_and(|field| field.eq_ignore_ascii_case(CLOSE))
-        {
-            header.remove(start..end);
-            return;
+        if let Some(close) = close {
+            header.remove(close);
         }
-        start = end;
     }
-}
-
-/// Whether the request that `u` is about to send says all the same that its connection is to be closed: in a field that is
-/// not the default, beside other options (RFC 9110 section 7.6.1).
-pub fn says_close(u: Upstream) -> bool {
-    let Some(mut header) = u.request_header().filter(|_| u.speaks_http()) else { return false };
-    let mut start = 0;
-    while let Some(length) = header.line(start).filter(|&length| length > b"\r\n".len()) {
-        let line = header.bytes().get(start..start + length).unwrap_or_default();
-        let options = line.split_at_checked(NAME.len()).filter(|(name, _)| name.eq_ignore_ascii_case(NAME));
-        if let Some((_, options)) = options
-            && options
-                .split(|&byte| byte == b',')
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-        {
-            return true;
-        }
-        start += length;
-    }
-    false
 }

@@ -224,6 +224,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// Gives a request the binding that its client has for a group and key, if it waits and `fits`. An id whose
     /// connection number is another one has nothing.
+    #[inline(always)]
     pub fn claim(
         &mut self,
         client: ClientId,
@@ -559,6 +560,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     }
 
     /// Takes a parked binding out of its LRU list, into another state. Nothing happens to one that is not parked.
+    #[inline]
     fn unlink_parked(&mut self, id: BindingId, state: State<U>) {
         let Some(binding) = self.bindings.get_mut(id) else { return };
         let State::Parked(phase, _) = binding.state else { return };

@@ -69,6 +69,22 @@ pub fn carries_token(value: &[u8]) -> bool {
         .any(|challenge| !challenge.token.is_empty())
 }
 
+/// The letter of `Authorization` that other names and values have least.
+pub const RARE_LETTER: [u8; 2] = [b'z', b'Z'];
+
+/// Whether a [`RARE_LETTER`] at `at` belongs to a field of a request's header that has connection-bound credentials. Fields
+/// end with CR LF.
+pub fn is_in_credentials(header: &[u8], at: usize) -> bool {
+    const FIELD: &[u8] = b"\nAuthorization:";
+    const BEFORE: usize = b"\nAuthori".len();
+    let field = at.checked_sub(BEFORE).and_then(|start| header.get(start..)).unwrap_or_default();
+    field.split_at_checked(FIELD.len()).is_some_and(|(name, value)| {
+        name.eq_ignore_ascii_case(FIELD)
+            && ConnectionBound::credentials(value.split(|&byte| byte == b'\r').next().unwrap_or_default())
+                .is_some()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +132,36 @@ mod tests {
         ] {
             assert_eq!(scheme(value), None, "{value:?}");
         }
+    }
+
+    #[test]
+    fn credentials_are_found_wherever_a_header_has_them() {
+        let found = |header: &str| {
+            let letters = header.match_indices(['z', 'Z']).map(|(at, _)| at);
+            letters.filter(|&at| is_in_credentials(header.as_bytes(), at)).count()
+        };
+        for (field, expected) in [
+            ("Authorization: NTLM TlRM", 1),
+            ("AUTHORIZATION:NEGOTIATE", 1),
+            ("authorization: \tkerberos YII=", 1),
+            ("Authorization: Basic dXNlcg==", 0),
+            ("Authorization: NTLMx", 0),
+            ("XAuthorization: NTLM TlRM", 0),
+            ("Authorization : NTLM TlRM", 0),
+            ("Proxy-Authorization: NTLM TlRM", 0),
+            ("X-Note: Authorization: NTLM TlRM", 0),
+        ] {
+            let filler = "X-Filler: Mozilla gzip Zaza\r\n";
+            for header in [
+                format!(" HTTP/1.1\r\n{field}\r\n\r\n"),
+                format!(" HTTP/1.0\r\n{filler}{field}\r\n{filler}\r\nbody"),
+                format!("\r\n{filler}{field}"),
+            ] {
+                assert_eq!(found(&header), expected, "{header:?}");
+            }
+        }
+        assert_eq!(found("Authorization: NTLM TlRM\r\n"), 0, "this is no header: there is no line before it");
+        assert!(!is_in_credentials(b"z", 0) && !is_in_credentials(b"", 7) && !is_in_credentials(b"zzz", 900));
     }
 
     #[test]

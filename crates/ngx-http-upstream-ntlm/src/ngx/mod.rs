@@ -19,7 +19,7 @@ pub use connection::{Connection, Readable};
 pub use content::set_content_handler;
 pub use peer::{LoggedName, Peer, ServerName};
 pub use pool::{Pool, Slice};
-pub use request::{Request, RequestHeader, Upstream, show};
+pub use request::{Request, RequestHeader, Upstream, find_byte, show};
 pub use stand_in::StandIn;
 pub use timer::{Timer, now};
 pub use zone::{add as add_zone, is_gone, main_conf, unix_time, zeroed_in};

@@ -56,7 +56,8 @@ impl Pool {
 
     /// Moves a value into the pool, with room behind it whose bytes are whatever they are. `None` when there is no memory.
     /// As for [`Pool::place`] the value is not dropped.
-    pub fn place_with_room<T, R: Copy>(self, value: T) -> Option<(NonNull<T>, NonNull<R>)> {
+    #[inline(always)]
+    pub fn place_with_room<T, R: Copy>(self, value: impl FnOnce() -> T) -> Option<(NonNull<T>, NonNull<R>)> {
         const {
             assert!(align_of::<T>() <= nginx_sys::NGX_ALIGNMENT && !core::mem::needs_drop::<T>());
             assert!(align_of::<R>() <= align_of::<T>());
@@ -65,7 +66,7 @@ impl Pool {
         // struct's size is a multiple of its alignment, so that what follows it is aligned for the room.
         unsafe {
             let place = NonNull::new(ngx_palloc(self.as_ptr(), size_of::<T>() + size_of::<R>()).cast::<T>())?;
-            place.write(value);
+            place.write(value());
             Some((place, place.add(1).cast()))
         }
     }

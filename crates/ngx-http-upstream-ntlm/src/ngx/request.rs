@@ -38,6 +38,17 @@ pub struct RequestHeader {
     start: NonNull<u8>,
 }
 
+/// Where a byte is found first.
+#[inline(always)]
+pub fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
+    // SAFETY: memchr reads these bytes only, and what it finds lies there.
+    unsafe {
+        let start = bytes.as_ptr();
+        let found = nginx_sys::memchr(start.cast(), byte.into(), bytes.len() as _).cast::<u8>();
+        (!found.is_null()).then(|| found.cast_const().offset_from_unsigned(start))
+    }
+}
+
 impl RequestHeader {
     /// The bytes: the version, then the fields. The body may follow.
     pub fn bytes(&mut self) -> &mut [u8] {
@@ -46,30 +57,6 @@ impl RequestHeader {
         unsafe {
             let length = self.buffer.as_ref().last.cast_const().offset_from_unsigned(self.start.as_ptr());
             core::slice::from_raw_parts_mut(self.start.as_ptr(), length)
-        }
-    }
-
-    /// Where a byte is found first, from a place on.
-    #[inline]
-    pub fn find(self, byte: u8, from: usize) -> Option<usize> {
-        // SAFETY: as in `bytes`; memchr reads these bytes only, and what it finds lies there.
-        unsafe {
-            let start = self.start.as_ptr();
-            let length =
-                self.buffer.as_ref().last.cast_const().offset_from_unsigned(start).checked_sub(from)?;
-            let found = nginx_sys::memchr(start.add(from).cast(), byte.into(), length as _).cast::<u8>();
-            (!found.is_null()).then(|| found.cast_const().offset_from_unsigned(start))
-        }
-    }
-
-    /// The length of the line that starts at a place, its end included.
-    #[inline]
-    pub fn line(&mut self, start: usize) -> Option<usize> {
-        let rest = self.bytes().get(start..).filter(|rest| !rest.is_empty())?;
-        // SAFETY: memchr reads the bytes of `rest` only, and what it finds lies there.
-        unsafe {
-            let end = nginx_sys::memchr(rest.as_ptr().cast(), b'\n'.into(), rest.len() as _).cast::<u8>();
-            (!end.is_null()).then(|| end.cast_const().offset_from_unsigned(rest.as_ptr()) + 1)
         }
     }
 
@@ -249,6 +236,14 @@ impl Request {
 }
 
 impl Upstream {
+    /// # Safety
+    ///
+    /// The upstream is not null, and alive while the handle is used.
+    pub unsafe fn new(u: *mut ngx_http_upstream_t) -> Self {
+        // SAFETY: vouched for by the caller.
+        Upstream(unsafe { NonNull::new_unchecked(u) })
+    }
+
     /// The upstream itself, for a call into nginx.
     pub fn as_ptr(self) -> *mut ngx_http_upstream_t {
         self.0.as_ptr()
@@ -296,11 +291,11 @@ impl Upstream {
     #[inline]
     pub fn request_header(self) -> Option<RequestHeader> {
         let u = self.as_ptr();
-        // SAFETY: alive (see the type), and with it the chain of buffers that create_request made. It also noted where in
-        // the first buffer the request target is.
+        // SAFETY: alive (see the type), and with it the chain of buffers that create_request made, of which each link has
+        // one. It also noted where in the first buffer the request target is.
         unsafe {
             let start = NonNull::new((*u).uri.data.wrapping_add((*u).uri.len))?;
-            let buffer = NonNull::new((*NonNull::new((*u).request_bufs)?.as_ptr()).buf)?;
+            let buffer = NonNull::new_unchecked((*NonNull::new((*u).request_bufs)?.as_ptr()).buf);
             let (first, last) = (buffer.as_ref().pos.addr(), buffer.as_ref().last.addr());
             let at = start.addr().get();
             (at.wrapping_sub(first) <= last.wrapping_sub(first)).then_some(RequestHeader { buffer, start })
@@ -361,6 +356,21 @@ impl Upstream {
         false
     }
 
+    /// True wherever [`Upstream::is_answered_from_cache`] is, and cheaper: both have a bit that no status has with which an
+    /// origin's answer goes to the client.
+    #[inline]
+    pub fn may_be_answered_from_cache(self) -> bool {
+        #[cfg(nginx_cache)]
+        // SAFETY: alive (see the type).
+        unsafe {
+            const BIT: u32 = nginx_sys::NGX_HTTP_CACHE_STALE & nginx_sys::NGX_HTTP_CACHE_REVALIDATED;
+            const { assert!(BIT.is_power_of_two()) };
+            (*self.as_ptr()).cache_status() & BIT != 0
+        }
+        #[cfg(not(nginx_cache))]
+        false
+    }
+
     /// Whether a stale answer out of a cache took the place of the origin's, whose body nobody reads.
     pub fn is_answered_stale(self) -> bool {
         #[cfg(nginx_cache)]
@@ -393,15 +403,15 @@ impl Upstream {
 
     /// Whether the response's header, already parsed, rules out that the connection is kept: the server says so, its end
     /// is marked by nothing but the connection's end, or the request is not wholly sent and never will be.
+    #[inline(always)]
     pub fn will_not_be_kept_alive(self, head: bool) -> bool {
         let u = self.as_ptr();
         // SAFETY: alive (see the type), and its configuration with it.
         unsafe {
-            let bodiless = head || matches!((*u).headers_in.status_n, 204 | 304);
-            let unmarked_end =
-                !bodiless && (*u).headers_in.content_length_n < 0 && (*u).headers_in.chunked() == 0;
-            let cut_short = (*u).request_body_sent() == 0 && (*(*u).conf).preserve_output() == 0;
-            (*u).headers_in.connection_close() != 0 || unmarked_end || cut_short
+            let (length, status) = ((*u).headers_in.content_length_n, (*u).headers_in.status_n);
+            (*u).headers_in.connection_close() != 0
+                || (length < 0 && (*u).headers_in.chunked() == 0 && !(head || matches!(status, 204 | 304)))
+                || ((*u).request_body_sent() == 0 && (*(*u).conf).preserve_output() == 0)
         }
     }
 

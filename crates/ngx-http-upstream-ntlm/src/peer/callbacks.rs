@@ -21,9 +21,10 @@ pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: see above; `install_peer` of this group's configuration has run, since it put this function there.
+    // SAFETY: see above; `install_peer` of this group's configuration has run, since it put this function there: so the group
+    // has the settings.
     unsafe {
-        let Some(conf) = Conf::of(us) else { return Status::ERROR.0 };
+        let conf = Conf::of(us).unwrap_unchecked();
         let group = NonNull::new_unchecked(&raw mut (*conf.as_ptr()).group);
         match NtlmPeer::install(Request::new(r), group) {
             Some(()) => Status::OK.0,

@@ -224,6 +224,32 @@ async fn a_certificate_that_cannot_be_evaluated_is_not_taken_for_none() {
 }
 
 #[tokio::test]
+async fn a_token_in_an_answer_for_which_there_is_no_memory_keeps_its_connection_from_others() {
+    let Some(below) = Below::new() else { return };
+    let origin = Origin::start().await;
+    let nginx = below.under(Nginx::builder().in_front_of(&[&origin], "keepalive 4; ntlm;")).start().await;
+    assert_serves(&nginx, "/").await;
+    for call in 1.. {
+        let mut alice = Client::builder().name("alice").connect(&nginx).await;
+        below.refuse(call);
+        let tainted = alice.get("/public/?token_without_auth").await.connection();
+        let refused = below.relent();
+        let mut bob = Client::builder().name("bob").connect(&nginx).await;
+        let response = bob.get("/").await;
+        assert_ne!(response.connection(), tainted, "call {call} refused: {response:?}");
+        if refused == 0 {
+            assert_eq!(alice.get("/").await.connection(), tainted);
+        }
+        drop(alice);
+        origin.wait_closed(tainted).await;
+        if refused == 0 {
+            assert!(call > 2, "{call}");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn memory_refused_to_the_directives_is_an_error_of_the_configuration() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::start().await;

@@ -456,6 +456,9 @@ async fn a_key_is_the_same_at_the_end_of_a_request_as_at_its_beginning() {
         let response = alice.get("/").await;
         assert_eq!((response.identity(), response.connection()), ("alice", bound));
     }
+    let mut bob = Client::connect(&nginx).await;
+    let bound = bob.get("/?token_without_auth").await.connection();
+    assert_eq!(bob.get("/").await.connection(), bound);
 }
 
 #[tokio::test]

@@ -36,10 +36,12 @@ async fn a_cache_stores_nothing_that_came_over_a_bound_connection() {
     let mut ticket = client(&nginx, "carol").await;
     assert_eq!(ticket.login_in_one_leg("carol", "/ticket?nomutual").await.status, 200);
     assert_eq!(ticket.get("/?token_without_auth").await.status, 200);
+    assert_eq!(client(&nginx, "dave").await.get("/public/token?token_without_auth").await.status, 200);
     let mut bob = client(&nginx, "bob").await;
     for path in ["/with-credentials", "/without", "/ticket", "/"] {
         assert_stranger(&mut bob, path, bound).await;
     }
+    assert_eq!(bob.get("/public/token").await.get("X-Cache"), Some("MISS"));
     assert_eq!(bob.get("/public/bound").await.identity(), "anonymous");
     // The control: there is a cache.
     assert_eq!(bob.get("/public/bound").await.get("X-Cache"), Some("HIT"));
