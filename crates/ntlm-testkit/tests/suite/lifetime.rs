@@ -4,6 +4,7 @@ mod aborts;
 mod reloads;
 mod responses;
 mod retries;
+mod tickets;
 mod tls_upstream;
 
 use nix::sys::signal::{Signal, kill};

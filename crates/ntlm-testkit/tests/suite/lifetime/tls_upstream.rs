@@ -14,7 +14,7 @@ fn in_front_of(origin: &Origin, lines: &str) -> Builder {
 }
 
 /// Returns when nginx has handled whatever reached it before.
-async fn seen_by(nginx: &Nginx) {
+pub(super) async fn seen_by(nginx: &Nginx) {
     assert_eq!(Client::connect(nginx).await.get("/?close=header").await.status, 401);
 }
 
