@@ -5,7 +5,7 @@ mod below;
 
 use std::collections::BTreeMap;
 
-use ntlm_testkit::client::{Login, kerberos_token};
+use ntlm_testkit::client::{Login, http2, kerberos_token};
 use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::origin::Leg;
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
@@ -185,6 +185,35 @@ async fn memory_refused_for_what_a_way_by_tls_is_made_of_costs_a_request_and_not
     );
     refuse_each(&below, &origin, builder, "/", false).await;
     assert_ne!(below.calls("ngx_http_complex_value"), 0);
+}
+
+#[tokio::test]
+async fn memory_refused_to_a_login_does_not_keep_its_connection_from_the_next_one() {
+    let Some(below) = Below::new() else { return };
+    let origin = Origin::start().await;
+    let listen = if Nginx::binary().version() >= (1, 25, 1) { "; http2 on" } else { " http2" };
+    let nginx = Nginx::builder().set("origin", &origin.address()).set("listen", listen).conf(
+        "upstream backend { server {{origin}}; ntlm; } \
+         server { listen 127.0.0.1:{{port}}{{listen}}; location / { proxy_pass http://backend; } }",
+    );
+    let nginx = below.under(nginx).start().await;
+    let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
+    let ticket = || Request::get("/").header("Authorization", &ticket);
+    for call in 1.. {
+        let alice = http2::Client::connect(&nginx).await;
+        below.refuse(call);
+        alice.request(ticket()).await;
+        let refused = below.relent();
+        let bound = alice.request(ticket()).await.connection();
+        let response = alice.request(Request::get("/")).await;
+        let served = (response.status, response.identity(), response.connection());
+        assert_eq!(served, (200, "alice", bound), "call {call} was refused");
+        alice.close().await;
+        if refused == 0 {
+            assert_ne!(below.calls("ngx_handle_read_event"), 0);
+            return;
+        }
+    }
 }
 
 #[tokio::test]
