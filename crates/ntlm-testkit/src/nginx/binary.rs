@@ -94,6 +94,12 @@ impl Binary {
         self.command.len() > 1
     }
 
+    /// Something watches what it does with memory.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.is_wrapped() || self.has("-fsanitize=address")
+    }
+
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]);

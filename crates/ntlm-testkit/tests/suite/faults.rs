@@ -2,6 +2,7 @@
 //! gets what is another's, no worker ends, and all is well when the shortage is over.
 
 mod below;
+mod goodbyes;
 
 use std::collections::BTreeMap;
 

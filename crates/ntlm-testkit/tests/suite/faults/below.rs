@@ -1,15 +1,16 @@
 //! Whatever the module asks for memory, made to refuse: the file under test, with the names of what it imports changed so
-//! that they lead to `shim.c`. Not an instruction of it is another one.
+//! that they lead to `shim.c`. Not an instruction of it is another one. And a client's window, made to be full when nginx
+//! says goodbye.
 //!
-//! Must never stand between nginx and its own memory, or the C library's: only the module is refused.
+//! Must never refuse memory to nginx itself, or to the C library: only to the module.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ntlm_testkit::Nginx;
 use ntlm_testkit::nginx::Builder;
+use ntlm_testkit::{Nginx, within};
 
 /// What can be refused, in the order of the shim's counters.
 const NAMES: [&str; 10] = [
@@ -29,7 +30,9 @@ const NAMES: [&str; 10] = [
 const COUNTDOWN: u64 = 0;
 const FOREVER: u64 = 8;
 const REFUSED: u64 = 16;
-const CALLS: u64 = 24;
+const FULL: u64 = 24;
+const GOODBYES: u64 = 32;
+const CALLS: u64 = 40;
 
 /// One nginx's: it loads a module that can be refused, and a test says when.
 #[derive(Debug)]
@@ -48,8 +51,12 @@ impl Below {
 
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/faults/shim.c");
         let shim = folder.path().join("shim.so");
-        let compiled =
-            Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).args([&shim, &source]).status();
+        let mut cc = Command::new("cc");
+        cc.args(["-O1", "-shared", "-fPIC", "-o"]).args([&shim, &source]);
+        if !Nginx::binary().is_watched() {
+            cc.arg("-DPOISON");
+        }
+        let compiled = cc.status();
         assert!(compiled.is_ok_and(|status| status.success()), "cc does not compile {}", source.display());
 
         let mut control = OpenOptions::new();
@@ -89,6 +96,27 @@ impl Below {
     pub fn calls(&self, name: &str) -> i64 {
         let index = NAMES.iter().position(|known| *known == name).expect("a name that the shim has");
         self.read(CALLS + 8 * index as u64)
+    }
+
+    /// From now on no client connection that speaks TLS has room for nginx's goodbye.
+    pub fn fill(&self) {
+        self.write(GOODBYES, 0);
+        self.write(FULL, 1);
+    }
+
+    /// Waits until nginx has said goodbye and found no room.
+    pub async fn wait_goodbye(&self) {
+        let said = async {
+            while self.read(GOODBYES) == 0 {
+                ntlm_testkit::pause().await;
+            }
+        };
+        within(said, || "nginx does not say goodbye".to_owned()).await;
+    }
+
+    /// There is room again.
+    pub fn drain(&self) {
+        self.write(FULL, 0);
     }
 
     fn order(&self, call: i64, forever: i64) {

@@ -3,9 +3,17 @@
  * functions with a capital letter instead of nginx's and the C library's own (see below.rs), and nothing else in the
  * process does.
  *
+ * Two functions it stands before for the whole process: write, so that a TLS connection cannot say goodbye when told so,
+ * as if the client read nothing and its window were full; and free, so that nobody gets away with looking at what was
+ * freed (left out, without POISON, where a sanitizer does that).
+ *
  * A test writes into the shared file named by NTLM_FAULTS and reads it:
  */
 
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,6 +27,8 @@ struct control {
     int64_t  countdown;      /* the call that is refused; 0 while none is, and after it was */
     int64_t  forever;        /* all calls from that one on are refused */
     int64_t  refused;
+    int64_t  full;           /* there is no room to say goodbye, and freed memory is used by nobody again */
+    int64_t  goodbyes;       /* how many found none */
     int64_t  calls[KINDS];
 };
 
@@ -132,3 +142,50 @@ Ngx_handle_read_event(void *event, uintptr_t flags)
 {
     return refuses(9) ? -1 /* NGX_ERROR */ : ngx_handle_read_event(event, flags);
 }
+
+/* An alert: with its type to be seen in TLS 1.2, and of TLS 1.3 the one record of two bytes, their type and a tag. */
+
+static int
+is_alert(const unsigned char *record, size_t size)
+{
+    return size > 5 && (record[0] == 0x15
+                        || (record[0] == 0x17 && size == 5 + 19 && record[3] == 0 && record[4] == 19));
+}
+
+ssize_t
+write(int fd, const void *bytes, size_t size)
+{
+    static ssize_t  (*next)(int, const void *, size_t);
+
+    if (control && control->full && is_alert(bytes, size)) {
+        control->goodbyes++;
+        errno = EAGAIN;
+        return -1;
+    }
+    if (next == NULL) {
+        *(void **) &next = dlsym(RTLD_NEXT, "write");
+    }
+    return next(fd, bytes, size);
+}
+
+#ifdef POISON
+
+extern void __libc_free(void *);
+
+/* What lies there afterwards is no pointer, and yet a number like another. */
+
+void
+free(void *place)
+{
+    size_t     i;
+    uint64_t  *words = place;
+
+    for (i = 0; place && i < malloc_usable_size(place) / sizeof(uint64_t); i++) {
+        words[i] = 41;
+    }
+    if (control == NULL || !control->full) {
+        __libc_free(place);
+    }
+}
+
+#endif
