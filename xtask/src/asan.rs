@@ -1,9 +1,12 @@
-//! The suite with somebody watching every access to memory.
+//! The suite, and chaos, with somebody watching every access to memory.
 //!
 //! AddressSanitizer watches NGINX's own code and what is allocated and freed. It does not see what the module reads and
 //! writes, since a stable Rust compiler cannot be asked to say; valgrind's memcheck does, for every instruction. Both need
 //! an NGINX whose pools give each piece of memory on its own. Whatever one of them says fails the run, not only the test
 //! that was at work.
+//!
+//! Leaks are not looked for: a worker ends with its tables, and NGINX unloads the module before it is asked what is left.
+//! That memory does not grow is shown by the suite's floods, unwatched.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +18,7 @@ use crate::build;
 use crate::nginx;
 use crate::packages::{self, Need};
 use crate::test::Suite;
-use crate::{AsanArgs, Watcher, paths, ui};
+use crate::{AsanArgs, Watcher, chaos, paths, ui};
 
 /// What a watcher's report has. Where valgrind only remarks something its lines have none of these.
 const FINDINGS: &[&str] = &[
@@ -35,38 +38,70 @@ const FINDINGS: &[&str] = &[
 /// The lines of a report that are repeated on the screen.
 const SHOWN: usize = 60;
 
+/// Seeds of chaos, and what each checks; AddressSanitizer hardly slows NGINX down, memcheck by some thirty times.
+const ASAN_CHAOS: [(&str, &str); 3] = [("--count", "16"), ("--responses", "2000"), ("--clients", "32")];
+const MEMCHECK_CHAOS: [(&str, &str); 3] = [("--count", "8"), ("--responses", "250"), ("--clients", "12")];
+
+/// By how much the time given to NGINX is longer under memcheck.
+const SLOWNESS: u32 = 10;
+
 /// `cargo xtask asan`
 pub fn command(args: &AsanArgs) -> Result<()> {
     let needs = [Need::Nginx, Need::Module, Need::Suite, Need::Browser, Need::Memcheck];
     ui::stage("packages", || packages::ensure(&needs))?;
     let suite = ui::stage("compile the suite", Suite::compile)?;
+    let chaos = ui::stage("compile the chaos runner", chaos::compile)?;
     for watcher in [Watcher::Asan, Watcher::Memcheck] {
         if args.only.is_none_or(|only| only == watcher) {
-            watch(watcher, &suite, args)?;
+            watch(watcher, &suite, &chaos, args)?;
         }
     }
     Ok(())
 }
 
-fn watch(watcher: Watcher, suite: &Suite, args: &AsanArgs) -> Result<()> {
-    let (name, what) = match watcher {
-        Watcher::Asan => (nginx::ASAN, "suite under AddressSanitizer"),
-        Watcher::Memcheck => (nginx::MEMCHECK, "suite under memcheck"),
+fn watch(watcher: Watcher, suite: &Suite, chaos: &Path, args: &AsanArgs) -> Result<()> {
+    let (name, _) = named(watcher);
+    let size = match watcher {
+        Watcher::Asan => ASAN_CHAOS,
+        Watcher::Memcheck => MEMCHECK_CHAOS,
     };
     let built = ui::stage(&format!("module for nginx {name}"), || build::build(name))?;
-    let reports = paths::cache().join(format!("{name}.reports"));
-    if reports.exists() {
-        fs::remove_dir_all(&reports)?;
-    }
-    fs::create_dir_all(&reports)?;
     let mut filter = args.filter.clone();
     if watcher == Watcher::Memcheck {
         // The demo's own tests give it the time that a person would.
         filter.extend(["--skip".to_owned(), "demo::".to_owned()]);
     }
-    ui::stage(what, || {
-        let outcome = suite.run_with(&built, args.test_threads, &filter, &environment(watcher, &reports));
-        // First: a test that failed may have failed of this.
+    watched(watcher, "suite", |environment| suite.run_with(&built, args.test_threads, &filter, environment))?;
+    if !args.filter.is_empty() {
+        return Ok(());
+    }
+    watched(watcher, "chaos", |environment| {
+        let mut runner = chaos::on(chaos, &built);
+        runner.args(size.iter().flat_map(|(name, number)| [name, number]));
+        runner.envs(environment.iter().map(|(name, value)| (name, value)));
+        ui::run(&mut runner)
+    })
+}
+
+/// The NGINX that it watches, and what it is called.
+fn named(watcher: Watcher) -> (&'static str, &'static str) {
+    match watcher {
+        Watcher::Asan => (nginx::ASAN, "AddressSanitizer"),
+        Watcher::Memcheck => (nginx::MEMCHECK, "memcheck"),
+    }
+}
+
+/// Has somebody watch what `run` does.
+fn watched(watcher: Watcher, what: &str, run: impl FnOnce(&[(&str, String)]) -> Result<()>) -> Result<()> {
+    let (name, who) = named(watcher);
+    let reports = paths::cache().join(format!("{name}.reports"));
+    if reports.exists() {
+        fs::remove_dir_all(&reports)?;
+    }
+    fs::create_dir_all(&reports)?;
+    ui::stage(&format!("{what} under {who}"), || {
+        let outcome = run(&environment(watcher, &reports));
+        // First: what failed may have failed of this.
         judge(&reports)?;
         outcome
     })
@@ -83,13 +118,16 @@ fn environment(watcher: Watcher, reports: &Path) -> Vec<(&'static str, String)> 
                 format!("log_path={reports}/asan:halt_on_error=1:detect_leaks=0:verify_asan_link_order=0"),
             ),
         ],
-        Watcher::Memcheck => vec![(
-            "NTLM_NGINX_WRAP",
-            format!(
-                "valgrind --quiet --tool=memcheck --trace-children=yes --leak-check=no --num-callers=30 \
+        Watcher::Memcheck => vec![
+            (
+                "NTLM_NGINX_WRAP",
+                format!(
+                    "valgrind --quiet --tool=memcheck --trace-children=yes --leak-check=no --num-callers=30 \
                      --error-exitcode=99 --log-file={reports}/%p"
+                ),
             ),
-        )],
+            ("NTLM_SLOWNESS", SLOWNESS.to_string()),
+        ],
     }
 }
 

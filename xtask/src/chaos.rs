@@ -1,12 +1,14 @@
 //! Chaos on one NGINX: the runner is the test kit's, its exit status is the command's.
 
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::build::{self, Built};
 use crate::packages::{self, Need};
-use crate::{ChaosArgs, build, demo, ui};
+use crate::{ChaosArgs, demo, ui};
 
 /// `cargo xtask chaos`
 pub fn command(args: &ChaosArgs) -> Result<()> {
@@ -14,11 +16,7 @@ pub fn command(args: &ChaosArgs) -> Result<()> {
         packages::ensure(&[Need::Fetch, Need::Module])?;
         build::build(&args.nginx)
     })?;
-    // Optimised a little, it checks three times as many answers; without debug information it is compiled as soon.
-    let optimised =
-        ["--features", "http2", "--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"];
-    let runner = ui::stage("chaos runner", || demo::testkit_binary_with("ntlm-chaos", &optimised))?;
-    let mut runner = Command::new(runner);
+    let mut runner = on(&ui::stage("chaos runner", compile)?, &built);
     runner.arg("--seed").arg(args.seed.to_string());
     let numbers = [
         ("--minutes", &args.minutes),
@@ -35,10 +33,24 @@ pub fn command(args: &ChaosArgs) -> Result<()> {
     if args.replay {
         runner.arg("--replay");
     }
-    runner.env("NTLM_NGINX", built.nginx).env_remove("NTLM_MODULE");
-    if let Some(module) = built.module {
-        runner.env("NTLM_MODULE", module);
-    }
     let error = runner.exec();
     bail!("cannot run {}: {error}", runner.get_program().to_string_lossy())
+}
+
+/// Compiles the runner.
+pub fn compile() -> Result<PathBuf> {
+    // Optimised a little, it checks three times as many answers; without debug information it is compiled as soon.
+    let optimised =
+        ["--features", "http2", "--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"];
+    demo::testkit_binary_with("ntlm-chaos", &optimised)
+}
+
+/// The runner, about to run on this NGINX.
+pub fn on(runner: &Path, built: &Built) -> Command {
+    let mut runner = Command::new(runner);
+    runner.env("NTLM_NGINX", &built.nginx).env_remove("NTLM_MODULE");
+    if let Some(module) = &built.module {
+        runner.env("NTLM_MODULE", module);
+    }
+    runner
 }

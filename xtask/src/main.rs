@@ -49,7 +49,7 @@ enum Command {
     },
     /// Run what a change has to pass
     Test(TestArgs),
-    /// Run the suite with AddressSanitizer, then with valgrind's memcheck, watching every access to memory
+    /// Run the suite and chaos with AddressSanitizer, then with valgrind's memcheck, watching every access to memory
     Asan(AsanArgs),
     /// Check the dependencies' licences, sources and bans, installing cargo-deny if it is missing
     Deny,
@@ -108,7 +108,7 @@ struct AsanArgs {
     /// Tests of the suite run at the same time; each owns an NGINX
     #[arg(long, value_name = "N", default_value_t = 4)]
     test_threads: usize,
-    /// Passed to the suite's test runner as it is
+    /// Passed to the suite's test runner as it is; with it, only the suite is run
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<String>,
 }

@@ -2,9 +2,10 @@
 //! clients that own their connection, and a runner that gives each test an nginx of its own.
 //!
 //! It must never know the module under test: what it sees is nginx, bytes and logs. Everything listens on loopback,
-//! on ports the kernel hands out; no wait is longer than [`PATIENCE`]; where nothing announces what is waited for, [`pause`] parts two looks at it.
+//! on ports the kernel hands out; no wait is longer than [`patience`]; where nothing announces what is waited for, [`pause`] parts two looks at it.
 
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 mod background;
@@ -27,8 +28,23 @@ pub use client::{Client, Endpoint, Request, Response, Target};
 pub use nginx::Nginx;
 pub use origin::Origin;
 
-/// How long anything in a test may take before the test fails and says what it was waiting for.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything in a test may take before the test fails and says what it was waiting for: ten seconds, times
+/// [`slowness`].
+#[must_use]
+pub fn patience() -> Duration {
+    Duration::from_secs(10) * slowness()
+}
+
+/// How many times longer than usual nginx takes for everything: `NTLM_SLOWNESS`, else 1. `cargo xtask asan` sets it where
+/// valgrind runs nginx. Every time that is given to nginx is as many times longer, and nothing else changes.
+#[must_use]
+pub fn slowness() -> u32 {
+    static SLOWNESS: OnceLock<u32> = OnceLock::new();
+    *SLOWNESS.get_or_init(|| match std::env::var("NTLM_SLOWNESS") {
+        Ok(times) => times.parse().expect("NTLM_SLOWNESS is a number"),
+        Err(_) => 1,
+    })
+}
 
 /// The password of `user` at every origin that was not given other users.
 ///
@@ -39,15 +55,15 @@ pub fn password_of(user: &str) -> String {
 }
 
 /// The pause between two looks at what nothing announces: a file that grows, a process that ends, a count that falls. Whoever
-/// calls it looks again, and gives up after [`PATIENCE`] or a limit of its own.
+/// calls it looks again, and gives up after [`patience`] or a limit of its own.
 pub async fn pause() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
-/// Awaits `future` for at most [`PATIENCE`], and panics with what `otherwise` says if that was not enough.
+/// Awaits `future` for at most [`patience`], and panics with what `otherwise` says if that was not enough.
 pub async fn within<T>(future: impl Future<Output = T>, otherwise: impl FnOnce() -> String) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
+    match tokio::time::timeout(patience(), future).await {
         Ok(value) => value,
-        Err(_) => panic!("{} (waited {} s)", otherwise(), PATIENCE.as_secs()),
+        Err(_) => panic!("{} (waited {} s)", otherwise(), patience().as_secs()),
     }
 }

@@ -12,10 +12,13 @@ use super::checks::{Answer, Judge, body};
 use super::config::Config;
 use super::life::{Ask, End, Goal, How, Life, LogIn, Sending, Step};
 use crate::client::{Client, Endpoint, Login, Scheme, http2, kerberos_token};
-use crate::{Request, Response, password_of};
+use crate::{Request, Response, password_of, slowness};
 
-/// How long a binding may take to end with its timeout, and a connection with it.
+/// How long a binding may take to end with its timeout, and a connection with it, times [`slowness`].
 const SOON: Duration = Duration::from_secs(8);
+
+/// How long a client waits that leaves somewhere within an exchange, times [`slowness`]; the origin takes longer.
+const MOMENT: Duration = Duration::from_millis(4);
 
 /// What a client needs to know to live.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ impl Living<'_> {
             Step::Login(login) => self.log_in(login).await,
             Step::Idle(time) => {
                 // Nothing is waited for: the seed has this client do nothing for so long, past a timeout or within it.
-                tokio::time::sleep(Duration::from_millis(*time)).await;
+                tokio::time::sleep(Duration::from_millis(*time) * slowness()).await;
                 Ok(())
             }
             Step::Outlive => self.outlive().await,
@@ -219,9 +222,10 @@ impl Living<'_> {
         let judge = &self.world.judge;
         let ended = match &mut self.wire {
             Wire::Http1(wire) => {
-                tokio::time::timeout(SOON, wire.try_read_response()).await.map(|response| response.is_err())
+                tokio::time::timeout(soon, wire.try_read_response()).await.map(|response| response.is_err())
             }
-            Wire::Http2(wire) => tokio::time::timeout(SOON, wire.closed()).await.map(|()| true),
+            Wire::Http2(wire) => tokio::time::timeout(soon, wire.closed()).await.map(|()| true),
+        let soon = SOON * slowness();
         };
         match ended {
             Ok(true) => count(&judge.counts.mirrored),
@@ -237,8 +241,8 @@ impl Living<'_> {
     async fn end(self) {
         let (name, end) = (&self.life.name, self.life.end);
         let slow = match end {
-            End::MidResponse(_) => "delay_body=30&size=100000",
-            _ => "delay=30",
+            End::MidResponse(_) => format!("size=100000&delay_body={}", 30 * slowness()),
+            _ => format!("delay={}", 30 * slowness()),
         };
         let target = format!("/a/{name}.end?{slow}");
         let request = match end {
@@ -258,7 +262,7 @@ impl Living<'_> {
                 if let End::Waiting(_) | End::MidResponse(_) | End::MidBody(_) = end {
                     // So that it leaves somewhere within the exchange; where exactly is left to chance, and nothing is
                     // asserted about it.
-                    tokio::time::sleep(Duration::from_millis(4)).await;
+                    tokio::time::sleep(MOMENT * slowness()).await;
                 }
                 match end {
                     End::Reset
@@ -272,7 +276,7 @@ impl Living<'_> {
             Wire::Http2(client) => {
                 if !matches!(end, End::Close | End::Reset) {
                     let request = request.header("X-Client", name);
-                    let _ = tokio::time::timeout(Duration::from_millis(4), client.try_request(request)).await;
+                    let _ = tokio::time::timeout(MOMENT * slowness(), client.try_request(request)).await;
                 }
                 client.abort();
             }

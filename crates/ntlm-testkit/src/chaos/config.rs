@@ -6,6 +6,8 @@ use std::fmt;
 
 use fastrand::Rng;
 
+use crate::slowness;
+
 /// The groups of a configuration; the second one is not always asked.
 pub(super) const GROUPS: [&str; 2] = ["a", "b"];
 
@@ -47,12 +49,11 @@ impl Config {
         let capped = faults && rng.u8(0..3) == 0;
         let mut lines = vec![format!("ntlm {cap};")];
         if short_timeout {
-            lines.push(format!("ntlm_timeout {}ms;", pick(&mut rng, &[150, 300])));
+            lines.push(format!("ntlm_timeout {}ms;", pick(&mut rng, &[150, 300]) * slowness()));
         }
         if capped {
-            lines.push(
-                pick(&mut rng, &["ntlm_requests 3;", "ntlm_requests 1;", "ntlm_time 50ms;"]).to_owned(),
-            );
+            let time = format!("ntlm_time {}ms;", 50 * slowness());
+            lines.push(pick(&mut rng, &["ntlm_requests 3;", "ntlm_requests 1;", &time]).to_owned());
         }
         if rng.u8(0..3) != 0 {
             let keepalive = format!("keepalive {};", pick(&mut rng, &[1, 4, 32]));
@@ -107,7 +108,12 @@ impl Config {
         let mut text = String::from(
             "access_log off; client_body_buffer_size 512k; keepalive_requests 100000; keepalive_timeout 1h;\n",
         );
-        text.push_str("proxy_connect_timeout 3s; client_header_timeout 20s; client_body_timeout 20s;\n");
+        let seconds = |seconds: u32| seconds * slowness();
+        text.push_str(&format!(
+            "proxy_connect_timeout {0}s; client_header_timeout {1}s; client_body_timeout {1}s;\n",
+            seconds(3),
+            seconds(20)
+        ));
         let servers: String = servers.iter().map(|server| format!("server {server} max_fails=0; ")).collect();
         for group in GROUPS {
             // A zone has a name of its own in each group.

@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use super::client::World;
 use super::config::pick;
-use crate::{Nginx, Origin};
+use crate::{Nginx, Origin, slowness};
 
 /// Brings a fault every now and then, until the run is over. Returns the workers that the last reload left.
 pub(super) async fn bring(
@@ -25,7 +25,7 @@ pub(super) async fn bring(
         return workers;
     }
     loop {
-        let pause = Duration::from_millis(rng.u64(1..2 * world.config.pause));
+        let pause = Duration::from_millis(rng.u64(1..2 * world.config.pause)) * slowness();
         if tokio::time::timeout(pause, over.wait_for(|over| *over)).await.is_ok() {
             break;
         }
@@ -45,7 +45,7 @@ pub(super) async fn bring(
             (36, _) => {
                 origin.stop().await;
                 // Nothing is waited for: the seed has the origin be away for so long.
-                tokio::time::sleep(Duration::from_millis(rng.u64(0..60))).await;
+                tokio::time::sleep(Duration::from_millis(rng.u64(0..60)) * slowness()).await;
                 origin.start_again().await;
             }
             (37, _) => {

@@ -27,7 +27,7 @@ use self::config::Config;
 use self::life::Life;
 use crate::client::Target as _;
 use crate::origin::Entry;
-use crate::{Nginx, Origin, PATIENCE};
+use crate::{Nginx, Origin, patience};
 
 /// What nginx logs when a worker has no connection left, as it is meant to be.
 const SHORTAGE: &str = "worker_connections are not enough";
@@ -145,7 +145,7 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
     for origin in origins.iter() {
         let begun = Instant::now();
         while origin.open_connections() > 0 {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > patience() {
                 let what =
                     format!("{} connections of {} outlive nginx", origin.open_connections(), origin.name());
                 world.judge.find("leaks", what, None, None);
@@ -197,7 +197,7 @@ async fn all_ended(judge: &Judge, ledger: &[Entry], origins: &[Origin]) {
             .filter(|connection| tainted.contains(connection))
             .collect();
         let Some(&one) = left.first() else { return };
-        if begun.elapsed() > PATIENCE / 2 {
+        if begun.elapsed() > patience() / 2 {
             let what = format!("{} authenticated connections outlive their clients", left.len());
             judge.find("leaks", what, None, Some(one));
             return;

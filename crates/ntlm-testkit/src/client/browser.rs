@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::{PATIENCE, within};
+use crate::{patience, within};
 
 /// Chromium takes its orders at descriptor 3 and answers at 4. As root it runs only without its sandbox; the other
 /// options keep it from looking for its maker's servers.
@@ -69,7 +69,7 @@ impl Browser {
 
     /// Waits until an expression in the page is true; panics with the page's text when patience runs out.
     pub async fn wait_for(&mut self, condition: &str) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + patience();
         while self.evaluate(condition).await != Value::Bool(true) {
             let patient = tokio::time::Instant::now() < deadline;
             assert!(patient, "waited in vain for {condition}\n{}", self.text().await);

@@ -17,8 +17,8 @@ pub use self::binary::Binary;
 pub use self::builder::{Builder, ConfigTest};
 
 use self::process::Process;
-use crate::PATIENCE;
 use crate::client::{Endpoint, Target};
+use crate::patience;
 use crate::ports::Reserved;
 
 /// A running nginx. Dropping it quits it, and panics if its logs hold a complaint (see [`Builder::allow_log`]).
@@ -202,7 +202,7 @@ impl Nginx {
     /// Quits it, waits for its end without blocking the test's other tasks, and panics if its logs hold a complaint.
     pub async fn stop(mut self) {
         self.signal(Signal::SIGQUIT);
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + patience();
         while !self.process.has_exited() && tokio::time::Instant::now() < deadline {
             crate::pause().await;
         }
@@ -239,12 +239,12 @@ impl Target for Nginx {
 
 /// Looks every few milliseconds whether `condition` holds; panics when patience runs out.
 async fn poll(what: &str, mut condition: impl FnMut() -> bool, tail: impl Fn() -> String) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + patience();
     while !condition() {
         assert!(
             tokio::time::Instant::now() < deadline,
             "waited {} s in vain for {what}\n{}",
-            PATIENCE.as_secs(),
+            patience().as_secs(),
             tail()
         );
         crate::pause().await;

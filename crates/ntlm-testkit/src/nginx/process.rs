@@ -35,7 +35,7 @@ impl Process {
                 return false;
             }
             self.signal(signal);
-            let deadline = Instant::now() + Duration::from_secs(seconds);
+            let deadline = Instant::now() + Duration::from_secs(seconds) * crate::slowness();
             while !self.has_exited() && Instant::now() < deadline {
                 // Runs while a test's value is dropped, where nothing can be awaited; a process tells nobody but its parent's poll.
                 std::thread::sleep(Duration::from_millis(5));

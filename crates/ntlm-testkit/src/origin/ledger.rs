@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use tokio::sync::watch;
 
-use crate::PATIENCE;
+use crate::patience;
 
 /// What the `Authorization` of a request was in its login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +122,9 @@ impl Ledger {
 
     /// As [`Self::until`], bounded: panics with the ledger when patience runs out.
     pub(crate) async fn wait<T>(&self, what: &str, condition: impl FnMut(&[Entry]) -> Option<T>) -> T {
-        match tokio::time::timeout(PATIENCE, self.until(condition)).await {
+        match tokio::time::timeout(patience(), self.until(condition)).await {
             Ok(value) => value,
-            Err(_) => panic!("waited {} s in vain for {what}\n{self}", PATIENCE.as_secs()),
+            Err(_) => panic!("waited {} s in vain for {what}\n{self}", patience().as_secs()),
         }
     }
 }

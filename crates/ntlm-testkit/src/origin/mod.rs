@@ -173,7 +173,7 @@ impl Origin {
         self.shared.ledger.clear();
     }
 
-    /// Waits until the ledger satisfies `condition`; panics with the ledger if it does not within [`crate::PATIENCE`].
+    /// Waits until the ledger satisfies `condition`; panics with the ledger if it does not within [`crate::patience`].
     pub async fn wait_for(&self, condition: impl Fn(&[Entry]) -> bool) {
         self.shared.ledger.wait("the ledger", |entries| condition(entries).then_some(())).await;
     }

@@ -11,6 +11,14 @@ const SLACK: usize = 2048;
 /// Bindings that one client connection may have (`ntlm_core::bindings::SHARE`).
 const SHARE: usize = 256;
 
+/// The worker takes no more memory at the end than it took before.
+fn assert_no_growth(before: Usage, end: Usage) {
+    // Who watches memory gives what was freed to nobody for a long time.
+    if !Nginx::binary().is_watched() {
+        assert!(end.rss <= before.rss + SLACK, "{before:?} became {end:?}");
+    }
+}
+
 /// Sends a flood twice beside users that are logged in: all of them stay, and the second time takes no more memory.
 async fn withstand(flood: Flood) {
     let origin = Origin::start().await;
@@ -22,7 +30,7 @@ async fn withstand(flood: Flood) {
     flood.send(&nginx, async || assert_eq!(users.still_in().await, USERS)).await;
     let end = settled(&origin, &nginx, USERS, before).await;
     assert_eq!(users.still_in().await, USERS);
-    assert!(end.rss <= warm.rss + SLACK, "{warm:?} became {end:?}");
+    assert_no_growth(warm, end);
     nginx.stop().await;
 }
 
@@ -47,7 +55,7 @@ async fn bindings_made_and_ended_leave_no_memory_no_descriptor_and_no_connection
     let warm = settled(&origin, &nginx, 0, before).await;
     bind_and_close(&nginx, 1000, 8).await.expect("the script");
     let end = settled(&origin, &nginx, 0, before).await;
-    assert!(end.rss <= warm.rss + SLACK, "{warm:?} became {end:?}");
+    assert_no_growth(warm, end);
     assert_eq!(end.descriptors, before);
     assert_eq!(active_clients(&nginx).await, 0);
     // An "open socket left in connection" would be a complaint.
@@ -115,7 +123,7 @@ async fn a_client_that_speaks_for_many_gets_its_share_and_no_more() {
         assert_eq!((next.status, next.identity()), (401, "anonymous"));
     }
     let end = Usage::of(&nginx);
-    assert!(end.rss <= full.rss + SLACK, "{full:?} became {end:?}");
+    assert_no_growth(full, end);
 
     // Nobody lost anything by it.
     for (number, &connection) in connections.iter().enumerate() {
