@@ -12,7 +12,7 @@ use super::checks::{Answer, Judge, body};
 use super::config::Config;
 use super::life::{Ask, End, Goal, How, Life, LogIn, Sending, Step};
 use crate::client::{Client, Endpoint, Login, Scheme, http2, kerberos_token};
-use crate::{Request, Response, password_of, slowness};
+use crate::{Request, Response, password_of, slowness, within};
 
 /// How long a binding may take to end with its timeout, and a connection with it, times [`slowness`].
 const SOON: Duration = Duration::from_secs(8);
@@ -27,6 +27,8 @@ pub(super) struct World {
     pub(super) judge: Judge,
     pub(super) http1: Endpoint,
     pub(super) http2: Endpoint,
+    /// Both protocols, over TLS.
+    pub(super) tls: Endpoint,
 }
 
 enum Wire {
@@ -51,14 +53,17 @@ struct Living<'a> {
 /// Lives a life to its end. Nothing that happens to it is a failure, but what the judge says.
 pub(super) async fn live(world: &World, life: &Life) {
     count(&world.judge.counts.lives);
-    let wire = if life.http2 {
-        http2::Client::try_connect(&world.http2).await.map(Wire::Http2)
-    } else {
-        Client::builder()
-            .name(&life.name)
-            .try_connect(&world.http1)
-            .await
-            .map(|client| Wire::Http1(Box::new(client)))
+    let builder = Client::builder().name(&life.name);
+    let http1 = |client| Wire::Http1(Box::new(client));
+    let wire = match (life.http2, life.tls) {
+        (false, false) => builder.try_connect(&world.http1).await.map(http1),
+        (false, true) => {
+            let tls = builder.tls();
+            let connected = within(tls.try_connect(&world.tls), || "no TLS with nginx".to_owned()).await;
+            connected.map(http1)
+        }
+        (true, false) => http2::Client::try_connect(&world.http2).await.map(Wire::Http2),
+        (true, true) => http2::Client::try_connect_tls(&world.tls).await.map(Wire::Http2),
     };
     let Ok(wire) = wire else {
         count(&world.judge.counts.unanswered);
@@ -220,12 +225,12 @@ impl Living<'_> {
         }
         let client = Some(self.life.name.as_str());
         let judge = &self.world.judge;
+        let soon = SOON * slowness();
         let ended = match &mut self.wire {
             Wire::Http1(wire) => {
                 tokio::time::timeout(soon, wire.try_read_response()).await.map(|response| response.is_err())
             }
             Wire::Http2(wire) => tokio::time::timeout(soon, wire.closed()).await.map(|()| true),
-        let soon = SOON * slowness();
         };
         match ended {
             Ok(true) => count(&judge.counts.mirrored),

@@ -37,6 +37,18 @@ pub(super) struct Config {
     pub(super) pause: u64,
     /// One life in so many speaks HTTP/2; 0 for none.
     pub(super) http2: u64,
+    /// One life in so many speaks TLS; 0 for none.
+    pub(super) tls: u64,
+    /// The TLS that nginx speaks with the origins, if it does.
+    pub(super) origin_tls: Option<OriginTls>,
+}
+
+/// How nginx speaks TLS with the origins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OriginTls {
+    protocols: &'static str,
+    /// `proxy_ssl_session_reuse`
+    reuse: &'static str,
 }
 
 impl Config {
@@ -86,6 +98,11 @@ impl Config {
             faults,
             pause: pick(&mut rng, &[10, 30, 100]),
             http2: pick(&mut rng, &[0, 2, 4]),
+            tls: pick(&mut rng, &[0, 0, 2, 4]),
+            origin_tls: (rng.u8(0..3) == 0).then(|| OriginTls {
+                protocols: pick(&mut rng, &["TLSv1.2", "TLSv1.3", "TLSv1.2 TLSv1.3"]),
+                reuse: pick(&mut rng, &["on", "off"]),
+            }),
         }
     }
 
@@ -126,20 +143,30 @@ impl Config {
             text.push_str(&format!("upstream {group} {{ {order} }}\n"));
         }
         let listen = if http2_line {
-            "listen 127.0.0.1:{{port}}; listen 127.0.0.1:{{port:h2}}; http2 on;"
+            "listen 127.0.0.1:{{port}}; listen 127.0.0.1:{{port:h2}}; listen 127.0.0.1:{{port:tls}} ssl; http2 on;"
         } else {
-            "listen 127.0.0.1:{{port}}; listen 127.0.0.1:{{port:h2}} http2;"
+            "listen 127.0.0.1:{{port}}; listen 127.0.0.1:{{port:h2}} http2; listen 127.0.0.1:{{port:tls}} ssl http2;"
+        };
+        let scheme = match self.origin_tls {
+            None => "http",
+            Some(OriginTls { protocols, reuse }) => {
+                text.push_str(&format!(
+                    "proxy_ssl_protocols {protocols}; proxy_ssl_session_reuse {reuse};\n"
+                ));
+                "https"
+            }
         };
         let locations: String = GROUPS
             .iter()
             .map(|group| {
                 format!(
-                    "location /{group}/ {{ proxy_pass http://{group}; }} \
-                     location /public/{group}/ {{ proxy_pass http://{group}; }}\n"
+                    "location /{group}/ {{ proxy_pass {scheme}://{group}; }} \
+                     location /public/{group}/ {{ proxy_pass {scheme}://{group}; }}\n"
                 )
             })
             .collect();
-        text.push_str(&format!("server {{ {listen} {} {locations} }}\n", self.server));
+        let certificate = "ssl_certificate {{cert}}; ssl_certificate_key {{key}};";
+        text.push_str(&format!("server {{ {listen} {certificate} {} {locations} }}\n", self.server));
         text
     }
 
@@ -171,8 +198,17 @@ impl fmt::Display for Config {
             write!(f, ", no faults")?;
         }
         match self.http2 {
-            0 => write!(f, ", HTTP/1.1"),
-            n => write!(f, ", one client of {n} over HTTP/2"),
+            0 => write!(f, ", HTTP/1.1")?,
+            n => write!(f, ", one client of {n} over HTTP/2")?,
+        }
+        if self.tls != 0 {
+            write!(f, ", one of {} over TLS", self.tls)?;
+        }
+        match self.origin_tls {
+            None => Ok(()),
+            Some(OriginTls { protocols, reuse }) => {
+                write!(f, ", {protocols} to the origins, session reuse {reuse}")
+            }
         }
     }
 }

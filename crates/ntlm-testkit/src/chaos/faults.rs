@@ -1,4 +1,5 @@
-//! What happens to clients without their doing: origins close, reset, chatter, die and come back; nginx is reloaded.
+//! What happens to clients without their doing: origins close, reset, chatter, die and come back; nginx is reloaded. And
+//! what must not happen to them: origins send TLS records that carry no data.
 //!
 //! It must never check anything.
 
@@ -21,7 +22,7 @@ pub(super) async fn bring(
     let mut rng = Rng::with_seed(world.config.seed.wrapping_mul(0x517c_c1b7_2722_0a95));
     let mut workers = nginx.worker_pids();
     workers.sort_unstable();
-    if !world.config.faults {
+    if !world.config.faults && world.config.origin_tls.is_none() {
         return workers;
     }
     loop {
@@ -32,7 +33,7 @@ pub(super) async fn bring(
         let origin = &origins[rng.usize(..origins.len())];
         let open = origin.connection_ids_open();
         let one = (!open.is_empty()).then(|| open[rng.usize(..open.len())]);
-        match (rng.u8(0..40), one) {
+        match (if world.config.faults { rng.u8(0..40) } else { 39 }, one) {
             (0..=1, _) => {
                 origin.close_idle_connections().await;
             }
@@ -54,7 +55,11 @@ pub(super) async fn bring(
                 workers.sort_unstable();
             }
             (38, _) => nginx.reopen(),
-            _ => {}
+            (_, Some(one)) => {
+                // Over TLS 1.2, or in the clear, there is none to send.
+                origin.send_key_update(one).await;
+            }
+            (_, None) => {}
         }
     }
     workers

@@ -14,6 +14,7 @@ pub(super) struct Life {
     /// Names the client connection, and its user: nobody else has either.
     pub(super) name: String,
     pub(super) http2: bool,
+    pub(super) tls: bool,
     pub(super) steps: Vec<Step>,
     pub(super) end: End,
 }
@@ -143,7 +144,8 @@ impl Life {
             8 => End::Waiting(reset),
             _ => End::MidResponse(reset),
         };
-        Self { name: format!("s{slot}-{number}"), http2, steps, end }
+        let tls = config.tls != 0 && rng.u64(0..config.tls) == 0;
+        Self { name: format!("s{slot}-{number}"), http2, tls, steps, end }
     }
 
     /// The client's users.
@@ -267,7 +269,9 @@ impl LogIn {
 
 impl fmt::Display for Life {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "client {} over {}:", self.name, if self.http2 { "HTTP/2" } else { "HTTP/1.1" })?;
+        let (http, tls) =
+            (if self.http2 { "HTTP/2" } else { "HTTP/1.1" }, if self.tls { " and TLS" } else { "" });
+        writeln!(f, "client {} over {http}{tls}:", self.name)?;
         for step in &self.steps {
             match step {
                 Step::Ask(ask) => writeln!(f, "  ask {ask}")?,

@@ -97,7 +97,9 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
     let config = Config::draw(seed);
     let mut origins = Vec::new();
     for number in 0..config.origins {
-        origins.push(Origin::builder().name(&format!("origin{number}")).start().await);
+        let origin = Origin::builder().name(&format!("origin{number}"));
+        let origin = if config.origin_tls.is_some() { origin.tls() } else { origin };
+        origins.push(origin.start().await);
     }
     let addresses: Vec<String> = origins.iter().map(Origin::address).collect();
     let nginx = Nginx::builder()
@@ -108,8 +110,8 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
         .allow_log(SHORTAGE)
         .start()
         .await;
-    let (http1, http2) = (nginx.endpoint(), nginx.at("h2"));
-    let world = Arc::new(World { config, judge: Judge::default(), http1, http2 });
+    let (http1, http2, tls) = (nginx.endpoint(), nginx.at("h2"), nginx.at("tls"));
+    let world = Arc::new(World { config, judge: Judge::default(), http1, http2, tls });
     let (nginx, origins) = (Arc::new(nginx), Arc::new(origins));
 
     let (end, over) = watch::channel(false);

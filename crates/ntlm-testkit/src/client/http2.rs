@@ -49,6 +49,14 @@ impl Client {
         run(Self::over(target.endpoint(), false)).await
     }
 
+    /// Connects over TLS with ALPN `h2`.
+    ///
+    /// # Errors
+    /// When the connection is refused, or ends before HTTP/2 begins.
+    pub async fn try_connect_tls(target: impl Target) -> io::Result<Self> {
+        run(Self::over(target.endpoint(), true)).await
+    }
+
     async fn over(endpoint: Endpoint, secure: bool) -> io::Result<Self> {
         let Endpoint::Socket(address) = endpoint else {
             panic!("HTTP/2 over unix sockets is not for these tests")

@@ -14,7 +14,7 @@ async fn nothing_is_found(seed: u64) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_quiet_world_every_login_succeeds_and_holds() {
-    // Two groups beside a pool, three origins, two workers, clients of both protocols.
+    // Two groups beside a pool, three origins over TLS 1.3, two workers, clients of both protocols.
     let outcome = nothing_is_found(9).await;
     assert_eq!(outcome.logins.0, outcome.logins.1);
     assert_eq!(outcome.failed, (0, 0));
@@ -22,7 +22,8 @@ async fn in_a_quiet_world_every_login_succeeds_and_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_mix_up_nobody_where_connections_are_scarce() {
-    // Two groups beside a pool, three origins, a fault every few milliseconds, clients of both protocols.
+    // Two groups beside a pool, three origins, a fault every few milliseconds, clients of both protocols, half of them over
+    // TLS.
     nothing_is_found(23).await;
 }
 
@@ -34,7 +35,7 @@ async fn a_capped_connection_never_reaches_the_pool_below() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bindings_that_end_early_take_their_clients_along() {
-    // Bindings of 150 ms, two groups, three origins, and nothing else that ends a connection.
+    // Bindings of 150 ms, two groups, three origins over TLS 1.3, and nothing else that ends a connection.
     let outcome = nothing_is_found(5).await;
     assert!(outcome.mirrored > 0, "{outcome}");
 }
