@@ -31,8 +31,7 @@ pub const FULL: &[&str] = &[
 ];
 
 /// What is watched while the suite runs: each piece of a pool's memory is the C library's own, so that its use after the
-/// pool is gone is seen, and a write past its end. Without HTTP/3, in which this NGINX resets some of the suite's streams,
-/// whether or not anything watches and whether or not the module is there.
+/// pool is gone is seen, and a write past its end.
 pub const MEMCHECK: &[&str] =
     &watched("--with-cc-opt=-O1 -g -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1", "--with-ld-opt=");
 
@@ -42,7 +41,7 @@ pub const ASAN: &[&str] = &watched(
     "--with-ld-opt=-fsanitize=address",
 );
 
-const fn watched(compiler: &'static str, linker: &'static str) -> [&'static str; 11] {
+const fn watched(compiler: &'static str, linker: &'static str) -> [&'static str; 12] {
     [
         "--with-compat",
         "--with-debug",
@@ -52,6 +51,7 @@ const fn watched(compiler: &'static str, linker: &'static str) -> [&'static str;
         "--with-http_ssl_module",
         "--with-http_stub_status_module",
         "--with-http_v2_module",
+        "--with-http_v3_module",
         "--with-threads",
         compiler,
         linker,
