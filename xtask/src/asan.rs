@@ -50,31 +50,29 @@ pub fn command(args: &AsanArgs) -> Result<()> {
     let needs = [Need::Nginx, Need::Module, Need::Suite, Need::Browser, Need::Memcheck];
     ui::stage("packages", || packages::ensure(&needs))?;
     let suite = ui::stage("compile the suite", Suite::compile)?;
-    let chaos = ui::stage("compile the chaos runner", chaos::compile)?;
+    let chaos = match args.filter[..] {
+        [] => Some(ui::stage("compile the chaos runner", chaos::compile)?),
+        _ => None,
+    };
     for watcher in [Watcher::Asan, Watcher::Memcheck] {
         if args.only.is_none_or(|only| only == watcher) {
-            watch(watcher, &suite, &chaos, args)?;
+            watch(watcher, &suite, chaos.as_deref(), args)?;
         }
     }
     Ok(())
 }
 
-fn watch(watcher: Watcher, suite: &Suite, chaos: &Path, args: &AsanArgs) -> Result<()> {
+fn watch(watcher: Watcher, suite: &Suite, chaos: Option<&Path>, args: &AsanArgs) -> Result<()> {
     let (name, _) = named(watcher);
     let size = match watcher {
         Watcher::Asan => ASAN_CHAOS,
         Watcher::Memcheck => MEMCHECK_CHAOS,
     };
     let built = ui::stage(&format!("module for nginx {name}"), || build::build(name))?;
-    let mut filter = args.filter.clone();
-    if watcher == Watcher::Memcheck {
-        // The demo's own tests give it the time that a person would.
-        filter.extend(["--skip".to_owned(), "demo::".to_owned()]);
-    }
-    watched(watcher, "suite", |environment| suite.run_with(&built, args.test_threads, &filter, environment))?;
-    if !args.filter.is_empty() {
-        return Ok(());
-    }
+    watched(watcher, "suite", |environment| {
+        suite.run_with(&built, args.test_threads, &args.filter, environment)
+    })?;
+    let Some(chaos) = chaos else { return Ok(()) };
     watched(watcher, "chaos", |environment| {
         let mut runner = chaos::on(chaos, &built);
         runner.args(size.iter().flat_map(|(name, number)| [name, number]));

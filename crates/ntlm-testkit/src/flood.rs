@@ -45,8 +45,9 @@ impl Usage {
 /// An nginx for floods: one worker that passes everything to `origin` over the group `backend`, with `lines` in it and
 /// `worker_connections` to live on; what its client connections are is told at the port `status`.
 pub async fn front(origin: &Origin, lines: &str, worker_connections: usize) -> Nginx {
-    Nginx::builder()
-        .log_level("warn")
+    let nginx = Nginx::builder()
+        // What nginx says of its workers is all that is known of them where valgrind runs it.
+        .log_level("notice")
         .worker_connections(worker_connections)
         .set("origin", &origin.address())
         .set("lines", lines)
@@ -57,7 +58,12 @@ pub async fn front(origin: &Origin, lines: &str, worker_connections: usize) -> N
              server { listen 127.0.0.1:{{port:status}}; location / { stub_status; } }",
         )
         .start()
-        .await
+        .await;
+    // A worker that answers has all that it starts with.
+    let mut first = Client::connect(nginx.at("status")).await;
+    first.get_with("/", "Connection", "close").await;
+    first.closed().await;
+    nginx
 }
 
 /// `Active connections` of `stub_status` in a [`front`], the one that asks left out.

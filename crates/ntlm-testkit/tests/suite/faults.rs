@@ -198,6 +198,8 @@ async fn memory_refused_to_a_login_does_not_keep_its_connection_from_the_next_on
          server { listen 127.0.0.1:{{port}}{{listen}}; location / { proxy_pass http://backend; } }",
     );
     let nginx = below.under(nginx).start().await;
+    // The worker that answers has started.
+    assert_eq!(http2::Client::connect(&nginx).await.get("/").await.status, 401);
     let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
     let ticket = || Request::get("/").header("Authorization", &ticket);
     for call in 1.. {
