@@ -9,6 +9,8 @@ mod connect;
 mod http1;
 mod http2;
 mod login;
+#[cfg(test)]
+mod man;
 mod message;
 mod ntlm;
 mod probe;
