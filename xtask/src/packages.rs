@@ -120,6 +120,8 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
 fn apt() -> Command {
     let mut apt = Command::new("apt-get");
     apt.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).arg("-q");
+    // Another apt may be at work: this one waits for it.
+    apt.args(["-o", "DPkg::Lock::Timeout=600"]);
     // stdout is for results.
     apt.stdout(std::io::stderr());
     apt
