@@ -12,8 +12,11 @@ use super::root::Root;
 use super::source::Source;
 use crate::{paths, ui};
 
-/// The source package and the binary package.
+/// The source package, and the binary package of the module.
 pub const PACKAGE: &str = "libnginx-mod-http-upstream-ntlm";
+
+/// The binary package of the command.
+pub const PROBE: &str = "ntlm-probe";
 
 /// Where nginx looks for modules.
 const MODULE: &str = "usr/lib/nginx/modules/ngx_http_upstream_ntlm_module.so";
@@ -54,7 +57,14 @@ pub fn build_root(release: &Release) -> Result<Root> {
 }
 
 /// Builds in `work`, which is the folder `inside` for the compiler, and copies what is for users to `out`.
-pub fn build(release: &Release, source: &Source, work: &Path, inside: &str, out: &Path) -> Result<()> {
+pub fn build(
+    release: &Release,
+    source: &Source,
+    work: &Path,
+    inside: &str,
+    out: &Path,
+    with_probe: bool,
+) -> Result<()> {
     let root = build_root(release)?;
     let tree = work.join(PACKAGE);
     copy(&source.tree, &tree)?;
@@ -65,13 +75,16 @@ pub fn build(release: &Release, source: &Source, work: &Path, inside: &str, out:
     fs::copy(&source.vendor, work.join(format!("{upstream}.orig-vendor.tar.xz")))?;
     name_suite(&tree.join("debian/changelog"), release, source)?;
 
-    let line = format!("cd {PACKAGE}; dpkg-buildpackage --no-sign");
+    let profile =
+        if with_probe { "" } else { " --build-profiles=pkg.libnginx-mod-http-upstream-ntlm.noprobe" };
+    let line = format!("cd {PACKAGE}; dpkg-buildpackage --no-sign{profile}");
     root.run(&format!("Debian package for {}", release.suite), work, inside, source.epoch, &line)?;
     for entry in fs::read_dir(work)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Not .changes and .buildinfo: they tell of this one build.
-        if name.starts_with(PACKAGE) && [".deb", ".dsc", ".tar.xz"].iter().any(|end| name.ends_with(end)) {
+        let is_package = [PACKAGE, PROBE].iter().any(|package| name.starts_with(package));
+        if is_package && [".deb", ".dsc", ".tar.xz"].iter().any(|end| name.ends_with(end)) {
             fs::copy(&path, out.join(&name))?;
         }
     }
@@ -112,15 +125,18 @@ fn name_suite(changelog: &Path, release: &Release, source: &Source) -> Result<()
     Ok(fs::write(changelog, entry + &text)?)
 }
 
-/// A binary package that was made.
+/// The binary packages that were made.
 pub struct Deb {
-    /// The file.
+    /// The module.
     pub file: PathBuf,
     debug: PathBuf,
+    /// The command.
+    pub probe: PathBuf,
+    probe_debug: PathBuf,
 }
 
 impl Deb {
-    /// The one for `release` in `out`.
+    /// Those for `release` in `out`.
     pub fn find(release: &Release, out: &Path) -> Result<Self> {
         let find = |package: &str| {
             let files = fs::read_dir(out)?.filter_map(|entry| Some(entry.ok()?.path()));
@@ -132,15 +148,20 @@ impl Deb {
             });
             files.next().with_context(|| format!("no {package} for {} in {}", release.suite, out.display()))
         };
-        Ok(Self { file: find(PACKAGE)?, debug: find(&format!("{PACKAGE}-dbgsym"))? })
+        Ok(Self {
+            file: find(PACKAGE)?,
+            debug: find(&format!("{PACKAGE}-dbgsym"))?,
+            probe: find(PROBE)?,
+            probe_debug: find(&format!("{PROBE}-dbgsym"))?,
+        })
     }
 
-    /// Unpacks it and its debug symbols to the new folder `dir`; returns the module.
+    /// Unpacks them and their debug symbols to the new folder `dir`; returns the module.
     pub fn unpack(&self, dir: &Path) -> Result<PathBuf> {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
-        for deb in [&self.file, &self.debug] {
+        for deb in [&self.file, &self.debug, &self.probe, &self.probe_debug] {
             ui::run(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(dir))?;
         }
         Ok(dir.join(MODULE))
@@ -148,8 +169,7 @@ impl Deb {
 
     /// What the package says about itself in `field`.
     pub fn field(&self, field: &str) -> Result<String> {
-        let value = ui::output(Command::new("dpkg-deb").arg("--field").arg(&self.file).arg(field))?;
-        Ok(value.trim().to_owned())
+        field_of(&self.file, field)
     }
 
     /// Asks lintian about the packages and about the sources of all of them.
@@ -159,8 +179,14 @@ impl Deb {
         lintian.args(["--fail-on", "error,warning", "--allow-root", "--tag-display-limit", "0"]);
         // It has opinions on names of suites, and knows only those that were there when it was made.
         lintian.args(["--suppress-tags", "bad-distribution-in-changes-file"]);
-        lintian.arg(&self.file).arg(&self.debug);
+        lintian.args([&self.file, &self.debug, &self.probe, &self.probe_debug]);
         lintian.arg(self.file.with_file_name(format!("{PACKAGE}_{version}.dsc")));
         ui::run(&mut lintian)
     }
+}
+
+/// A field of the binary package `file`.
+pub fn field_of(file: &Path, field: &str) -> Result<String> {
+    let value = ui::output(Command::new("dpkg-deb").arg("--field").arg(file).arg(field))?;
+    Ok(value.trim().to_owned())
 }

@@ -1,4 +1,4 @@
-//! What the module's file may have in it, read by binutils.
+//! What the files of the module and of the command may have in them, read by binutils.
 
 use std::env;
 use std::fs;
@@ -18,12 +18,18 @@ const EXPORTS: &[&str] =
 const LIBRARIES: &[&str] =
     &["libc.so.6", "libgcc_s.so.1", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"];
 
-/// Checks `module`; its debug symbols were unpacked to `dir`.
+/// Checks `module`; its debug symbols, and the command with its own, were unpacked to `dir`.
 pub fn check(module: &Path, dir: &Path) -> Result<()> {
     exports(module)?;
-    protection(module)?;
-    debug_symbols_apart(module, dir)?;
-    no_paths(module)
+    let command = dir.join("usr/bin/ntlm-probe");
+    position_independent(&command)?;
+    for file in [module, &command] {
+        ui::say(format!("  {}", file.file_name().unwrap_or_default().to_string_lossy()));
+        protection(file)?;
+        debug_symbols_apart(file, dir)?;
+        no_paths(file)?;
+    }
+    Ok(())
 }
 
 fn exports(module: &Path) -> Result<()> {
@@ -40,63 +46,72 @@ fn exports(module: &Path) -> Result<()> {
     Ok(())
 }
 
-fn protection(module: &Path) -> Result<()> {
-    let text = readelf(&["--wide", "--program-headers", "--dynamic"], module)?;
-    let segment = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name));
-    let flags = segment("GNU_STACK").context("the module does not say that its stack is not executable")?;
-    if flags.split_whitespace().any(|word| word == "RWE") {
-        bail!("the module asks for an executable stack");
+/// A library is anyway.
+fn position_independent(command: &Path) -> Result<()> {
+    let header = readelf(&["--wide", "--file-header"], command)?;
+    if !header.lines().any(|line| line.trim_start().starts_with("Type:") && line.contains("DYN")) {
+        bail!("{} can run at one address only", paths::shown(command));
     }
-    segment("GNU_RELRO").context("the module has no RELRO segment")?;
+    Ok(())
+}
+
+fn protection(file: &Path) -> Result<()> {
+    let text = readelf(&["--wide", "--program-headers", "--dynamic"], file)?;
+    let segment = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name));
+    let flags = segment("GNU_STACK").context("it does not say that its stack is not executable")?;
+    if flags.split_whitespace().any(|word| word == "RWE") {
+        bail!("it asks for an executable stack");
+    }
+    segment("GNU_RELRO").context("it has no RELRO segment")?;
     if !text.lines().any(|line| line.contains("(FLAGS)") && line.contains("BIND_NOW")) {
-        bail!("the module is bound lazily, so its RELRO is partial");
+        bail!("it is bound lazily, so its RELRO is partial");
     }
     let entry =
         |name: &str| text.lines().filter(|line| line.contains(name)).map(str::to_owned).collect::<Vec<_>>();
     if let Some(path) = entry("(RPATH)").into_iter().chain(entry("(RUNPATH)")).next() {
-        bail!("the module says where libraries are: {}", path.trim());
+        bail!("it says where libraries are: {}", path.trim());
     }
     for line in entry("(NEEDED)") {
         let library = line.split(['[', ']']).nth(1).unwrap_or_default().to_owned();
         if !LIBRARIES.contains(&library.as_str()) {
-            bail!("the module needs {library}, which nginx's own package may not bring");
+            bail!("it needs {library}, which not every system has");
         }
     }
-    ui::say("  full RELRO, no executable stack, no search path");
+    ui::say("    full RELRO, no executable stack, no search path");
     Ok(())
 }
 
-fn debug_symbols_apart(module: &Path, dir: &Path) -> Result<()> {
-    let sections = readelf(&["--wide", "--sections"], module)?;
+fn debug_symbols_apart(file: &Path, dir: &Path) -> Result<()> {
+    let sections = readelf(&["--wide", "--sections"], file)?;
     if let Some(line) = sections.lines().find(|line| line.contains(".symtab") || line.contains(".debug_")) {
-        bail!("the module is not stripped: {}", line.trim());
+        bail!("it is not stripped: {}", line.trim());
     }
-    let notes = readelf(&["--wide", "--notes"], module)?;
+    let notes = readelf(&["--wide", "--notes"], file)?;
     let id = notes
         .lines()
         .find_map(|line| Some(line.split_once("Build ID: ")?.1.trim()))
         .context("no build id")?;
-    let (folder, file) = id.split_at_checked(2).context("a build id of nothing")?;
-    let debug = dir.join(format!("usr/lib/debug/.build-id/{folder}/{file}.debug"));
+    let (folder, name) = id.split_at_checked(2).context("a build id of nothing")?;
+    let debug = dir.join(format!("usr/lib/debug/.build-id/{folder}/{name}.debug"));
     let sections = readelf(&["--wide", "--sections"], &debug)
         .with_context(|| format!("the debug symbols of {id} are not in the other package"))?;
     if !sections.contains(".debug_line") {
         bail!("{} has no lines in it", paths::shown(&debug));
     }
-    ui::say(format!("  stripped; the debug symbols of {id} are apart"));
+    ui::say(format!("    stripped; the debug symbols of {id} are apart"));
     Ok(())
 }
 
 /// The folders of a build have no place in what is built: those inside of the system it was built in, and this machine's.
-fn no_paths(module: &Path) -> Result<()> {
-    let bytes = fs::read(module)?;
+fn no_paths(file: &Path) -> Result<()> {
+    let bytes = fs::read(file)?;
     let inside = BUILD_FOLDERS.into_iter().chain([rpm::INSIDE, root::TOOLCHAIN]).map(PathBuf::from);
     let machine =
         ["HOME", "CARGO_HOME", "RUSTUP_HOME"].into_iter().filter_map(env::var_os).map(PathBuf::from);
     for path in inside.chain(machine).chain([paths::repo()]).filter(|path| path.components().count() > 1) {
         let path = path.as_os_str().as_encoded_bytes();
         if bytes.windows(path.len()).any(|window| window == path) {
-            bail!("the module has a path of its build in it: {}", String::from_utf8_lossy(path));
+            bail!("it has a path of its build in it: {}", String::from_utf8_lossy(path));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The life of a Debian package in a clean system: installed beside Debian's nginx, used, reinstalled, upgraded, removed.
+//! The life of the Debian packages in a clean system: installed beside Debian's nginx, used, reinstalled, upgraded, removed.
 //!
 //! The system is a copy that is thrown away; its network is its own, so it keeps the ports that Debian gives it.
 
@@ -11,14 +11,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::deb::{Deb, PACKAGE, RELEASES, Release};
+use super::deb::{self, Deb, PACKAGE, PROBE, RELEASES, Release};
 use super::namespace::Namespace;
 use super::root::Root;
-use crate::{demo, ui};
+use crate::{demo, paths, ui};
 
 const ORIGIN: &str = "127.0.0.1:8080";
 const SITE: &str = "127.0.0.1:8081";
 const USER: &str = "alice:alice-password";
+
+/// What the site is made of: a file in the repository, and in the package.
+const EXAMPLE: &str = "examples/minimal.conf";
 
 /// How long nginx may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +52,8 @@ fn life(system: &System, release: &Release, deb: &Deb, out: &Path) -> Result<()>
     system.inside(&["nginx"])?;
     system.log_in()?;
     ui::say(format!("  {version} is installed: nginx -t accepts \"ntlm;\", a login works"));
+    system.documented()?;
+    system.probed(deb)?;
 
     system.apt("reinstall", &deb.file)?;
     system.accepts().context("after it was installed again")?;
@@ -185,11 +190,11 @@ impl System {
         self.inside(&["nginx"]).map(drop)
     }
 
+    /// The example, with addresses of this network.
     fn write_site(&self) -> Result<()> {
-        let site = format!(
-            "upstream windows {{\n    server {ORIGIN};\n    ntlm;\n}}\n\n\
-             server {{\n    listen {SITE};\n\n    location / {{\n        proxy_pass http://windows;\n    }}\n}}\n"
-        );
+        let example = fs::read_to_string(paths::repo().join(EXAMPLE))?;
+        let site = example.replace("iis.example.com:80;", &format!("{ORIGIN};"));
+        let site = site.replace("listen 80;", &format!("listen {SITE};"));
         Ok(fs::write(self.site(), site)?)
     }
 
@@ -199,6 +204,45 @@ impl System {
 
     fn site(&self) -> PathBuf {
         self.dir.join("etc/nginx/conf.d/windows.conf")
+    }
+
+    /// The example, the changelog and the reference are there to read, and links lead to what is there too.
+    fn documented(&self) -> Result<()> {
+        let doc = self.dir.join("usr/share/doc").join(PACKAGE);
+        let example = fs::read(doc.join(EXAMPLE)).context("no example in the package")?;
+        ensure!(example == fs::read(paths::repo().join(EXAMPLE))?, "the package has another example");
+        ensure!(doc.join("changelog.gz").exists(), "no changelog in the package");
+        let readme = fs::read_to_string(doc.join("README.md")).context("no README.md in the package")?;
+        ensure!(readme.contains("\n## Reference\n"), "no reference of the directives in the package");
+        let links = broken_links(&doc)?;
+        ensure!(links.is_empty(), "links in {PACKAGE} lead nowhere: {}", links.join(", "));
+        ui::say("  reference, example and changelog are there; no link leads nowhere");
+        Ok(())
+    }
+
+    /// The command logs in through the installed nginx, and says so when it cannot.
+    fn probed(&self, deb: &Deb) -> Result<()> {
+        let depends = deb::field_of(&deb.probe, "Depends")?;
+        ensure!(!depends.contains("nginx"), "{PROBE} wants nginx: {depends}");
+        self.apt("install", &deb.probe)?;
+        ensure!(self.dir.join("usr/share/man/man1/ntlm-probe.1.gz").exists(), "{PROBE} has no man page");
+        let (user, password) = USER.split_once(':').context("a user without password")?;
+        for (password, exit, says) in
+            [(password, 0, "logged in as alice"), ("wrong", 6, "FAILED (wrong-credentials)")]
+        {
+            let password = format!("NTLM_PROBE_PASSWORD={password}");
+            let output =
+                self.output(&[&password, "ntlm-probe", &format!("http://{SITE}/"), "--user", user])?;
+            let said = said(&output);
+            ensure!(
+                output.status.code() == Some(exit) && said.contains(says),
+                "ntlm-probe should say \"{says}\" and exit with {exit}; {}:\n{said}",
+                output.status
+            );
+        }
+        self.inside(&["apt-get", "-q", "-y", "purge", PROBE])?;
+        ui::say("  ntlm-probe logs in, and tells a wrong password");
+        Ok(())
     }
 
     /// Two requests over one connection: curl logs in with the first, the second has no credentials.
@@ -223,6 +267,26 @@ impl System {
         );
         Ok(())
     }
+}
+
+/// Links between the texts in `doc` that have no file at their end.
+fn broken_links(doc: &Path) -> Result<Vec<String>> {
+    let mut broken = Vec::new();
+    let mut folders = vec![doc.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "md") {
+                let text = fs::read_to_string(&path)?;
+                let links = text.split("](").skip(1).filter_map(|link| link.split([')', '#']).next());
+                let files = links.filter(|link| !link.is_empty() && !link.contains("://"));
+                broken.extend(files.filter(|link| !folder.join(link).exists()).map(str::to_owned));
+            }
+        }
+    }
+    Ok(broken)
 }
 
 /// The same package with another version, made in the folder `dir` of the system.

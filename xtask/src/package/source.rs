@@ -1,22 +1,24 @@
-//! The sources that packages are built from: what the repository has of the module, and the crates it needs.
+//! The sources that packages are built from: what the repository has of the module and the probe, and the crates they need.
 //!
 //! Two tarballs, which are the same bytes whenever and wherever they are made of the same commit.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::NAME;
 use crate::{paths, ui};
 
-/// What users build: the module, not what tests it.
+/// What users build and read: the module and the probe, not what tests them.
 const FILES: &[&str] = &[
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "LICENSE",
@@ -27,15 +29,24 @@ const FILES: &[&str] = &[
     "config.make",
     "crates/ngx-http-upstream-ntlm",
     "crates/ntlm-core",
+    "crates/ntlm-probe",
     "docs",
     "examples",
+    "packaging/deb/copyright",
+    ":!crates/*/tests",
 ];
 
 /// The members of the workspace that are in it.
-const MEMBERS: &str = "members = [\"crates/ngx-http-upstream-ntlm\", \"crates/ntlm-core\"]";
+const MEMBERS: [&str; 3] = ["crates/ngx-http-upstream-ntlm", "crates/ntlm-core", "crates/ntlm-probe"];
 
-/// Files in crates that nobody can read the source of and nothing of ours needs.
-const PREBUILT: &[&str] = &["dll", "lib", "a", "so", "exe"];
+/// The systems that packages are for.
+const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
+/// Files in crates that nobody can read the source of and nothing of ours needs: objects and libraries for Windows.
+const PREBUILT: [&str; 2] = [".o", ".dll"];
+
+/// Where cargo has the checksums of a vendored crate's files.
+const CHECKSUMS: &str = ".cargo-checksum.json";
 
 /// The sources, put together.
 pub struct Source {
@@ -64,13 +75,19 @@ impl Source {
             fs::copy(paths::repo().join(&name), &to).with_context(|| format!("cannot copy {name}"))?;
         }
         leave_out_members(&tree.join("Cargo.toml"))?;
+        for member in MEMBERS {
+            leave_out_tests(&tree.join(member).join("Cargo.toml"))?;
+        }
 
-        // Drops from the lock file what is needed by the members left out, and raises nothing.
+        // Drops from the lock file what is needed by what was left out, and raises nothing.
         let mut vendor = paths::cargo();
         vendor.args(["vendor", "--quiet", "--versioned-dirs"]).arg(work.join("vendor")).current_dir(&tree);
         ui::output(&mut vendor)?;
+        let needed = needed(&tree)?;
         for entry in fs::read_dir(work.join("vendor"))? {
-            drop_prebuilt(&entry?.path())?;
+            let dir = entry?.path();
+            let is_needed = needed.contains(&*dir.file_name().unwrap_or_default().to_string_lossy());
+            if is_needed { drop_prebuilt(&dir)? } else { empty(&dir)? }
         }
 
         let source = Self {
@@ -81,7 +98,7 @@ impl Source {
             tree,
         };
         source.pack(work, &format!("{NAME}-{version}"), &source.tarball, "xz -6 -T1")?;
-        source.pack(work, "vendor", &source.vendor, "xz -6 -T1")?;
+        source.pack(work, "vendor", &source.vendor, "xz -3 -T1")?;
         Ok(source)
     }
 
@@ -128,11 +145,12 @@ fn git() -> Command {
 
 fn leave_out_members(manifest: &Path) -> Result<()> {
     let text = fs::read_to_string(manifest)?;
+    let members = format!("members = {MEMBERS:?}");
     let mut found = 0;
     let lines = text.lines().map(|line| {
         let is_members = line.starts_with("members = ");
         found += u32::from(is_members);
-        if is_members { MEMBERS } else { line }
+        if is_members { members.as_str() } else { line }
     });
     let new = lines.collect::<Vec<_>>().join("\n") + "\n";
     if found != 1 {
@@ -141,12 +159,56 @@ fn leave_out_members(manifest: &Path) -> Result<()> {
     Ok(fs::write(manifest, new)?)
 }
 
+/// Cuts what only tests depend on out of a member's manifest.
+fn leave_out_tests(manifest: &Path) -> Result<()> {
+    let text = fs::read_to_string(manifest)?;
+    let mut kept = String::new();
+    let mut of_tests = false;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            of_tests = line == "[dev-dependencies]";
+        }
+        if !of_tests {
+            kept = kept + line + "\n";
+        }
+    }
+    Ok(fs::write(manifest, kept)?)
+}
+
+/// The crates that are compiled for any of [`TARGETS`], as `cargo vendor` names their folders.
+fn needed(tree: &Path) -> Result<BTreeSet<String>> {
+    let mut metadata = paths::cargo();
+    metadata.args(["metadata", "--locked", "--format-version=1"]).current_dir(tree);
+    for target in TARGETS {
+        metadata.args(["--filter-platform", target]);
+    }
+    let metadata: Value = serde_json::from_str(&ui::output(&mut metadata)?)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let name =
+        |package: &Value| Some(format!("{}-{}", package["name"].as_str()?, package["version"].as_str()?));
+    packages.iter().map(|package| name(package).context("a package without a name or version")).collect()
+}
+
+/// Leaves only the manifest of a vendored crate: the lock file names it, so cargo wants to read it, but compiles it for other
+/// systems only.
+fn empty(dir: &Path) -> Result<()> {
+    let manifest = fs::read(dir.join("Cargo.toml"))?;
+    let list = dir.join(CHECKSUMS);
+    let mut sums: Value = serde_json::from_str(&fs::read_to_string(&list)?)?;
+    sums["files"] = json!({});
+    fs::remove_dir_all(dir)?;
+    fs::create_dir_all(dir.join("src"))?;
+    fs::write(dir.join("src/lib.rs"), "")?;
+    fs::write(dir.join("Cargo.toml"), manifest)?;
+    Ok(fs::write(&list, sums.to_string())?)
+}
+
 /// Removes binaries from a vendored crate, and from cargo's list of its files.
 fn drop_prebuilt(dir: &Path) -> Result<()> {
-    let list = dir.join(".cargo-checksum.json");
+    let list = dir.join(CHECKSUMS);
     let mut sums: Value = serde_json::from_str(&fs::read_to_string(&list)?)?;
     let files = sums["files"].as_object_mut().with_context(|| format!("{} has no files", list.display()))?;
-    let is_prebuilt = |name: &str| name.rsplit_once('.').is_some_and(|(_, end)| PREBUILT.contains(&end));
+    let is_prebuilt = |name: &str| PREBUILT.iter().any(|end| name.ends_with(end));
     let dropped: Vec<String> = files.keys().filter(|name| is_prebuilt(name)).cloned().collect();
     for name in &dropped {
         files.remove(name);
