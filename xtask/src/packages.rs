@@ -67,6 +67,8 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("curl", &[Suite, Package], "a client that speaks NTLM and Negotiate"),
     ("chromium", &[Browser, Interop], "a browser: for the page of \"ntlm_status html;\", and as a client"),
     ("gss-ntlmssp", &[Suite], "NTLM inside Negotiate for curl"),
+    ("rpm", &[Package], "rpmlint, which asks it"),
+    ("rpmlint", &[Package], "what RPM's distributions ask of a package"),
     ("tar", &[Package], "the sources' tarballs"),
     ("util-linux", &[Package], "namespaces"),
     ("xz-utils", &[Package], "the sources' tarballs"),

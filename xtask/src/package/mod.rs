@@ -58,7 +58,7 @@ pub fn command(args: &PackageArgs) -> Result<()> {
             check(release, &first, &suite, args.test_threads)?;
         }
         if whole {
-            check_rpm(&work.join("first/rpm"), &suite, args.test_threads)?;
+            check_rpm(&work.join("first/rpm"), &first, &suite, args.test_threads)?;
         }
     }
 
@@ -191,10 +191,11 @@ fn check(release: &deb::Release, out: &Path, suite: &Suite, test_threads: usize)
 
 /// Looks at the module in the RPM, and runs the smoke tests with it on an nginx of the same version. No system that takes
 /// RPMs is to be had from Debian's packages, so it is not installed.
-fn check_rpm(work: &Path, suite: &Suite, test_threads: usize) -> Result<()> {
+fn check_rpm(work: &Path, out: &Path, suite: &Suite, test_threads: usize) -> Result<()> {
     let unpacked = work.with_file_name("rpm.unpacked");
     let module = rpm::unpack(work, &unpacked)?;
     ui::stage("files in the RPMs", || elf::check(&module, &unpacked))?;
+    ui::stage("rpmlint on the RPMs and their spec", || rpm::lint(out))?;
     let nginx = Nginx::named("1.28")?;
     ui::stage("nginx 1.28", || nginx.get())?;
     let built = Built { nginx: nginx.binary(), module: Some(module) };

@@ -82,6 +82,21 @@ pub fn unpack(work: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(dir.join("usr/lib64/nginx/modules/ngx_http_upstream_ntlm_module.so"))
 }
 
+/// Asks rpmlint about the packages in `out` and the spec. Unlike lintian it is asked for errors only: of its warnings some
+/// are about what the spec has for RHEL's own rpm.
+pub fn lint(out: &Path) -> Result<()> {
+    let folder = paths::repo().join("packaging/rpm");
+    let mut rpmlint = Command::new("rpmlint");
+    rpmlint.arg("--config").arg(folder.join("rpmlint.toml")).arg(folder.join("nginx-module-ntlm.spec"));
+    for entry in fs::read_dir(out)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "rpm") {
+            rpmlint.arg(path);
+        }
+    }
+    ui::run(&mut rpmlint)
+}
+
 /// Packs the sources of nginx as nginx.org does; returns their version.
 fn nginx_sources(source: &Source, work: &Path, sources: &Path) -> Result<String> {
     let from = nginx_source::fetch(&work.join("fetch"), &work.with_extension("fetch.log"))?;
