@@ -18,6 +18,8 @@ struct Case {
     name: &'static str,
     /// The lines of the upstream block beside `server`.
     group: &'static str,
+    /// Lines of the `http` block.
+    http: &'static str,
     module: bool,
     clients: usize,
     login: bool,
@@ -26,22 +28,37 @@ struct Case {
 const PLAIN: Case = Case {
     name: "NGINX's own keepalive 32",
     group: "keepalive 32;",
+    http: "access_log off;",
     module: false,
     clients: 10,
     login: false,
 };
 
-const CASES: [Case; 7] = [
+const BOUND: Case = Case { name: "bound", group: "ntlm 10000;", module: true, login: true, ..PLAIN };
+
+const CASES: [Case; 10] = [
     PLAIN,
     Case { name: "NGINX's own keepalive 32", clients: 5000, ..PLAIN },
-    Case { name: "bound", group: "ntlm 10000;", module: true, login: true, ..PLAIN },
-    Case { name: "bound", group: "ntlm 10000;", module: true, login: true, clients: 5000 },
+    BOUND,
+    Case { clients: 5000, ..BOUND },
+    Case { name: "bound, beside keepalive 32", group: "keepalive 32; ntlm 10000;", ..BOUND },
     Case {
-        name: "bound, beside keepalive 32",
-        group: "keepalive 32; ntlm 10000;",
-        module: true,
-        login: true,
-        ..PLAIN
+        name: "bound, ntlm_key, ntlm_status",
+        group: "ntlm 10000; ntlm_key $remote_addr;",
+        http: "access_log off; server { listen 127.0.0.1:{{port:status}}; location / { ntlm_status; } }",
+        ..BOUND
+    },
+    Case {
+        name: "bound, six variables of NGINX logged",
+        http: "log_format six '$upstream_addr $upstream_status $upstream_response_time $bytes_sent \
+               $remote_user $host'; access_log {{prefix}}/access.log six buffer=64k;",
+        ..BOUND
+    },
+    Case {
+        name: "bound, the six of the module logged",
+        http: "log_format six '$ntlm_binding $ntlm_requests $ntlm_mechanism $ntlm_user \
+               $ntlm_domain $ntlm_workstation'; access_log {{prefix}}/access.log six buffer=64k;",
+        ..BOUND
     },
     Case {
         name: "no credentials, ntlm and keepalive 32",
@@ -131,9 +148,10 @@ async fn instructions(case: &Case, requests: usize, folder: &Path) -> Instructio
     }
     let nginx = nginx
         .conf(&format!(
-            "{group} access_log off; keepalive_requests 1000000; keepalive_timeout 1h;
+            "{group} {} keepalive_requests 1000000; keepalive_timeout 1h;
              server {{ listen 127.0.0.1:{{{{port}}}}; proxy_http_version 1.1; proxy_set_header Connection \"\";
-                       location / {{ proxy_pass http://backend; }} }}"
+                       location / {{ proxy_pass http://backend; }} }}",
+            case.http
         ))
         .start()
         .await;
