@@ -249,7 +249,7 @@ impl NtlmPeer {
     /// Sets up the chain for an attempt that the client's binding does not serve, and stands before it. `None` when it
     /// refuses.
     fn init_chain(&self, pc: Peer) -> Option<()> {
-        if !self.credentials.get() && Outgoing::of(self.u).carries_credentials() {
+        if !self.credentials.get() && Outgoing::of(self.u).may_carry_credentials() {
             self.credentials.set(true);
         }
         let set_up = Chain::set_up(self.r, self.u, self.group);
@@ -458,8 +458,12 @@ impl NtlmPeer {
         if self.r.is_background() {
             return Err(NotParked::Background);
         }
+        let unjudged = self.u.is_answered_from_cache();
+        if unjudged && !self.credentials.get() {
+            return Err(NotParked::Unjudged);
+        }
         self.may_park(c, failed)?;
-        if self.u.is_answered_from_cache() {
+        if unjudged {
             return Err(NotParked::Unjudged);
         }
         let no_memory = NotParked::Refused(Refusal::NoMemory);
@@ -657,13 +661,17 @@ fn is_exiting() -> bool {
     unsafe { ngx_terminate != 0 || ngx_exiting != 0 }
 }
 
-/// The peer of a request to an `ntlm` group, in the request's pool; `None` for another request.
+/// The peer of a request to an `ntlm` group, in the request's pool; `None` for another request, and for one that has gone on to
+/// another upstream.
 ///
 /// # Safety
 ///
 /// `r` is a request that nginx is at work on.
 #[inline(always)]
 pub unsafe fn peer_of(r: *mut ngx_http_request_t) -> Option<NonNull<NtlmPeer>> {
-    // SAFETY: only `install` sets this module's context.
-    unsafe { Request::new(r).context(module::context_index()) }
+    // SAFETY: only `place` sets this module's context, to a peer in the request's pool.
+    unsafe {
+        let peer = Request::new(r).context::<NtlmPeer>(module::context_index())?;
+        (peer.as_ref().u.as_ptr() == (*r).upstream).then_some(peer)
+    }
 }

@@ -40,6 +40,11 @@ impl Outgoing {
         })
     }
 
+    /// The same of a request that was sent already; also where that cannot be told any more.
+    pub fn may_carry_credentials(self) -> bool {
+        if self.header.is_none() { self.u.speaks_http() } else { self.carries_credentials() }
+    }
+
     /// Whether this letter, found at `at`, or a later one is that of such a field's name.
     #[inline(never)]
     fn has_in_credentials(self, header: &[u8], letter: u8, mut at: usize) -> bool {

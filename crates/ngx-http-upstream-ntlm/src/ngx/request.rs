@@ -286,17 +286,18 @@ impl Upstream {
         schema.as_bytes() == b"http://" || schema.as_bytes() == b"https://"
     }
 
-    /// What follows the request target in the request that is about to be sent, where a target is noted. It is a header
+    /// What follows the request target in the request that is to be sent, or sent again, where a target is noted. It is a header
     /// where [`Upstream::speaks_http`].
     #[inline]
     pub fn request_header(self) -> Option<RequestHeader> {
         let u = self.as_ptr();
-        // SAFETY: alive (see the type), and with it the chain of buffers that create_request made, of which each link has
-        // one. It also noted where in the first buffer the request target is.
+        // SAFETY: alive (see the type), and with it the chain of buffers that create_request made. It also noted where in
+        // the first buffer the request target is. A request that was sent ends where it did, and a retry sends it from the
+        // start of the buffer.
         unsafe {
             let start = NonNull::new((*u).uri.data.wrapping_add((*u).uri.len))?;
-            let buffer = NonNull::new_unchecked((*NonNull::new((*u).request_bufs)?.as_ptr()).buf);
-            let (first, last) = (buffer.as_ref().pos.addr(), buffer.as_ref().last.addr());
+            let buffer = NonNull::new((*NonNull::new((*u).request_bufs)?.as_ptr()).buf)?;
+            let (first, last) = (buffer.as_ref().start.addr(), buffer.as_ref().last.addr());
             let at = start.addr().get();
             (at.wrapping_sub(first) <= last.wrapping_sub(first)).then_some(RequestHeader { buffer, start })
         }

@@ -59,7 +59,7 @@ unsafe extern "C" fn ngx_http_upstream_free_bystander_ntlm_peer(
     unsafe {
         let u = Upstream::new(pc.byte_sub(offset_of!(ngx_http_upstream_t, peer)).cast());
         if u.may_be_answered_from_cache() || u.has_www_authenticate() {
-            free_maybe_tainted(u, state);
+            free_maybe_tainted(u, data, state);
         } else if let Some(free) = (*group_of(u).as_ptr()).original_free_peer {
             free(pc, data, state);
         }
@@ -68,32 +68,30 @@ unsafe extern "C" fn ngx_http_upstream_free_bystander_ntlm_peer(
 
 /// # Safety
 ///
-/// As for [`ngx_http_upstream_free_bystander_ntlm_peer`], whose upstream this is.
+/// As for [`ngx_http_upstream_free_bystander_ntlm_peer`], with the upstream that the peer is a part of.
 #[inline(never)]
-unsafe fn free_maybe_tainted(u: Upstream, state: ngx_uint_t) {
+unsafe fn free_maybe_tainted(u: Upstream, data: *mut c_void, state: ngx_uint_t) {
     let pc = u.peer();
     // SAFETY: vouched for by the caller. `ngx_http_upstream_connect` has hung the request on the connection; without one there
     // is nothing that could be tainted.
     let peer =
-        unsafe { pc.connection().and_then(|c| c.data()).and_then(|r| attend(Request::new(r.as_ptr()), u)) };
-    match peer {
+        unsafe { pc.connection().and_then(|c| c.data()).and_then(|r| call_in(Request::new(r.as_ptr()), u)) };
+    if let Some(peer) = peer {
         // SAFETY: it was just placed in the request's pool.
-        Some(peer) => unsafe { peer.as_ref() }.free(pc, state),
-        None => {
-            // There is no memory, or no connection: from the chain it is hidden twice, and nginx closes it.
-            let connection = pc.connection();
-            u.forbid_keepalive();
-            pc.set_connection(None);
-            // SAFETY: vouched for by the caller: the chain's own callback with its own data.
-            unsafe {
-                let (group, pc) = (group_of(u), pc.as_ptr());
-                if let Some(free) = (*group.as_ptr()).original_free_peer {
-                    free(pc, (*pc).data, state);
-                }
-            }
-            pc.set_connection(connection);
+        unsafe { peer.as_ref() }.free(pc, state);
+        return;
+    }
+    // There is no memory, or no connection: from the chain it is hidden twice, and nginx closes it.
+    let connection = pc.connection();
+    u.forbid_keepalive();
+    pc.set_connection(None);
+    // SAFETY: vouched for by the caller: the chain's own callback with its own data.
+    unsafe {
+        if let Some(free) = group_of(u).as_ref().original_free_peer {
+            free(pc.as_ptr(), data, state);
         }
     }
+    pc.set_connection(connection);
 }
 
 /// The peer of a request that turns out to have to do with logins, because its answer has a `WWW-Authenticate` field; `None`
@@ -107,40 +105,34 @@ pub unsafe fn called_in(r: *mut ngx_http_request_t) -> Option<NonNull<NtlmPeer>>
     // SAFETY: vouched for by the caller; a request's upstream lives as long as the request.
     unsafe {
         let u = Upstream::new(NonNull::new((*r).upstream)?.as_ptr());
-        if u.has_www_authenticate() { call_in(r, u) } else { None }
-    }
-}
-
-/// # Safety
-///
-/// `u` is the upstream of `r`, a request that nginx is at work on.
-#[inline(never)]
-unsafe fn call_in(r: *mut ngx_http_request_t, u: Upstream) -> Option<NonNull<NtlmPeer>> {
-    // SAFETY: vouched for by the caller.
-    unsafe {
-        let pc = u.peer().as_ptr();
-        if !same((*pc).free, Some(ngx_http_upstream_free_bystander_ntlm_peer)) || (*pc).sockaddr.is_null() {
+        if !u.has_www_authenticate() || (*u.peer().as_ptr()).sockaddr.is_null() {
             return None;
         }
-        let peer = attend(Request::new(r), u);
-        if peer.is_none() {
-            u.forbid_storing();
-        }
-        peer
+        call_in(Request::new(r), u)
     }
 }
 
 /// Makes the peer one of this module's, in the middle of an attempt that the chain was asked for. `None` when there is no
-/// memory; then it is as it was.
+/// memory, and for a peer that [`watch`] has not seen, or somebody else has changed since; then it is as it was.
 ///
 /// # Safety
 ///
-/// `u` is the upstream of `r`, its peer one that [`watch`] has seen.
-unsafe fn attend(r: Request, u: Upstream) -> Option<NonNull<NtlmPeer>> {
+/// `u` is the upstream of `r`, a request that nginx is at work on.
+#[inline(never)]
+unsafe fn call_in(r: Request, u: Upstream) -> Option<NonNull<NtlmPeer>> {
+    // SAFETY: vouched for by the caller.
+    let free = unsafe { (*u.peer().as_ptr()).free };
+    if !same(free, Some(ngx_http_upstream_free_bystander_ntlm_peer)) {
+        return None;
+    }
     let group = group_of(u);
     // SAFETY: the configuration outlives the request, and does not change.
     let free = unsafe { group.as_ref() }.original_free_peer;
-    let (peer, _) = NtlmPeer::place(r, u, group, false, || Chain { free, ..Chain::of(u.peer()) })?;
+    let Some((peer, _)) = NtlmPeer::place(r, u, group, false, || Chain { free, ..Chain::of(u.peer()) })
+    else {
+        u.forbid_storing();
+        return None;
+    };
     // SAFETY: it was just placed in the request's pool.
     let this = unsafe { peer.as_ref() };
     this.source.set(Source::Chain);

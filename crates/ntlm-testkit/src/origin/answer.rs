@@ -39,7 +39,7 @@ pub(super) fn compose(
     let ordered = match behaviour.close {
         Some(Close::Challenge | Close::Silent) => verdict.challenged,
         Some(Close::After | Close::Header | Close::Mid) => !unauthorized,
-        Some(Close::Read) | None => false,
+        Some(Close::Read | Close::Reused) | None => false,
     };
     let says_close = (ordered && matches!(behaviour.close, Some(Close::Challenge | Close::Header)))
         || head.wants_close()

@@ -19,6 +19,8 @@ pub(super) enum Close {
     Mid,
     /// When the request has been read, unanswered.
     Read,
+    /// The same, unless it is the first on its connection.
+    Reused,
 }
 
 /// How the end of the body is told.
@@ -78,6 +80,7 @@ impl Behaviour {
                 "header" => Close::Header,
                 "mid" => Close::Mid,
                 "read" => Close::Read,
+                "reused" => Close::Reused,
                 other => panic!("?{name}= does not know \"{other}\""),
             })
         };

@@ -173,7 +173,12 @@ impl Connection {
             }
             body.drain(&mut self.stream, &mut self.buf).await?;
         }
-        if behaviour.close == Some(Close::Read) || behaviour.reset.is_some() {
+        let unanswered = match behaviour.close {
+            Some(Close::Read) => true,
+            Some(Close::Reused) => self.requests > 1,
+            _ => behaviour.reset.is_some(),
+        };
+        if unanswered {
             self.shared.ledger.enter(self.entry(head, None, 0));
             return Ok(if behaviour.reset.is_some() { Next::Reset } else { Next::Close });
         }

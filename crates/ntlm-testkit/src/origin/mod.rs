@@ -63,6 +63,7 @@ use crate::ports::Reserved;
 /// | `close=silent` | close after the challenge without a word |
 /// | `close=after`, `close=header`, `close=mid` | close after the answer without a word, saying so, or half way through its body (not on a 401) |
 /// | `close=read`, `rst=read` | read the request, then close or reset; the ledger shows status 0 |
+/// | `close=reused` | the same, but on the first request of a connection |
 /// | `early` | answer before the request's body is read |
 /// | `extra=MS` | send `unsolicited` bytes so long after the answer (`extra=0`: along with it) |
 /// | `legs=N` | before a login of more than 3 legs, N-3 opaque rounds are wanted |

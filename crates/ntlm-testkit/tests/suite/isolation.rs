@@ -416,6 +416,27 @@ async fn credentials_that_a_location_sends_taint_as_the_clients_own_do() {
 }
 
 #[tokio::test]
+async fn credentials_that_a_location_sends_taint_the_connection_on_which_they_are_sent_again() {
+    for tls in [false, true] {
+        let origin = if tls { Origin::builder().tls().start().await } else { Origin::start().await };
+        let nginx = Nginx::builder()
+            .conf("proxy_set_header Authorization $http_x_credentials;")
+            .in_front_of(&[&origin], "ntlm; keepalive 8;")
+            .start()
+            .await;
+        let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
+        let mut alice = Client::connect(&nginx).await;
+        let bound = alice.get_with("/?nomutual", "X-Credentials", &ticket).await.connection();
+        let again = alice.get_with("/?nomutual&close=reused", "X-Credentials", &ticket).await;
+        assert_eq!(again.identity(), "alice");
+        assert_ne!(again.connection(), bound);
+        let stranger = client(&nginx, "bob").await.get("/").await;
+        assert_eq!(stranger.status, 401, "{stranger:?}");
+        assert_ne!(stranger.connection(), again.connection());
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_key() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()

@@ -61,6 +61,12 @@ async fn an_answer_replaced_out_of_a_cache_gives_no_connection_away() {
     let replaced = [("status=304", "REVALIDATED"), ("status=500", "STALE")];
     let last = || origin.ledger().pop().expect("an entry").connection;
 
+    // Who has not logged in keeps the connection to nginx.
+    for (query, outcome) in replaced {
+        assert_eq!(bob.get(&format!("/public/page?{query}")).await.get("X-Cache"), Some(outcome));
+    }
+    assert_eq!(bob.get("/").await.status, 401);
+
     let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
     for (query, outcome) in replaced {
         let response = alice.get(&format!("/public/page?{query}")).await;
