@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use super::Response;
-use crate::within;
+use crate::{patience, within};
 
 /// A run of curl to order.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +101,8 @@ impl Curl {
             command.env("NTLM_USER_FILE", path);
         }
         // -q: nobody's ~/.curlrc.
-        command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "10"]).args(&self.arguments);
+        let longest = patience().as_secs().to_string();
+        command.args(["-q", "-sS", "--noproxy", "*", "--max-time", &longest]).args(&self.arguments);
         command.args(["-w", "%{http_code} %{num_connects}\n"]).arg("-D").arg(&headers);
         for (index, url) in self.urls.iter().enumerate() {
             command.arg("-o").arg(body(index)).arg(url);

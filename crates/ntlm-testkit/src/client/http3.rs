@@ -52,7 +52,7 @@ impl Client {
             .await
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
         let quinn = h3_quinn::Connection::new(connection.clone());
-        // NGINX before 1.30 takes the frame of a reserved type that ends requests otherwise for a body that is cut off.
+        // NGINX 1.28 takes the frame of a reserved type that requests end with otherwise for a body that is cut off.
         let mut builder = h3::client::builder();
         let connect = builder.send_grease(false).build(quinn);
         let (mut driving, send) = within(connect, || format!("no HTTP/3 with {address}"))
