@@ -227,12 +227,14 @@ impl System {
         self.apt("install", &deb.probe)?;
         ensure!(self.dir.join("usr/share/man/man1/ntlm-probe.1.gz").exists(), "{PROBE} has no man page");
         let (user, password) = USER.split_once(':').context("a user without password")?;
+        // Past nginx too: else it could not tell a wrong password from a proxy at fault.
+        let (url, direct) = (format!("http://{SITE}/"), format!("http://{ORIGIN}/"));
         for (password, exit, says) in
             [(password, 0, "logged in as alice"), ("wrong", 6, "FAILED (wrong-credentials)")]
         {
             let password = format!("NTLM_PROBE_PASSWORD={password}");
             let output =
-                self.output(&[&password, "ntlm-probe", &format!("http://{SITE}/"), "--user", user])?;
+                self.output(&[&password, "ntlm-probe", &url, "--user", user, "--direct", &direct])?;
             let said = said(&output);
             ensure!(
                 output.status.code() == Some(exit) && said.contains(says),
