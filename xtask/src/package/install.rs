@@ -309,3 +309,24 @@ fn said(output: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{out}{err}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{broken_links, paths};
+
+    #[test]
+    fn a_link_to_a_text_that_is_not_there_is_broken() {
+        let doc = paths::repo().join(format!("target/links.test.{}", std::process::id()));
+        fs::create_dir_all(doc.join("docs")).unwrap();
+        fs::write(
+            doc.join("README.md"),
+            "[there](docs/page.md#part) [here](#part) [far](https://example.com/)",
+        )
+        .unwrap();
+        fs::write(doc.join("docs/page.md"), "[back](../README.md) [gone](gone.md)").unwrap();
+        assert_eq!(broken_links(&doc).unwrap(), ["gone.md"]);
+        fs::remove_dir_all(doc).unwrap();
+    }
+}
