@@ -1,11 +1,9 @@
 //! What `ntlm_status` tells, to programs.
 
-use std::time::Duration;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ntlm_testkit::nginx::Builder;
-use ntlm_testkit::{Client, Nginx, Origin, Request, Response, within};
+use ntlm_testkit::{Client, Nginx, Origin, Request, Response, pause, within};
 use serde_json::Value;
 
 fn front(origin: &Origin, group: &str) -> Builder {
@@ -32,7 +30,7 @@ async fn status(nginx: &Nginx) -> Value {
 async fn until(nginx: &Nginx, pointer: &str, expected: u64) {
     let reached = async {
         while status(nginx).await.pointer(pointer).and_then(Value::as_u64) != Some(expected) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            pause().await;
         }
     };
     within(reached, || format!("{pointer} is never {expected}")).await;

@@ -1,11 +1,9 @@
 //! What an access log can say of bindings and of who is logged in.
 
-use std::time::Duration;
-
 use ntlm_testkit::client::curl::Curl;
 use ntlm_testkit::client::{Login, Scheme};
 use ntlm_testkit::ntlm::to_base64;
-use ntlm_testkit::{Client, Nginx, Origin, Request, password_of, spnego, within};
+use ntlm_testkit::{Client, Nginx, Origin, Request, password_of, pause, spnego, within};
 /// nginx in front of an origin, and of one that accepts whatever it is told, with all the variables in its log and the
 /// login in a field of each response.
 async fn front(origin: &Origin, group: &str) -> Nginx {
@@ -33,7 +31,7 @@ async fn logged(nginx: &Nginx, count: usize) -> Vec<String> {
     let read = || std::fs::read_to_string(&file).unwrap_or_default();
     let written = async {
         while read().lines().count() < count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            pause().await;
         }
     };
     within(written, || format!("there are no {count} lines but\n{}", read())).await;
