@@ -181,8 +181,9 @@ impl Group {
 }
 
 impl<U> Binding<U> {
+    #[inline(always)]
     fn is_for(&self, group: GroupId, key: Key<'_>) -> bool {
-        self.group == group && self.address == key.address && self.chosen == key.chosen
+        self.group == group && are_equal(&self.address, key.address) && are_equal(&self.chosen, key.chosen)
     }
 }
 
@@ -248,6 +249,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
+    #[inline(always)]
     fn search(&self, owner: &Client<C>, group: GroupId, key: Key<'_>) -> Option<(BindingId, &Binding<U>)> {
         let mut next = owner.first;
         while let Some(id) = next {
@@ -317,7 +319,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             notes: 0,
         });
         owner.first = Some(id);
-        if let Some(group) = self.group_mut(group) {
+        if let Some(group) = group_in(&mut self.groups, group) {
             group.busy += 1;
         }
         Ok(id)
@@ -338,13 +340,21 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         cap: usize,
         deadline: u64,
     ) -> Result<Option<Ended<C, U>>, Refusal> {
-        let binding = self.bindings.get(id).ok_or(Refusal::NoClient)?;
-        let State::Busy(upstream) = binding.state else {
-            return Err(Refusal::NoClient);
-        };
-        let group = binding.group;
-        let evicted = self.make_room(group, cap);
-        self.link_parked(id, group, phase, upstream, deadline);
+        if self.link_parked(id, phase, cap, deadline)? { Ok(None) } else { self.replace(id, phase, deadline) }
+    }
+
+    /// Parks a busy binding of a group that is full in another's place.
+    #[inline(never)]
+    fn replace(
+        &mut self,
+        id: BindingId,
+        phase: Phase,
+        deadline: u64,
+    ) -> Result<Option<Ended<C, U>>, Refusal> {
+        let group = self.bindings.get(id).and_then(|binding| self.group(binding.group));
+        let oldest = group.and_then(|group| group.handshaking.oldest.or(group.established.oldest));
+        let evicted = oldest.and_then(|oldest| self.end(oldest));
+        self.link_parked(id, phase, usize::MAX, deadline)?;
         Ok(evicted)
     }
 
@@ -472,15 +482,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.clients.len()
     }
 
-    fn make_room(&mut self, group: GroupId, cap: usize) -> Option<Ended<C, U>> {
-        let group = self.group(group)?;
-        if group.parked < cap {
-            return None;
-        }
-        let oldest = group.handshaking.oldest.or(group.established.oldest)?;
-        self.end(oldest)
-    }
-
     /// Removes a binding, or the trace of one, altogether. Returns the connection that was parked.
     fn forget(&mut self, id: BindingId) -> Option<U> {
         let parked = match self.bindings.get(id)?.state {
@@ -517,12 +518,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.groups.get(usize::try_from(id.0).ok()?)
     }
 
-    fn group_mut(&mut self, id: GroupId) -> Option<&mut Group> {
-        self.groups.get_mut(usize::try_from(id.0).ok()?)
-    }
-
     fn busy_no_more(&mut self, id: GroupId) {
-        if let Some(group) = self.group_mut(id) {
+        if let Some(group) = group_in(&mut self.groups, id) {
             group.busy -= 1;
         }
     }
@@ -536,27 +533,39 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Ok(())
     }
 
-    /// Puts a busy binding at the new end of its LRU list.
-    #[inline]
-    fn link_parked(&mut self, id: BindingId, group: GroupId, phase: Phase, upstream: U, deadline: u64) {
-        let Some(group) = self.group_mut(group) else { return };
+    /// Puts a busy binding at the new end of its LRU list. False, and nothing happens, where its group has `cap` parked ones.
+    #[inline(always)]
+    fn link_parked(
+        &mut self,
+        id: BindingId,
+        phase: Phase,
+        cap: usize,
+        deadline: u64,
+    ) -> Result<bool, Refusal> {
+        let Some(binding) = self.bindings.get_mut(id) else { return Err(Refusal::NoClient) };
+        let State::Busy(upstream) = binding.state else { return Err(Refusal::NoClient) };
+        let Some(group) = group_in(&mut self.groups, binding.group) else { return Err(Refusal::NoClient) };
+        if group.parked >= cap {
+            return Ok(false);
+        }
         group.parked += 1;
         group.busy -= 1;
         group.in_handshake += usize::from(phase == Phase::Handshaking);
         let lru = group.lru(phase);
         let older = lru.newest.replace(id);
-        if older.is_none() {
-            lru.oldest = Some(id);
+        binding.state = State::Parked(phase, upstream);
+        binding.older = older;
+        binding.newer = None;
+        binding.deadline = deadline;
+        match older {
+            None => lru.oldest = Some(id),
+            Some(older) => {
+                if let Some(older) = self.bindings.get_mut(older) {
+                    older.newer = Some(id);
+                }
+            }
         }
-        if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
-            older.newer = Some(id);
-        }
-        if let Some(binding) = self.bindings.get_mut(id) {
-            binding.state = State::Parked(phase, upstream);
-            binding.older = older;
-            binding.newer = None;
-            binding.deadline = deadline;
-        }
+        Ok(true)
     }
 
     /// Takes a parked binding out of its LRU list, into another state. Nothing happens to one that is not parked.
@@ -573,7 +582,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         if let Some(newer) = newer.and_then(|newer| self.bindings.get_mut(newer)) {
             newer.older = older;
         }
-        let Some(group) = self.group_mut(group) else { return };
+        let Some(group) = group_in(&mut self.groups, group) else { return };
         group.parked -= 1;
         group.busy += usize::from(busy);
         group.in_handshake -= usize::from(phase == Phase::Handshaking);
@@ -585,6 +594,23 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             lru.newest = older;
         }
     }
+}
+
+fn group_in(groups: &mut [Group], id: GroupId) -> Option<&mut Group> {
+    groups.get_mut(usize::try_from(id.0).ok()?)
+}
+
+/// `==`, without a call for what is as long as addresses are.
+#[inline(always)]
+fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && match one.len() {
+            0 => true,
+            8..=16 => {
+                one.first_chunk::<8>() == other.first_chunk() && one.last_chunk::<8>() == other.last_chunk()
+            }
+            _ => one == other,
+        }
 }
 
 fn copied(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
