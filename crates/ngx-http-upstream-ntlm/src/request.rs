@@ -3,6 +3,8 @@
 //!
 //! Must never touch anything else in the request, nor a request that is not HTTP/1.x.
 
+use core::ops::Range;
+
 use ntlm_core::scheme::{RARE_LETTER, is_in_credentials};
 
 use crate::ngx::{RequestHeader, Upstream, find_byte};
@@ -92,30 +94,49 @@ impl Outgoing {
 #[inline(always)]
 fn lines(header: &[u8], mut start: usize) -> impl Iterator<Item = (usize, &[u8])> {
     core::iter::from_fn(move || {
-        let rest = header.get(start..)?;
-        let line = rest.get(..=find_byte(rest, b'\n')?).filter(|line| line.len() > b"\r\n".len())?;
+        let rest = header.get(start..).filter(|rest| rest.first() != Some(&b'\r'))?;
+        let line = rest.get(..=find_byte(rest, b'\n')?)?;
         start += line.len();
         Some((start - line.len(), line))
     })
 }
 
+/// Where the default `Connection: close` of a header is.
+#[inline(always)]
+fn find_close(header: &[u8]) -> Option<Range<usize>> {
+    lines(header, NEW_VERSION.len())
+        .find(|(_, line)| line.len() == CLOSE.len() && line.eq_ignore_ascii_case(CLOSE))
+        .map(|(start, line)| start..start + line.len())
+}
+
 #[inline(never)]
 fn lift(u: Upstream, mut header: RequestHeader) {
-    let version = header.bytes().first_chunk::<{ NEW_VERSION.len() }>();
-    let is_old = version.is_some_and(|version| version == OLD_VERSION);
-    if !is_old && version.is_none_or(|version| version != NEW_VERSION) {
+    let version = header.bytes().first_chunk();
+    if version == Some(NEW_VERSION) {
+        if let Some(close) = find_close(header.bytes()) {
+            lift_close(u, header, close);
+        }
+    } else if version == Some(OLD_VERSION) {
+        lift_version(u, header);
+    }
+}
+
+#[inline(never)]
+fn lift_close(u: Upstream, header: RequestHeader, close: Range<usize>) {
+    if u.speaks_http() {
+        header.remove(close);
+    }
+}
+
+#[inline(never)]
+fn lift_version(u: Upstream, mut header: RequestHeader) {
+    if !u.speaks_http() {
         return;
     }
-    let is_close = |line: &[u8]| line.len() == CLOSE.len() && line.eq_ignore_ascii_case(CLOSE);
-    let close = lines(header.bytes(), NEW_VERSION.len())
-        .find(|(_, line)| is_close(line))
-        .map(|(start, line)| start..start + line.len());
-    if (is_old || close.is_some()) && u.speaks_http() {
-        if let Some(version) = header.bytes().first_chunk_mut() {
-            *version = *NEW_VERSION;
-        }
-        if let Some(close) = close {
-            header.remove(close);
-        }
+    if let Some(version) = header.bytes().first_chunk_mut() {
+        *version = *NEW_VERSION;
+    }
+    if let Some(close) = find_close(header.bytes()) {
+        header.remove(close);
     }
 }
