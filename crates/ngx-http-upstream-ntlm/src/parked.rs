@@ -132,7 +132,7 @@ impl Bound {
     /// # Safety
     ///
     /// `room` is room for it in the request's pool, to which no reference exists.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn wake(self, pc: Peer, room: NonNull<LoggedName>) {
         // SAFETY: the pool of the connection is alive while the handle is used (see the type).
         let inner = unsafe { self.0.as_ref() };

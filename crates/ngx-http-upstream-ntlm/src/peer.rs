@@ -7,6 +7,8 @@
 
 mod bystander;
 mod callbacks;
+mod chain;
+mod ending;
 mod login;
 mod not_parked;
 
@@ -14,29 +16,24 @@ pub use bystander::called_in;
 pub use callbacks::ngx_http_upstream_init_ntlm_peer;
 
 use core::cell::Cell;
-use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use nginx_sys::{
-    NGX_PEER_FAILED, ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_exiting,
-    ngx_http_request_t, ngx_terminate, ngx_uint_t,
-};
-use ntlm_core::bindings::{BindingId, Claim, ClientId, Key, Refusal};
-use ntlm_core::keep::{Ending, NotKept, Phase};
+use nginx_sys::{ngx_exiting, ngx_http_request_t, ngx_terminate, ngx_uint_t};
+use ntlm_core::bindings::{BindingId, Claim, ClientId, Key};
 use ntlm_core::scheme::carries_token;
 
 use crate::conf::Group;
 use crate::diagnose::{Kind, diagnose};
 use crate::log::{debug, info};
-use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, now};
-use crate::parked::{self, Bound};
+use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream};
+use crate::parked::Bound;
 use crate::request::Outgoing;
 use crate::stats::Counter;
 use crate::transport::Transport;
 use crate::worker::with_table;
 use crate::{client, credentials, module};
+use chain::Chain;
 use login::BindingUse;
-use not_parked::NotParked;
 
 /// One request's peer, in the pool of the request.
 pub struct NtlmPeer {
@@ -66,66 +63,6 @@ pub struct NtlmPeer {
     notes: Cell<Option<u32>>,
 }
 
-/// The peer callbacks that were there before; none as long as the chain is not set up.
-#[derive(Clone, Copy)]
-struct Chain {
-    data: *mut c_void,
-    get: ngx_event_get_peer_pt,
-    free: ngx_event_free_peer_pt,
-    notify: ngx_event_notify_peer_pt,
-    #[cfg(nginx_tls)]
-    set_session: nginx_sys::ngx_event_set_peer_session_pt,
-    #[cfg(nginx_tls)]
-    save_session: nginx_sys::ngx_event_save_peer_session_pt,
-}
-
-impl Chain {
-    const NONE: Chain = Chain {
-        data: core::ptr::null_mut(),
-        get: None,
-        free: None,
-        notify: None,
-        #[cfg(nginx_tls)]
-        set_session: None,
-        #[cfg(nginx_tls)]
-        save_session: None,
-    };
-
-    /// Has the chain give a request its peer. `None` when it refuses.
-    #[inline(always)]
-    fn set_up(r: Request, u: Upstream, group: NonNull<Group>) -> Option<()> {
-        // SAFETY: the configuration outlives the request, and does not change.
-        let init = unsafe { group.as_ref() }.original_init_peer?;
-        // SAFETY: the chain's own `peer.init`, as nginx would have called it: with no data yet, since what a balancer finds
-        // there it takes for the data of the balancer that wraps it, and writes to it. The peer is part of the request's
-        // upstream.
-        let rc = unsafe {
-            (*u.peer().as_ptr()).data = core::ptr::null_mut();
-            init(r.as_ptr(), u.group())
-        };
-        (rc == Status::OK.0).then_some(())
-    }
-
-    /// The callbacks that the chain put there.
-    #[inline(always)]
-    fn of(pc: Peer) -> Self {
-        let pc = pc.as_ptr();
-        // SAFETY: the peer is part of the request's upstream.
-        unsafe {
-            Chain {
-                data: (*pc).data,
-                get: (*pc).get,
-                free: (*pc).free,
-                notify: (*pc).notify,
-                #[cfg(nginx_tls)]
-                set_session: (*pc).set_session,
-                #[cfg(nginx_tls)]
-                save_session: (*pc).save_session,
-            }
-        }
-    }
-}
-
 /// Where the connection of the present attempt comes from.
 #[derive(Clone, Copy)]
 enum Source {
@@ -138,61 +75,66 @@ enum Source {
 }
 
 impl NtlmPeer {
-    /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the chain. `None`
-    /// when there is no memory, or the chain refuses.
+    /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the chain.
+    /// [`Status::ERROR`] when there is no memory, or the chain refuses.
     #[inline(always)]
-    fn install(r: Request, group: NonNull<Group>) -> Option<()> {
+    fn install(r: Request, group: NonNull<Group>) -> Status {
+        let owner = r.client_connection();
+        match client::find(owner) {
+            Some(id) => Self::install_for_client(r, group, owner, id),
+            None => Self::install_for_stranger(r, group),
+        }
+    }
+
+    /// The same for a client that never had a binding.
+    #[inline(never)]
+    fn install_for_stranger(r: Request, group: NonNull<Group>) -> Status {
         // SAFETY: nginx asks for a peer when it has made the request's upstream.
         let u = unsafe { r.upstream() };
-        let owner = r.client_connection();
-        if let Some(id) = client::find(owner) {
-            return Self::install_for_client(r, u, group, owner, id);
-        }
-        if credentials::carried_by(r) {
-            return Self::install_for_login(r, u, group);
-        }
         let outgoing = Outgoing::of(u);
-        if outgoing.carries_credentials() {
+        if credentials::carried_by(r) || outgoing.carries_credentials() {
             return Self::install_for_login(r, u, group);
         }
         outgoing.lift_defaults(false);
-        Chain::set_up(r, u, group)?;
-        if bystander::watch(u, group) { Some(()) } else { Self::install_before_chain(r, u, group, false) }
+        if Chain::set_up(r, u, group).is_none() {
+            return Status::ERROR;
+        }
+        if bystander::watch(u, group) { Status::OK } else { Self::install_before_chain(r, u, group, false) }
     }
 
-    /// The same for a request with credentials, of a client that never had a binding.
+    /// The same for a request of such a client that carries credentials.
     #[inline(never)]
-    fn install_for_login(r: Request, u: Upstream, group: NonNull<Group>) -> Option<()> {
+    fn install_for_login(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
         Self::prepare_login(r, u, group);
-        Chain::set_up(r, u, group)?;
-        Self::install_before_chain(r, u, group, true)
+        match Chain::set_up(r, u, group) {
+            Some(()) => Self::install_before_chain(r, u, group, true),
+            None => Status::ERROR,
+        }
     }
 
     /// The same for a client that has a binding, or had.
     #[inline(never)]
-    fn install_for_client(
-        r: Request,
-        u: Upstream,
-        group: NonNull<Group>,
-        owner: Connection,
-        id: ClientId,
-    ) -> Option<()> {
+    fn install_for_client(r: Request, group: NonNull<Group>, owner: Connection, id: ClientId) -> Status {
+        // SAFETY: nginx asks for a peer when it has made the request's upstream.
+        let u = unsafe { r.upstream() };
         let is_login = credentials::carried_by(r);
         if is_login {
             Self::prepare_login(r, u, group);
         } else {
             Outgoing::of(u).lift_defaults(true);
         }
-        let (peer, room) = Self::place(r, u, group, is_login, || Chain::NONE)?;
+        let Some((peer, room)) = Self::place(r, u, group, is_login, || Chain::NONE) else {
+            return Status::ERROR;
+        };
         // SAFETY: the peer was just placed in the request's pool.
         let this = unsafe { peer.as_ref() };
         if let Some(bound) = this.wake_binding(u.peer(), owner, id, room) {
             debug!(u.peer().log(), "using bound upstream connection {}", bound.connection().fd());
             this.source.set(Source::Binding(bound));
             this.stand_before(u.peer());
-            return Some(());
+            return Status::OK;
         }
-        this.init_chain(u.peer())
+        this.init_chain(u.peer()).map_or(Status::ERROR, |()| Status::OK)
     }
 
     /// Makes the outgoing request one that a connection outlives, and says so where it cannot be one.
@@ -205,13 +147,15 @@ impl NtlmPeer {
         }
     }
 
-    /// Stands before the peer that the chain has set up. `None` when there is no memory.
+    /// Stands before the peer that the chain has set up. [`Status::ERROR`] when there is no memory.
     #[inline(never)]
-    fn install_before_chain(r: Request, u: Upstream, group: NonNull<Group>, credentials: bool) -> Option<()> {
-        let (peer, _) = Self::place(r, u, group, credentials, || Chain::of(u.peer()))?;
+    fn install_before_chain(r: Request, u: Upstream, group: NonNull<Group>, credentials: bool) -> Status {
+        let Some((peer, _)) = Self::place(r, u, group, credentials, || Chain::of(u.peer())) else {
+            return Status::ERROR;
+        };
         // SAFETY: the peer was just placed in the request's pool.
         unsafe { peer.as_ref() }.stand_before(u.peer());
-        Some(())
+        Status::OK
     }
 
     /// Puts a request's peer into its pool, with room behind it. `None` when there is no memory.
@@ -360,230 +304,12 @@ impl NtlmPeer {
         None
     }
 
-    #[inline(always)]
-    fn free(&self, pc: Peer, state: ngx_uint_t) {
-        match self.source.get() {
-            Source::Chain if !self.may_be_tainted() => self.free_untainted(pc, state),
-            Source::Chain => self.free_maybe_tainted(pc, state),
-            Source::Binding(bound) => self.free_bound(pc, bound, state),
-            // The chain was not asked, so it is not told.
-            Source::Nowhere => {}
-        }
-    }
-
-    #[inline(always)]
-    fn free_untainted(&self, pc: Peer, state: ngx_uint_t) {
-        self.source.set(Source::Nowhere);
-        self.free_chain(pc, state);
-    }
-
-    #[inline(never)]
-    fn free_maybe_tainted(&self, pc: Peer, state: ngx_uint_t) {
-        if self.is_tainted() {
-            self.free_tainted(pc, state);
-        } else {
-            self.free_untainted(pc, state);
-        }
-    }
-
-    /// Frees a connection that was bound already.
-    #[inline(never)]
-    fn free_bound(&self, pc: Peer, bound: Bound, state: ngx_uint_t) {
-        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        self.source.set(Source::Nowhere);
-        if failed {
-            self.lose();
-        } else if self.credentials.get() {
-            self.settle();
-        }
-        match self.park(bound, failed) {
-            Ok(()) => pc.set_connection(None),
-            Err(reason) => {
-                // The table only forgets it: nginx closes what is left on the peer.
-                bound.count(self.ended_by(reason));
-                with_table(|table| table.end(bound.binding()));
-                self.lost.set(true);
-                self.not_parked(bound.connection(), reason, failed && self.credentials.get());
-            }
-        }
-        // nginx may go on to a server that the chain chooses, after one attempt fewer than the chain allows.
-        if failed && self.init_chain(pc).is_some() {
-            self.u.limit_tries();
-            pc.charge_try();
-        }
-    }
-
-    /// Frees a connection that the chain gave, and this request tainted.
-    fn free_tainted(&self, pc: Peer, state: ngx_uint_t) {
-        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        self.source.set(Source::Nowhere);
-        let parked = pc.connection().map(|c| self.bind(pc, c, failed).map_err(|reason| (c, reason)));
-        if self.credentials.get() && !failed {
-            self.settle();
-        }
-        // Twice hidden from whatever pools connections below.
-        self.u.forbid_keepalive();
-        pc.set_connection(None);
-        self.free_chain(pc, state);
-        if let Some(Err((c, reason))) = parked {
-            pc.set_connection(Some(c));
-            self.not_parked(c, reason, failed);
-        }
-    }
-
-    fn free_chain(&self, pc: Peer, state: ngx_uint_t) {
-        if let Chain { free: Some(free), data, .. } = self.chain.get() {
-            // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
-            unsafe { free(pc.as_ptr(), data, state) };
-        }
-    }
-
-    /// Whether the connection of the present attempt carried connection-bound credentials, or a token in an answer. One
-    /// whose answer cannot be seen any more counts as tainted.
-    fn is_tainted(&self) -> bool {
-        self.credentials.get()
-            || self.u.is_answered_from_cache()
-            || self.u.any_www_authenticate(carries_token)
-    }
-
-    /// True wherever [`NtlmPeer::is_tainted`] is, and cheaper.
-    #[inline(always)]
-    fn may_be_tainted(&self) -> bool {
-        self.credentials.get() || self.u.may_be_answered_from_cache() || self.u.has_www_authenticate()
-    }
-
-    /// Binds the connection that this request tainted to the request's client, and parks it.
-    fn bind(&self, pc: Peer, c: Connection, failed: bool) -> Result<(), NotParked> {
-        // First: whatever becomes of its connection, the client's session does not end with it.
-        if self.r.is_background() {
-            return Err(NotParked::Background);
-        }
-        let unjudged = self.u.is_answered_from_cache();
-        if unjudged && !self.credentials.get() {
-            return Err(NotParked::Unjudged);
-        }
-        self.may_park(c, failed)?;
-        if unjudged {
-            return Err(NotParked::Unjudged);
-        }
-        let no_memory = NotParked::Refused(Refusal::NoMemory);
-        let owner = self.r.client_connection();
-        let id = client::find_or_enter(owner).map_err(NotParked::Refused)?;
-        let bound = Transport::of(self.r, self.u)
-            .and_then(|transport| Bound::new(c, pc, transport, self.group(), self.r.is_http1()))
-            .ok_or(no_memory)?;
-        let address = self.r.connection().address();
-        let chosen = self.chosen().ok_or(NotParked::Unkeyed)?;
-        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes() };
-        let binding = with_table(|table| table.bind(id, self.group().id, key, bound))
-            .unwrap_or(Err(Refusal::NoMemory))
-            .map_err(NotParked::Refused)?;
-        bound.set_binding(binding);
-        self.binding.set(binding);
-        self.binding_use.set(BindingUse::Bound);
-        self.carried.set(c.requests());
-        bound.count(Counter::Bound);
-        if with_table(|table| table.has_another_address(id, self.group().id, key)) == Some(true) {
-            diagnose(pc.log(), self.group(), Kind::MixedClients);
-        }
-        debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
-        self.park(bound, failed).inspect_err(|&reason| {
-            bound.count(self.ended_by(reason));
-            with_table(|table| table.end(binding));
-        })
-    }
-
-    /// Lets a busy binding wait for the next request, and closes another one if the group is full.
-    #[inline(always)]
-    fn park(&self, bound: Bound, failed: bool) -> Result<(), NotParked> {
-        let c = bound.connection();
-        self.may_park(c, failed)?;
-        if !c.watch_for_reading() {
-            return Err(NotParked::Unwatched);
-        }
-        let phase = Phase::after(self.u.status());
-        let deadline = now() + self.group().timeout;
-        let evicted =
-            with_table(|table| table.park(bound.binding(), phase, self.group().connections, deadline))
-                .unwrap_or(Err(Refusal::NoMemory))
-                .map_err(NotParked::Refused)?;
-        let log = self.r.log();
-        debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
-        if let Some(evicted) = evicted {
-            info!(
-                log,
-                "bound upstream connection {} is closed, \"ntlm {}\" is reached",
-                evicted.upstream.connection().fd(),
-                self.group().connections
-            );
-            evicted.upstream.count(Counter::EndedByEviction);
-            if evicted.phase == Some(Phase::Established) {
-                diagnose(log, self.group(), Kind::TooSmall);
-            }
-            parked::close(evicted);
-        }
-        bound.park(deadline);
-        Ok(())
-    }
-
-    /// What the end of this request's binding counts as.
-    fn ended_by(&self, reason: NotParked) -> Counter {
-        match reason.counter() {
-            Counter::EndedByServer if self.r.connection().is_given_up() => Counter::EndedByClient,
-            counter => counter,
-        }
-    }
-
-    fn may_park(&self, c: Connection, failed: bool) -> Result<(), NotParked> {
-        Ending {
-            failed,
-            broken: c.is_broken(),
-            keepalive: self.u.is_kept_alive(),
-            request_sent: self.u.is_request_sent(),
-            exiting: is_exiting(),
-            requests: c.requests(),
-            age: c.age(),
-        }
-        .may_park(&self.group().limits)
-        .map_err(NotParked::Ending)
-    }
-
-    /// A tainted connection is about to be closed. The client, which takes its own for authenticated, is told so, unless
-    /// `may_go_on`: it is about to authenticate anew over the next attempt.
-    fn not_parked(&self, c: Connection, reason: NotParked, may_go_on: bool) {
-        let log = self.r.log();
-        if let NotParked::Ending(NotKept::RequestCap | NotKept::TimeCap) = reason {
-            info!(log, "bound upstream connection {} is closed, {}", c.fd(), reason.as_str());
-        } else {
-            debug!(log, "upstream connection {} is not parked, {}", c.fd(), reason.as_str());
-        }
-        if self.u.status() == 401 && self.credentials.get() && !self.r.connection().is_given_up() {
-            match reason {
-                NotParked::Ending(NotKept::RequestUnsent) => {
-                    diagnose(log, self.group(), Kind::EarlyUnauthorized)
-                }
-                NotParked::Ending(NotKept::NotKeptAlive) if self.r.replaces(self.u, 401) => {
-                    diagnose(log, self.group(), Kind::Intercepted);
-                }
-                NotParked::Ending(NotKept::NotKeptAlive | NotKept::Broken)
-                    if self.u.any_www_authenticate(carries_token) =>
-                {
-                    diagnose(log, self.group(), Kind::OriginCloses);
-                }
-                _ => {}
-            }
-        }
-        if reason.ends_the_clients_session() && !may_go_on {
-            self.r.close_client_after_response();
-        }
-    }
-
     /// Whether there is anything to do before the header of the response is sent to the client.
     #[inline(always)]
     pub fn minds_response_header(&self) -> bool {
-        self.lost.get()
+        matches!(self.source.get(), Source::Binding(_))
             || self.credentials.get()
-            || matches!(self.source.get(), Source::Binding(_))
+            || self.lost.get()
             || self.u.has_www_authenticate()
     }
 
@@ -593,18 +319,25 @@ impl NtlmPeer {
         if self.lost.get() && (!self.credentials.get() || matches!(self.source.get(), Source::Nowhere)) {
             self.r.close_client_after_response();
         }
-        match self.source.get() {
+        let source = self.source.get();
+        if self.u.is_answered_from_cache() {
+            if matches!(source, Source::Binding(_)) && self.u.is_answered_stale() {
+                self.r.close_client_after_response();
+            }
+            return;
+        }
+        match source {
             Source::Nowhere => {}
-            Source::Binding(_) if self.u.is_answered_stale() => self.r.close_client_after_response(),
-            _ if self.u.is_answered_from_cache() => {}
             Source::Binding(bound) => self.on_tainted_response_header(bound.connection()),
-            Source::Chain if self.is_tainted() => self.on_tainting_response_header(),
-            Source::Chain => {}
+            Source::Chain => self.on_chain_response_header(),
         }
     }
 
     #[inline(never)]
-    fn on_tainting_response_header(&self) {
+    fn on_chain_response_header(&self) {
+        if !self.is_tainted() {
+            return;
+        }
         self.u.forbid_storing();
         if !self.r.is_background()
             && let Some(c) = self.u.peer().connection()
@@ -616,17 +349,20 @@ impl NtlmPeer {
     #[inline(always)]
     fn on_tainted_response_header(&self, c: Connection) {
         self.u.forbid_storing();
-        if self.u.status() == 401
-            && self.credentials.get()
-            && self.r.is_http1()
-            && !self.r.is_client_kept_alive()
-            && self.u.any_www_authenticate(carries_token)
-        {
-            diagnose(self.r.log(), self.group(), Kind::ClientKeepaliveOff);
+        if self.credentials.get() && self.u.status() == 401 {
+            self.on_unauthorized_response_header();
         }
         let capped = self.group().limits.reached(c.requests(), c.age()).is_some();
         if capped || is_exiting() || self.u.will_not_be_kept_alive(self.r.is_head()) {
             self.r.close_client_after_response();
+        }
+    }
+
+    /// A challenge is no use to a client whose connection nginx is about to close.
+    #[inline(never)]
+    fn on_unauthorized_response_header(&self) {
+        if self.r.is_http1() && !self.r.is_client_kept_alive() && self.u.any_www_authenticate(carries_token) {
+            diagnose(self.r.log(), self.group(), Kind::ClientKeepaliveOff);
         }
     }
 

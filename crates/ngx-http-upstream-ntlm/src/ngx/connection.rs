@@ -135,7 +135,8 @@ impl Connection {
     }
 
     /// Lets an upstream connection wait without a request, as `ngx_http_upstream_free_keepalive_peer` does: no request's
-    /// log, these handlers. It has no timer: who lets it wait sees to its end.
+    /// log, these handlers. It has no timer: who lets it wait sees to its end. nginx gives no balancer a TLS session that arrives
+    /// meanwhile.
     ///
     /// # Safety
     ///
@@ -146,24 +147,22 @@ impl Connection {
         // SAFETY: alive (from_raw), with its events and its pool; ngx_cycle lives as long as the worker. The timer calls
         // only touch the timer tree.
         unsafe {
-            let log = (*ngx_cycle).log;
-            (*(*c).read).set_delayed(0);
-            if (*(*c).read).timer_set() != 0 {
-                ngx_del_timer((*c).read);
+            let (log, reading, writing) = ((*ngx_cycle).log, (*c).read, (*c).write);
+            (*reading).set_delayed(0);
+            if (*reading).timer_set() != 0 {
+                ngx_del_timer(reading);
             }
-            if (*(*c).write).timer_set() != 0 {
-                ngx_del_timer((*c).write);
+            if (*writing).timer_set() != 0 {
+                ngx_del_timer(writing);
             }
-            (*(*c).read).handler = read;
-            (*(*c).write).handler = write;
+            (*reading).handler = read;
+            (*reading).log = log;
+            (*writing).handler = write;
+            (*writing).log = log;
+            (*(*c).pool).log = log;
+            (*c).log = log;
             (*c).data = data;
-            self.set_log(log);
             (*c).set_idle(1);
-            // A session that arrives while the connection waits belongs to no request's balancer.
-            #[cfg(nginx_tls)]
-            if let Some(tls) = NonNull::new((*c).ssl) {
-                (*tls.as_ptr()).save_session = None;
-            }
         }
     }
 
@@ -177,20 +176,6 @@ impl Connection {
             (*c).set_idle(0);
             (*c).sent = 0;
             (*c).data = core::ptr::null_mut();
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The connection has its pool, and `log` lives as long as it logs there.
-    unsafe fn set_log(self, log: *mut ngx_log_t) {
-        let c = self.as_ptr();
-        // SAFETY: vouched for by the caller.
-        unsafe {
-            (*c).log = log;
-            (*(*c).read).log = log;
-            (*(*c).write).log = log;
-            (*(*c).pool).log = log;
         }
     }
 

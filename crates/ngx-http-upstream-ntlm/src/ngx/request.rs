@@ -348,10 +348,11 @@ impl Upstream {
         #[cfg(nginx_cache)]
         // SAFETY: alive (see the type).
         unsafe {
-            matches!(
-                (*self.as_ptr()).cache_status(),
-                nginx_sys::NGX_HTTP_CACHE_STALE | nginx_sys::NGX_HTTP_CACHE_REVALIDATED
-            )
+            self.may_be_answered_from_cache()
+                && matches!(
+                    (*self.as_ptr()).cache_status(),
+                    nginx_sys::NGX_HTTP_CACHE_STALE | nginx_sys::NGX_HTTP_CACHE_REVALIDATED
+                )
         }
         #[cfg(not(nginx_cache))]
         false

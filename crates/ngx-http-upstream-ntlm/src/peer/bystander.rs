@@ -13,7 +13,8 @@ use nginx_sys::{
     ngx_event_free_peer_pt, ngx_http_request_t, ngx_http_upstream_t, ngx_peer_connection_t, ngx_uint_t,
 };
 
-use super::{Chain, NtlmPeer, Source};
+use super::chain::Chain;
+use super::{NtlmPeer, Source};
 use crate::conf::{Conf, Group};
 use crate::ngx::{Request, Upstream};
 

@@ -10,7 +10,7 @@ use nginx_sys::{
 
 use super::NtlmPeer;
 use crate::conf::Conf;
-use crate::ngx::{Peer, Request, Status};
+use crate::ngx::{Peer, Request};
 
 /// `peer.init` of an `ntlm` group.
 ///
@@ -26,10 +26,7 @@ pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
     unsafe {
         let conf = Conf::of(us).unwrap_unchecked();
         let group = NonNull::new_unchecked(&raw mut (*conf.as_ptr()).group);
-        match NtlmPeer::install(Request::new(r), group) {
-            Some(()) => Status::OK.0,
-            None => Status::ERROR.0,
-        }
+        NtlmPeer::install(Request::new(r), group).0
     }
 }
 
