@@ -20,7 +20,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::build::Built;
-use crate::nginx::{Nginx, Tested};
+use crate::nginx::Nginx;
 use crate::packages::{self, Need};
 use crate::test::Suite;
 use crate::{PackageArgs, paths, ui};
@@ -177,20 +177,16 @@ fn check(release: &deb::Release, out: &Path, suite: &Suite, test_threads: usize)
     let nginx = Nginx::named(name)?;
     ui::stage(&format!("nginx {name}"), || nginx.get())?;
     let built = Built { nginx: nginx.binary(), module: Some(module) };
-    let filter: Vec<String> = match nginx.tested {
-        Tested::Whole => Vec::new(),
-        _ => vec!["smoke::".to_owned()],
-    };
     ui::stage(&format!("suite with the packaged module on nginx {name}"), || {
-        suite.run_with(&built, test_threads, &filter, &[])
+        suite.run_with(&built, test_threads, &[], &[])
     })?;
     ui::stage(&format!("life of the packages on Debian {}", release.suite), || {
         install::check(release, &deb, out)
     })
 }
 
-/// Looks at the module in the RPM, and runs the smoke tests with it on an nginx of the same version. No system that takes
-/// RPMs is to be had from Debian's packages, so it is not installed.
+/// Looks at the module in the RPM, and runs the suite with it on an nginx of the same version. No system that takes RPMs is
+/// to be had from Debian's packages, so it is not installed.
 fn check_rpm(work: &Path, out: &Path, suite: &Suite, test_threads: usize) -> Result<()> {
     let unpacked = work.with_file_name("rpm.unpacked");
     let module = rpm::unpack(work, &unpacked)?;
@@ -199,9 +195,7 @@ fn check_rpm(work: &Path, out: &Path, suite: &Suite, test_threads: usize) -> Res
     let nginx = Nginx::named("1.28")?;
     ui::stage("nginx 1.28", || nginx.get())?;
     let built = Built { nginx: nginx.binary(), module: Some(module) };
-    ui::stage("smoke tests with the RPM's module on nginx 1.28", || {
-        suite.run_with(&built, test_threads, &["smoke::".to_owned()], &[])
-    })
+    ui::stage("suite with the RPM's module on nginx 1.28", || suite.run_with(&built, test_threads, &[], &[]))
 }
 
 /// Replaces `dist` and adds the checksums.
