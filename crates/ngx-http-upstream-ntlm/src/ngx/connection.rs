@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_OK, ngx_close_connection, ngx_connection_t, ngx_current_msec, ngx_cycle, ngx_del_timer,
-    ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t, ngx_log_t,
-    ngx_post_event, ngx_posted_events,
+    NGX_HTTP_MODULE, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_current_msec, ngx_cycle,
+    ngx_del_timer, ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event,
+    ngx_http_request_t, ngx_int_t, ngx_log_t, ngx_post_event, ngx_posted_events,
 };
 
 use super::{Pool, Request, Slice};
@@ -259,15 +259,28 @@ impl Connection {
     ///
     /// It speaks HTTP/1.x, and has had a request already.
     pub unsafe fn close_after_request(self) {
-        let c = self.as_ptr();
-        if self.is_saying_goodbye() {
-            return;
-        }
-        // SAFETY: alive (from_raw). Such a connection is idle, or says goodbye, or c->data is the request at hand or a subrequest
-        // of it.
-        let r = unsafe { if (*c).idle() == 0 { Request::from_raw((*c).data.cast()) } else { None } };
-        if let Some(r) = r {
+        // SAFETY: vouched for by the caller.
+        if let Some(r) = unsafe { self.request() } {
             r.close_client_after_response();
+        }
+    }
+
+    /// The request at hand, or a subrequest of it; `None` while the connection waits for the next one, or says goodbye.
+    ///
+    /// # Safety
+    ///
+    /// It is a client connection that speaks HTTP/1.x, and has had a request already.
+    unsafe fn request(self) -> Option<Request> {
+        if self.is_saying_goodbye() {
+            return None;
+        }
+        // SAFETY: alive (from_raw). c->data is a request, or an ngx_http_connection_t, which begins with two pointers as a request
+        // begins with its signature and its connection. c->idle does not tell them apart (keepalive_min_timeout).
+        unsafe {
+            let r = (*self.as_ptr()).data.cast::<ngx_http_request_t>();
+            let is_request =
+                !r.is_null() && (*r).signature == NGX_HTTP_MODULE && (*r).connection == self.as_ptr();
+            if is_request { Request::from_raw(r) } else { None }
         }
     }
 

@@ -75,6 +75,33 @@ async fn an_end_that_comes_along_with_the_response_is_seen() {
 }
 
 #[tokio::test]
+async fn a_client_connection_that_nginx_must_not_end_yet_ends_with_its_next_response() {
+    if Nginx::binary().version() < (1, 27, 4) {
+        return; // It has no keepalive_min_timeout.
+    }
+    let origin = Origin::start().await;
+    let builder = Nginx::builder()
+        .conf("keepalive_min_timeout 60s;")
+        .in_front_of(&[&origin], "ntlm 1; ntlm_timeout 2s;");
+    for end in ["by the origin", "by its time", "by another's login", "by a reload"] {
+        let nginx = builder.clone().start().await;
+        let (mut alice, bound) = logged_in(&nginx).await;
+        match end {
+            "by the origin" => origin.close_connection(bound).await,
+            "by another's login" => _ = logged_in(&nginx).await,
+            "by a reload" => nginx.reload().await,
+            _ => {}
+        }
+        let ended = |log: &str| log.contains(" ends: ") || log.contains("is reached");
+        nginx.wait_log(ended).await;
+        let response = alice.get("/").await;
+        assert_eq!((response.status, response.says_close()), (401, true), "{end}");
+        alice.closed().await;
+        nginx.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn an_end_between_the_legs_ends_the_client_connection() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
@@ -161,6 +188,26 @@ async fn the_time_of_a_binding_starts_anew_with_each_response() {
     }
     alice.closed().await;
     origin.wait_open_connections(0).await;
+}
+
+#[tokio::test]
+async fn what_nginx_waits_for_during_a_request_is_not_waited_for_between_two() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream mail { server {{origin}}; ntlm; } upstream wiki { server {{origin}}; ntlm; ntlm_timeout 2s; } \
+             server { listen 127.0.0.1:{{port}}; proxy_read_timeout 1s; proxy_send_timeout 1s; \
+               location / { proxy_pass http://mail; } location /wiki/ { proxy_pass http://wiki; } }",
+        )
+        .start()
+        .await;
+    let (mut alice, bound) = logged_in(&nginx).await;
+    let mut bob = Client::connect(&nginx).await;
+    bob.login("bob", "/wiki/").await;
+    bob.closed().await;
+    let response = alice.get("/").await;
+    assert_eq!((response.identity(), response.connection()), ("alice", bound));
 }
 
 #[tokio::test]
