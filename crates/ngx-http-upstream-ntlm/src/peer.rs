@@ -92,10 +92,10 @@ impl NtlmPeer {
         // SAFETY: nginx asks for a peer when it has made the request's upstream.
         let u = unsafe { r.upstream() };
         let outgoing = Outgoing::of(u);
-        if credentials::carried_by(r) || outgoing.carries_credentials() {
+        if credentials::carried_by(r) || outgoing.may_carry_credentials() {
             return Self::install_for_login(r, u, group);
         }
-        outgoing.lift_defaults(false);
+        outgoing.lift_defaults_in_force();
         if Chain::set_up(r, u, group).is_none() {
             return Status::ERROR;
         }
@@ -121,7 +121,7 @@ impl NtlmPeer {
         if is_login {
             Self::prepare_login(r, u, group);
         } else {
-            Outgoing::of(u).lift_defaults(true);
+            Outgoing::of(u).lift_defaults();
         }
         let Some((peer, room)) = Self::place(r, u, group, is_login, || Chain::NONE) else {
             return Status::ERROR;
@@ -130,6 +130,7 @@ impl NtlmPeer {
         let this = unsafe { peer.as_ref() };
         if let Some(bound) = this.wake_binding(u.peer(), owner, id, room) {
             debug!(u.peer().log(), "using bound upstream connection {}", bound.connection().fd());
+            u.forbid_storing();
             this.source.set(Source::Binding(bound));
             this.stand_before(u.peer());
             return Status::OK;
@@ -137,10 +138,13 @@ impl NtlmPeer {
         this.init_chain(u.peer()).map_or(Status::ERROR, |()| Status::OK)
     }
 
-    /// Makes the outgoing request one that a connection outlives, and says so where it cannot be one.
+    /// Makes the outgoing request one that a connection outlives, and says so where it cannot be one. Its answer is nobody
+    /// else's.
+    #[inline(never)]
     fn prepare_login(r: Request, u: Upstream, group: NonNull<Group>) {
+        u.forbid_storing();
         let outgoing = Outgoing::of(u);
-        outgoing.lift_defaults(true);
+        outgoing.lift_defaults();
         if outgoing.says_close() {
             // SAFETY: the configuration outlives the request, and does not change.
             diagnose(r.log(), unsafe { group.as_ref() }, Kind::ConnectionClose);
@@ -195,6 +199,7 @@ impl NtlmPeer {
     fn init_chain(&self, pc: Peer) -> Option<()> {
         if !self.credentials.get() && Outgoing::of(self.u).may_carry_credentials() {
             self.credentials.set(true);
+            self.u.forbid_storing();
         }
         let set_up = Chain::set_up(self.r, self.u, self.group);
         // What the chain leaves behind when it refuses is not for this module's callbacks.
@@ -348,7 +353,6 @@ impl NtlmPeer {
 
     #[inline(always)]
     fn on_tainted_response_header(&self, c: Connection) {
-        self.u.forbid_storing();
         if self.credentials.get() && self.u.status() == 401 {
             self.on_unauthorized_response_header();
         }

@@ -49,6 +49,30 @@ async fn a_cache_stores_nothing_that_came_over_a_bound_connection() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_a_page_takes_the_place_of_is_not_remembered_for_others() {
+    if !has_a_cache() {
+        return;
+    }
+    let origin = Origin::start().await;
+    let nginx = cached(&origin)
+        .conf("proxy_cache_valid 403 1h; proxy_intercept_errors on; error_page 403 http://localhost/refused;")
+        .start()
+        .await;
+    let (mut alice, _) = logged_in(&nginx, "alice", "/").await;
+    let mut bob = client(&nginx, "bob").await;
+    assert_eq!(alice.get("/public/bound?status=403").await.status, 302);
+    let mut carol = client(&nginx, "carol").await;
+    assert_eq!(carol.login_in_one_leg("carol", "/public/leg?status=403").await.status, 302);
+    for path in ["/public/bound", "/public/leg"] {
+        assert_eq!(bob.get(path).await.status, 200);
+    }
+    // The control: there is something that remembers.
+    assert_eq!(bob.get("/public/anonymous?status=403").await.status, 302);
+    assert_eq!(bob.get("/public/anonymous").await.status, 302);
+    assert_nobody_is_mistaken(&origin);
+}
+
+#[tokio::test]
 async fn an_answer_replaced_out_of_a_cache_gives_no_connection_away() {
     if !has_a_cache() {
         return;
