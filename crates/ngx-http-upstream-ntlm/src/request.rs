@@ -32,19 +32,14 @@ impl Outgoing {
     }
 
     /// Whether it carries connection-bound credentials, which a location may have taken from anywhere
-    /// (`proxy_set_header Authorization`).
+    /// (`proxy_set_header Authorization`); also where that cannot be told, as over HTTP/2.
     #[inline]
-    pub fn carries_credentials(self) -> bool {
-        let Some(mut header) = self.header else { return false };
+    pub fn may_carry_credentials(self) -> bool {
+        let Some(mut header) = self.header else { return self.u.speaks_http() };
         let header = header.bytes();
         RARE_LETTER.into_iter().any(|letter| {
             find_byte(header, letter).is_some_and(|at| self.has_in_credentials(header, letter, at))
         })
-    }
-
-    /// The same of a request that was sent already; also where that cannot be told any more.
-    pub fn may_carry_credentials(self) -> bool {
-        if self.header.is_none() { self.u.speaks_http() } else { self.carries_credentials() }
     }
 
     /// Whether this letter, found at `at`, or a later one is that of such a field's name.
@@ -62,16 +57,30 @@ impl Outgoing {
         }
     }
 
-    /// Lifts the defaults.
-    ///
-    /// A request without credentials whose client has no binding works with `Connection: close` as well as without the
-    /// module, so that field is looked for in such a one only where the version shows that the defaults are in force.
+    /// Lifts the defaults of a request that has a binding, or may make one.
+    #[inline(always)]
+    pub fn lift_defaults(self) {
+        let Some(mut header) = self.header else { return };
+        let bytes = header.bytes();
+        match bytes.get(MINOR_VERSION) {
+            Some(b'1') => {
+                if let Some(close) = find_close(bytes) {
+                    lift_close(self.u, header, close);
+                }
+            }
+            Some(b'0') => lift_both(self.u, header),
+            _ => {}
+        }
+    }
+
+    /// The same of one that has to do with neither. It works with `Connection: close` as well as without the module, so that
+    /// field is looked for only where the version shows that the defaults are in force.
     #[inline]
-    pub fn lift_defaults(self, may_be_bound: bool) {
+    pub fn lift_defaults_in_force(self) {
         if let Some(mut header) = self.header
-            && (may_be_bound || header.bytes().get(MINOR_VERSION) == OLD_VERSION.get(MINOR_VERSION))
+            && header.bytes().get(MINOR_VERSION) == Some(&b'0')
         {
-            lift(self.u, header);
+            lift_both(self.u, header);
         }
     }
 
@@ -110,33 +119,20 @@ fn find_close(header: &[u8]) -> Option<Range<usize>> {
 }
 
 #[inline(never)]
-fn lift(u: Upstream, mut header: RequestHeader) {
-    let version = header.bytes().first_chunk();
-    if version == Some(NEW_VERSION) {
-        if let Some(close) = find_close(header.bytes()) {
-            lift_close(u, header, close);
+fn lift_close(u: Upstream, mut header: RequestHeader, close: Range<usize>) {
+    if header.bytes().starts_with(NEW_VERSION) && u.speaks_http() {
+        header.remove(close);
+    }
+}
+
+#[inline(never)]
+fn lift_both(u: Upstream, mut header: RequestHeader) {
+    if header.bytes().starts_with(OLD_VERSION) && u.speaks_http() {
+        if let Some(version) = header.bytes().first_chunk_mut() {
+            *version = *NEW_VERSION;
         }
-    } else if version == Some(OLD_VERSION) {
-        lift_version(u, header);
-    }
-}
-
-#[inline(never)]
-fn lift_close(u: Upstream, header: RequestHeader, close: Range<usize>) {
-    if u.speaks_http() {
-        header.remove(close);
-    }
-}
-
-#[inline(never)]
-fn lift_version(u: Upstream, mut header: RequestHeader) {
-    if !u.speaks_http() {
-        return;
-    }
-    if let Some(version) = header.bytes().first_chunk_mut() {
-        *version = *NEW_VERSION;
-    }
-    if let Some(close) = find_close(header.bytes()) {
-        header.remove(close);
+        if let Some(close) = find_close(header.bytes()) {
+            header.remove(close);
+        }
     }
 }

@@ -46,6 +46,32 @@ fn a_client_gets_its_own_binding_and_nobody_elses() {
 }
 
 #[test]
+fn a_key_of_any_length_is_told_from_one_that_differs_anywhere() {
+    for length in 0..=40 {
+        let key: Vec<u8> = (0..length).collect();
+        let mut table = Table::new();
+        let alice = table.enter(1, "alice").unwrap();
+        let own = Key { address: &key, chosen: &key };
+        let id = table.bind(alice, MAIL, own, 10).unwrap();
+        assert_eq!(table.park(id, Phase::Established, 100, LATER), Ok(None));
+        let mut others: Vec<Vec<u8>> = (0..key.len())
+            .map(|at| {
+                let mut other = key.clone();
+                other[at] ^= 1;
+                other
+            })
+            .collect();
+        others.push([&key[..], b"x"].concat());
+        for other in &others {
+            for key in [Key { address: other, ..own }, Key { chosen: other, ..own }] {
+                assert_eq!(claim(&mut table, alice, 1, MAIL, key), Claim::None, "{key:?}");
+            }
+        }
+        assert_eq!(claim(&mut table, alice, 1, MAIL, own), Claim::Taken(10));
+    }
+}
+
+#[test]
 fn a_login_is_known_as_long_as_its_binding_leaves_a_trace() {
     let mut table = Table::new();
     let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Handshaking);

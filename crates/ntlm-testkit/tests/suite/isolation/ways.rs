@@ -97,3 +97,41 @@ async fn a_binding_by_http_is_for_no_other_protocol() {
         nginx.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_credentials_went_over_by_another_protocol_is_nobody_elses() {
+    let mut ways = Vec::new();
+    if Nginx::binary().has("with-http_v2_module") {
+        ways.push(("grpc_pass grpc://backend;", "Authorization"));
+        if Nginx::binary().version() >= (1, 29, 4) {
+            let lines = "proxy_pass http://backend; proxy_http_version 2; \
+                         proxy_set_header Authorization $http_x_authorization;";
+            ways.push((lines, "X-Authorization"));
+        }
+    }
+    for (way, field) in ways {
+        // The origin is an nginx that says which connection a request came by.
+        let nginx = Nginx::builder()
+            .set("way", way)
+            .conf(
+                "server { listen 127.0.0.1:{{port:origin}} http2; \
+                 location / { add_header X-Connection $remote_port; return 200 body; } } \
+                 upstream backend { server 127.0.0.1:{{port:origin}}; keepalive 8; {{ntlm}} } \
+                 server { listen 127.0.0.1:{{port}}; location / { {{way}} } }",
+            )
+            .allow_log("the \"listen ... http2\" directive is deprecated");
+        for (ntlm, shared) in [("", true), ("ntlm;", false)] {
+            let nginx = nginx.clone().set("ntlm", ntlm).start().await;
+            let mut connections = Vec::new();
+            for user in ["alice", "bob"] {
+                let mut client = Client::connect(&nginx).await;
+                let request = Request::get("/").header(field, &format!("Negotiate {user}"));
+                let response = client.request(request).await;
+                assert_eq!(response.status, 200, "{way}");
+                connections.push(response.get("X-Connection").expect("the origin says it").to_owned());
+            }
+            assert_eq!(connections[0] == connections[1], shared, "{way} {ntlm}");
+            nginx.stop().await;
+        }
+    }
+}
