@@ -27,6 +27,8 @@ pub(super) struct Config {
     lines: String,
     /// The lines of the server.
     server: String,
+    /// `keepalive_min_timeout`, where nginx has it: it may not end a client connection at once.
+    min_timeout: bool,
     /// Bindings end soon after they were parked.
     pub(super) short_timeout: bool,
     /// `ntlm_requests` or `ntlm_time` ends bindings.
@@ -81,8 +83,17 @@ impl Config {
                 server.push_str(line);
             }
         }
-        if rng.u8(0..4) == 0 {
-            server.push_str("proxy_request_buffering off; ");
+        for line in
+            ["proxy_request_buffering off; ", "lingering_close always; ", "reset_timedout_connection on; "]
+        {
+            if rng.u8(0..4) == 0 {
+                server.push_str(line);
+            }
+        }
+        if faults && rng.u8(0..4) == 0 {
+            // What a fault garbles is to nginx an answer without an end, which it would wait for after its client has left.
+            let timeout = 3 * slowness();
+            server.push_str(&format!("proxy_ignore_client_abort on; proxy_read_timeout {timeout}s; "));
         }
         Self {
             seed,
@@ -93,6 +104,7 @@ impl Config {
             tight: faults && rng.u8(0..3) == 0,
             lines: lines.join(" "),
             server,
+            min_timeout: rng.u8(0..3) == 0,
             short_timeout,
             capped,
             faults,
@@ -121,7 +133,7 @@ impl Config {
     }
 
     /// The `http` block, in front of origins at these addresses.
-    pub(super) fn http(&self, servers: &[String], http2_line: bool) -> String {
+    pub(super) fn http(&self, servers: &[String], version: (u32, u32, u32)) -> String {
         let mut text = String::from(
             "access_log off; client_body_buffer_size 512k; keepalive_requests 100000; keepalive_timeout 1h;\n",
         );
@@ -142,7 +154,10 @@ impl Config {
             };
             text.push_str(&format!("upstream {group} {{ {order} }}\n"));
         }
-        let listen = if http2_line {
+        if self.min_timeout && version >= (1, 27, 4) {
+            text.push_str("keepalive_min_timeout 100ms;\n");
+        }
+        let listen = if version >= (1, 25, 1) {
             "listen 127.0.0.1:{{port}}; listen 127.0.0.1:{{port:h2}}; listen 127.0.0.1:{{port:tls}} ssl; http2 on;"
         } else {
             "listen 127.0.0.1:{{port}}; listen 127.0.0.1:{{port:h2}} http2; listen 127.0.0.1:{{port:tls}} ssl http2;"
@@ -203,6 +218,9 @@ impl fmt::Display for Config {
         }
         if self.tls != 0 {
             write!(f, ", one of {} over TLS", self.tls)?;
+        }
+        if self.min_timeout {
+            write!(f, ", keepalive_min_timeout")?;
         }
         match self.origin_tls {
             None => Ok(()),

@@ -103,7 +103,7 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
     }
     let addresses: Vec<String> = origins.iter().map(Origin::address).collect();
     let nginx = Nginx::builder()
-        .conf(&config.http(&addresses, Nginx::binary().version() >= (1, 25, 1)))
+        .conf(&config.http(&addresses, Nginx::binary().version()))
         .workers(config.workers)
         .worker_connections(config.worker_connections(size.clients))
         .log_level("notice")
