@@ -93,7 +93,7 @@ impl Connection {
         unsafe { (*self.as_ptr()).fd }
     }
 
-    /// Whether either direction saw an end of stream, an error or a time-out.
+    /// Whether either direction saw an end of stream, an error or a time-out, or cannot go on without the other.
     pub fn is_broken(self) -> bool {
         // SAFETY: alive (from_raw), and its two events with it.
         unsafe {
@@ -103,7 +103,21 @@ impl Connection {
                 || read.timedout() != 0
                 || write.error() != 0
                 || write.timedout() != 0
+                || self.is_held_up()
         }
+    }
+
+    /// Whether TLS has to write before it can read on, or the other way round. nginx keeps the handler of an event aside
+    /// meanwhile, and puts it back whoever has the connection by then.
+    fn is_held_up(self) -> bool {
+        #[cfg(nginx_tls)]
+        // SAFETY: alive (from_raw), and its TLS with it.
+        unsafe {
+            let tls = (*self.as_ptr()).ssl;
+            !tls.is_null() && ((*tls).saved_read_handler.is_some() || (*tls).saved_write_handler.is_some())
+        }
+        #[cfg(not(nginx_tls))]
+        false
     }
 
     /// `ngx_handle_read_event`: false when the event cannot be registered.
@@ -191,7 +205,7 @@ impl Connection {
                 && let Some(recv) = (*c).recv
             {
                 return match recv(c, &raw mut byte, 1) {
-                    n if n == nginx_sys::NGX_AGAIN as isize => Readable::Nothing,
+                    n if n == nginx_sys::NGX_AGAIN as isize && !self.is_held_up() => Readable::Nothing,
                     n if n > 0 => Readable::Data,
                     _ => Readable::Closed,
                 };

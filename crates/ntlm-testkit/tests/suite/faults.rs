@@ -3,6 +3,7 @@
 
 mod below;
 mod goodbyes;
+mod renegotiations;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Whatever the module asks for memory, made to refuse: the file under test, with the names of what it imports changed so
 //! that they lead to `shim.c`. Not an instruction of it is another one. And a client's window, made to be full when nginx
-//! says goodbye.
+//! says goodbye, or a server's when TLS has something to say to it.
 //!
 //! Must never refuse memory to nginx itself, or to the C library: only to the module.
 
@@ -32,7 +32,8 @@ const FOREVER: u64 = 8;
 const REFUSED: u64 = 16;
 const FULL: u64 = 24;
 const GOODBYES: u64 = 32;
-const CALLS: u64 = 40;
+const WRITE_FIRST: u64 = 40;
+const CALLS: u64 = 48;
 
 /// One nginx's: it loads a module that can be refused, and a test says when.
 #[derive(Debug)]
@@ -117,6 +118,17 @@ impl Below {
     /// There is room again.
     pub fn drain(&self) {
         self.write(FULL, 0);
+    }
+
+    /// From now on a TLS connection that waits for something to read has to write first, and has no room; until the module
+    /// has a connection watched that it parks.
+    pub fn hold_up(&self) {
+        self.write(WRITE_FIRST, 1);
+    }
+
+    /// No longer.
+    pub fn let_go(&self) {
+        self.write(WRITE_FIRST, 0);
     }
 
     fn order(&self, call: i64, forever: i64) {

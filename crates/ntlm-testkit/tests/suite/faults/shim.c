@@ -3,9 +3,10 @@
  * functions with a capital letter instead of nginx's and the C library's own (see below.rs), and nothing else in the
  * process does.
  *
- * Two functions it stands before for the whole process: write, so that a TLS connection cannot say goodbye when told so,
- * as if the client read nothing and its window were full; and free, so that nobody gets away with looking at what was
- * freed (left out, without POISON, where a sanitizer does that).
+ * Some functions it stands before for the whole process: write, so that a TLS connection cannot say goodbye when told so,
+ * as if the client read nothing and its window were full; SSL_read, so that a TLS connection has to write before it can
+ * read on when told so, as in a renegotiation when the server reads nothing; and free, so that nobody gets away with looking
+ * at what was freed (left out, without POISON, where a sanitizer does that).
  *
  * A test writes into the shared file named by NTLM_FAULTS and reads it:
  */
@@ -29,6 +30,7 @@ struct control {
     int64_t  refused;
     int64_t  full;           /* there is no room to say goodbye, and freed memory is used by nobody again */
     int64_t  goodbyes;       /* how many found none */
+    int64_t  write_first;    /* who waits for something to read waits for room to write, until the module watches */
     int64_t  calls[KINDS];
 };
 
@@ -140,6 +142,9 @@ Ngx_http_complex_value(void *r, void *value, void *result)
 intptr_t
 Ngx_handle_read_event(void *event, uintptr_t flags)
 {
+    if (control) {
+        control->write_first = 0;
+    }
     return refuses(9) ? -1 /* NGX_ERROR */ : ngx_handle_read_event(event, flags);
 }
 
@@ -166,6 +171,42 @@ write(int fd, const void *bytes, size_t size)
         *(void **) &next = dlsym(RTLD_NEXT, "write");
     }
     return next(fd, bytes, size);
+}
+
+#define SSL_ERROR_WANT_READ   2
+#define SSL_ERROR_WANT_WRITE  3
+
+static const void  *held_up;
+
+int
+SSL_get_error(const void *ssl, int result)
+{
+    static int  (*next)(const void *, int);
+
+    if (next == NULL) {
+        *(void **) &next = dlsym(RTLD_NEXT, "SSL_get_error");
+    }
+    if (ssl == held_up) {
+        held_up = NULL;
+        return SSL_ERROR_WANT_WRITE;
+    }
+    return next(ssl, result);
+}
+
+int
+SSL_read(void *ssl, void *bytes, int size)
+{
+    static int  (*next)(void *, void *, int);
+    int         result;
+
+    if (next == NULL) {
+        *(void **) &next = dlsym(RTLD_NEXT, "SSL_read");
+    }
+    result = next(ssl, bytes, size);
+    if (control && control->write_first && result <= 0 && SSL_get_error(ssl, result) == SSL_ERROR_WANT_READ) {
+        held_up = ssl;
+    }
+    return result;
 }
 
 #ifdef POISON

@@ -1,0 +1,44 @@
+//! A server that renegotiates TLS and reads nothing: nginx has to write before it can read on, and keeps the handler of an
+//! event aside meanwhile, which it puts back whoever has the connection by then.
+
+use ntlm_testkit::{Client, Nginx, Origin};
+
+use super::below::Below;
+
+async fn start(below: &Below, origin: &Origin) -> Nginx {
+    let nginx = Nginx::builder().set("origin", &origin.address()).conf(
+        "upstream backend { server {{origin}}; ntlm; } \
+         server { listen 127.0.0.1:{{port}}; location / { proxy_pass https://backend; proxy_ssl_protocols TLSv1.3; } }",
+    );
+    below.under(nginx).start().await
+}
+
+#[tokio::test]
+async fn a_connection_that_has_to_write_before_it_can_read_is_nobodys_to_wait_with() {
+    if !Nginx::binary().has("with-http_ssl_module") {
+        return; // It has no TLS.
+    }
+    let Some(below) = Below::new() else { return };
+    let origin = Origin::builder().tls().start().await;
+    let nginx = start(&below, &origin).await;
+    let workers = nginx.worker_pids();
+
+    // With the end of an answer.
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login("alice", "/").await[1].connection();
+    below.hold_up();
+    let response = alice.get("/").await;
+    assert_eq!((response.identity(), response.connection()), ("alice", bound));
+    origin.wait_closed(bound).await;
+    alice.closed().await;
+    below.let_go();
+
+    // While it waits for the next request.
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login("alice", "/").await[1].connection();
+    below.hold_up();
+    assert!(origin.send_key_update(bound).await);
+    origin.wait_closed(bound).await;
+    alice.closed().await;
+    assert_eq!(nginx.worker_pids(), workers, "{}", nginx.error_log());
+}
