@@ -357,7 +357,7 @@ impl NtlmPeer {
             self.on_unauthorized_response_header();
         }
         let capped = self.group().limits.reached(c.requests(), c.age()).is_some();
-        if capped || is_exiting() || self.u.will_not_be_kept_alive(self.r.is_head()) {
+        if capped || is_exiting() || self.u.will_not_be_kept_alive(self.r) {
             self.r.close_client_after_response();
         }
     }

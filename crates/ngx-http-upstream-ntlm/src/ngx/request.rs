@@ -6,10 +6,10 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_VERSION_20, NGX_OK, ngx_buf_t, ngx_connection_t, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_err_page_t,
-    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_http_variable_value_t,
-    ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    NGX_OK, ngx_buf_t, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_err_page_t, ngx_http_request_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t,
+    ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Peer, Pool, Slice, Status};
@@ -57,6 +57,17 @@ impl RequestHeader {
         unsafe {
             let length = self.buffer.as_ref().last.cast_const().offset_from_unsigned(self.start.as_ptr());
             core::slice::from_raw_parts_mut(self.start.as_ptr(), length)
+        }
+    }
+
+    /// Whether the method before it is HEAD, whose responses have no body.
+    pub fn is_head(self) -> bool {
+        // SAFETY: the buffer is alive (see the type). `request_header` has checked that its start comes before the header, and
+        // what lies in between was written by create_request.
+        unsafe {
+            let start = self.buffer.as_ref().start.cast_const();
+            let length = self.start.as_ptr().cast_const().offset_from_unsigned(start);
+            core::slice::from_raw_parts(start, length).starts_with(b"HEAD ")
         }
     }
 
@@ -161,7 +172,7 @@ impl Request {
         unsafe { ngx_http_upstream_ntlm_is_keepalive(self.as_ptr()) != 0 }
     }
 
-    /// Whether the method is HEAD, whose responses have no body.
+    /// Whether the client's method is HEAD.
     pub fn is_head(self) -> bool {
         // SAFETY: alive (from_raw).
         unsafe { (*self.as_ptr()).method == nginx_sys::NGX_HTTP_HEAD as _ }
@@ -184,10 +195,21 @@ impl Request {
         }
     }
 
-    /// Whether the client speaks HTTP/1.x.
+    /// Whether the client speaks HTTP/1.x. `r->http_version` does not tell: nginx makes it 0.9 where an origin answers without
+    /// a status line, and HTTP/1.x syntax may come over QUIC.
     pub fn is_http1(self) -> bool {
-        // SAFETY: alive (from_raw).
-        unsafe { (*self.as_ptr()).http_version < NGX_HTTP_VERSION_20 as _ }
+        // SAFETY: alive (from_raw), and its connection with it.
+        unsafe {
+            #[cfg(nginx_http2)]
+            if !(*self.as_ptr()).stream.is_null() {
+                return false;
+            }
+            #[cfg(nginx_http3)]
+            if !(*(*self.as_ptr()).connection).quic.is_null() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Evaluates a configured value with variables, or gives `default` where none is configured. `None` when evaluation
@@ -403,18 +425,31 @@ impl Upstream {
         unsafe { (*self.as_ptr()).request_body_sent() != 0 }
     }
 
-    /// Whether the response's header, already parsed, rules out that the connection is kept: the server says so, its end
-    /// is marked by nothing but the connection's end, or the request is not wholly sent and never will be.
+    /// Whether the response's header, already parsed, rules out that the connection is kept: the server says so, its body is
+    /// not read to its end, or the request is not wholly sent and never will be.
     #[inline(always)]
-    pub fn will_not_be_kept_alive(self, head: bool) -> bool {
+    pub fn will_not_be_kept_alive(self, r: Request) -> bool {
         let u = self.as_ptr();
         // SAFETY: alive (see the type), and its configuration with it.
         unsafe {
-            let (length, status) = ((*u).headers_in.content_length_n, (*u).headers_in.status_n);
             (*u).headers_in.connection_close() != 0
-                || (length < 0 && (*u).headers_in.chunked() == 0 && !(head || matches!(status, 204 | 304)))
+                || (((*u).headers_in.content_length_n < 0 || r.is_head()) && self.has_unread_body(r))
                 || ((*u).request_body_sent() == 0 && (*(*u).conf).preserve_output() == 0)
         }
+    }
+
+    /// Whether the response has a body whose end is marked by nothing but the connection's, or one that is not for the client:
+    /// where a cache is configured, nginx sends GET for a HEAD.
+    #[inline(never)]
+    fn has_unread_body(self, r: Request) -> bool {
+        let u = self.as_ptr();
+        // SAFETY: alive (see the type).
+        let (length, chunked, status) = unsafe {
+            ((*u).headers_in.content_length_n, (*u).headers_in.chunked() != 0, (*u).headers_in.status_n)
+        };
+        let is_head = self.request_header().map_or(r.is_head(), RequestHeader::is_head);
+        let has_body = !is_head && !matches!(status, 204 | 304) && (chunked || length != 0);
+        has_body && (r.is_head() || (length < 0 && !chunked))
     }
 
     /// Keeps the response out of `proxy_cache` and `proxy_store`. In time until the header has been sent.

@@ -46,7 +46,7 @@ pub(super) fn compose(
         || refused_early;
     let delimited =
         behaviour.framing == Framing::Close || (behaviour.http10 && behaviour.framing == Framing::Chunked);
-    let close = ordered || says_close || delimited || behaviour.http10;
+    let close = ordered || says_close || (delimited && head.method != "HEAD") || behaviour.http10;
 
     let name = &connection.shared.name;
     let (identity, id, request) = match verdict.identity.as_deref() {

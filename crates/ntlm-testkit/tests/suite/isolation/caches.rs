@@ -2,7 +2,7 @@
 
 use ntlm_testkit::client::http2;
 use ntlm_testkit::nginx::Builder;
-use ntlm_testkit::{Nginx, Origin};
+use ntlm_testkit::{Nginx, Origin, Request};
 
 use super::{assert_bound, assert_nobody_is_mistaken, assert_stranger, client, logged_in};
 
@@ -46,6 +46,31 @@ async fn a_cache_stores_nothing_that_came_over_a_bound_connection() {
     // The control: there is a cache.
     assert_eq!(bob.get("/public/bound").await.get("X-Cache"), Some("HIT"));
     assert_nobody_is_mistaken(&origin);
+}
+
+#[tokio::test]
+async fn a_client_is_told_that_the_body_of_its_head_made_a_get_for_a_cache_is_not_read() {
+    if !has_a_cache() {
+        return;
+    }
+    let origin = Origin::start().await;
+    for (converted, lines) in [(true, ""), (false, "proxy_cache_convert_head off;")] {
+        let nginx = cached(&origin).conf(lines).start().await;
+        for order in ["", "?chunked", "?size=0", "?status=204"] {
+            let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
+            let response = alice.request(Request::new("HEAD", &format!("/{order}"))).await;
+            assert_eq!((response.identity(), response.connection()), ("alice", bound));
+            let unread = converted && matches!(order, "" | "?chunked");
+            assert_eq!(response.says_close(), unread, "{order} {lines}");
+            if unread {
+                alice.closed().await;
+                origin.wait_closed(bound).await;
+            } else {
+                assert_bound(&mut alice, "/", "alice", bound).await;
+            }
+        }
+        nginx.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ async fn responses_of_any_shape_leave_the_connection_bound() {
             (Request::get("/?size=1000&gate_body=open"), 200, 1000),
             (Request::new("HEAD", "/?size=1000"), 200, 0),
             (Request::new("HEAD", "/?size=1000&chunked"), 200, 0),
+            (Request::new("HEAD", "/?size=1000&delimit=close"), 200, 0),
             (Request::get("/?status=204"), 204, 0),
             (Request::get("/?status=304"), 304, 0),
             (Request::get("/?status=302&size=10"), 302, 10),

@@ -45,6 +45,8 @@ async fn auth_request_and_its_request_share_a_binding_one_after_the_other() {
         "location / { auth_request /auth; auth_request_set $who $upstream_http_x_identity; \
          proxy_pass http://backend; proxy_set_header Authorization ''; add_header X-Who $who always; } \
          location = /auth { internal; proxy_pass http://backend; proxy_method HEAD; proxy_set_header X-Client auth; } \
+         location = /terse { internal; proxy_pass http://backend/?delimit=close; proxy_method HEAD; } \
+         location /told { auth_request /terse; proxy_pass http://backend; } \
          location = /unread { internal; proxy_pass http://backend; } \
          location /careless { auth_request /unread; proxy_pass http://backend; }",
     )
@@ -64,6 +66,8 @@ async fn auth_request_and_its_request_share_a_binding_one_after_the_other() {
     assert!(marked(&origin.ledger()).all(|entry| entry.connection == bound));
     assert_eq!(marked(&origin.ledger()).count(), 5);
     assert_eq!(Client::connect(&nginx).await.get("/").await.status, 401);
+    // Nor does it need a length where there is no body.
+    serves(&alice.get("/told").await, "alice", bound);
     // nginx reads no body of a check's answer, so a connection with one cannot be kept, and the client is told.
     assert!(alice.get("/careless").await.says_close());
     alice.closed().await;
