@@ -198,16 +198,15 @@ impl Request {
     /// Whether the client speaks HTTP/1.x. `r->http_version` does not tell: nginx makes it 0.9 where an origin answers without
     /// a status line, and HTTP/1.x syntax may come over QUIC.
     pub fn is_http1(self) -> bool {
+        #[cfg(nginx_http2)]
+        // SAFETY: alive (from_raw).
+        if unsafe { !(*self.as_ptr()).stream.is_null() } {
+            return false;
+        }
+        #[cfg(nginx_http3)]
         // SAFETY: alive (from_raw), and its connection with it.
-        unsafe {
-            #[cfg(nginx_http2)]
-            if !(*self.as_ptr()).stream.is_null() {
-                return false;
-            }
-            #[cfg(nginx_http3)]
-            if !(*(*self.as_ptr()).connection).quic.is_null() {
-                return false;
-            }
+        if unsafe { !(*(*self.as_ptr()).connection).quic.is_null() } {
+            return false;
         }
         true
     }
