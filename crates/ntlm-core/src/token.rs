@@ -155,7 +155,7 @@ impl<'a> Message<'a> {
 fn unwrap(scheme: Scheme, token: &[u8]) -> Inner<'_> {
     match scheme {
         Scheme::Ntlm if message_type(token).is_some() => Inner::Ntlmssp(token),
-        Scheme::Ntlm => Inner::Other,
+        Scheme::Ntlm | Scheme::CredSsp => Inner::Other,
         Scheme::Negotiate | Scheme::Nego2 | Scheme::Kerberos => spnego::unwrap(token),
     }
 }

@@ -28,17 +28,19 @@ fn check_value(value: &[u8]) {
 
 /// Scheme and token of a value: the first word decides, the rest is the token.
 fn restated(value: &[u8]) -> Option<(Scheme, &[u8])> {
-    let value = trimmed(value);
-    let mut end = 0;
-    while end < value.len() && value[end] != b' ' && value[end] != b'\t' {
+    let names = |byte: &u8| matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'z' | b'|' | b'~');
+    let start = value.iter().position(names)?;
+    let mut end = start;
+    while end < value.len() && names(&value[end]) {
         end += 1;
     }
-    let word: String = value[..end].iter().map(|&byte| char::from(byte).to_ascii_lowercase()).collect();
+    let word: String = value[start..end].iter().map(|&byte| char::from(byte).to_ascii_lowercase()).collect();
     let scheme = match word.as_str() {
         "ntlm" => Scheme::Ntlm,
         "negotiate" => Scheme::Negotiate,
         "nego2" => Scheme::Nego2,
         "kerberos" => Scheme::Kerberos,
+        "credssp" => Scheme::CredSsp,
         _ => return None,
     };
     Some((scheme, trimmed(&value[end..])))

@@ -99,7 +99,7 @@ fn restated(message: &[u8]) -> Option<(Text<'_>, Text<'_>, bool)> {
 /// `data` as a token, as its base64 and as the value of a field, and each line of it as a recorded field.
 #[allow(dead_code, reason = "one of the targets does not use it")]
 pub fn spnego(data: &[u8]) {
-    for scheme in [Scheme::Ntlm, Scheme::Negotiate, Scheme::Nego2, Scheme::Kerberos] {
+    for scheme in [Scheme::Ntlm, Scheme::Negotiate, Scheme::Nego2, Scheme::Kerberos, Scheme::CredSsp] {
         check_token(scheme, data);
         check_field(&ConnectionBound { scheme, token: data });
     }
