@@ -44,10 +44,11 @@ impl Credentials {
     }
 
     /// The login that the origin accepted with this leg, after what the legs before it told. `None` for a leg that asks
-    /// for nothing yet.
-    pub fn accepted(self, earlier: Option<Mechanism>) -> Option<Login> {
+    /// for nothing yet, and for an AUTHENTICATE message that answers no challenge: a client can name anybody in one that
+    /// nobody reads.
+    pub fn accepted(self, earlier: Option<Mechanism>, challenged: bool) -> Option<Login> {
         match self.kind {
-            Kind::NtlmAuthenticate => self.login,
+            Kind::NtlmAuthenticate => self.login.filter(|_| challenged),
             kind => Mechanism::after(earlier, kind).map(Login::nameless),
         }
     }

@@ -48,6 +48,8 @@ pub struct NtlmPeer {
     /// What `ntlm_key` is for this request, in its pool, where the group has one: the same at its end as at its beginning.
     /// `None` there when it cannot be evaluated: then the request neither gets a binding nor makes one.
     chosen: Option<NonNull<Option<Slice>>>,
+    /// The answer before this request, over the same connection, was a challenge.
+    challenged: Cell<bool>,
     /// The client had a binding that is gone.
     lost: Cell<bool>,
     source: Cell<Source>,
@@ -181,6 +183,7 @@ impl NtlmPeer {
             chain: Cell::new(chain()),
             credentials: Cell::new(credentials),
             chosen,
+            challenged: Cell::new(false),
             lost: Cell::new(false),
             source: Cell::new(Source::Nowhere),
             binding: Cell::new(BindingId::default()),
@@ -281,6 +284,10 @@ impl NtlmPeer {
                 self.binding.set(bound.binding());
                 self.binding_use.set(BindingUse::Reused);
                 self.carried.set(bound.connection().requests() + 1);
+                if self.credentials.get() {
+                    let challenged = with_table(|table| table.is_challenged(bound.binding()));
+                    self.challenged.set(challenged == Some(true));
+                }
                 if !self.r.is_http1() {
                     self.notes.set(with_table(|table| table.notes(bound.binding())).flatten());
                 }

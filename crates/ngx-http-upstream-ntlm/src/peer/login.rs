@@ -59,7 +59,7 @@ impl NtlmPeer {
                 }
                 (None, mechanism)
             }
-            _ => match credentials.accepted(earlier) {
+            _ => match credentials.accepted(earlier, self.challenged.get()) {
                 Some(login) => {
                     self.count_handshake(login.mechanism, Verdict::Accepted);
                     (Some(login), None)
@@ -117,7 +117,7 @@ impl NtlmPeer {
             if matches!(self.u.status(), 0 | 401) || self.u.is_answered_from_cache() {
                 return None;
             }
-            if let Some(login) = Credentials::of(self.r)?.accepted(self.earlier()) {
+            if let Some(login) = Credentials::of(self.r)?.accepted(self.earlier(), self.challenged.get()) {
                 return Some(show(&login));
             }
         }

@@ -4,15 +4,18 @@ use ntlm_testkit::client::curl::Curl;
 use ntlm_testkit::client::{Login, Scheme};
 use ntlm_testkit::ntlm::to_base64;
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of, pause, spnego, within};
-/// nginx in front of an origin, and of one that accepts whatever it is told, with all the variables in its log and the
-/// login in a field of each response.
+/// nginx in front of an origin, and of one that answers the first leg of NTLM with a challenge and accepts whatever else it is
+/// told, with all the variables in its log and the login in a field of each response.
 async fn front(origin: &Origin, group: &str) -> Nginx {
     Nginx::builder()
         .set("origin", &origin.address())
         .conf(&format!(
             "upstream backend {{ server {{{{origin}}}}; {group} }}
              upstream careless {{ server 127.0.0.1:{{{{port:careless}}}}; {group} }}
-             server {{ listen 127.0.0.1:{{{{port:careless}}}}; access_log off; return 200; }}
+             map $http_authorization $challenge {{ \"~ TlRMTVNTUAAB\" \"Negotiate TlRMTVNTUAACAAAA\"; }}
+             server {{ listen 127.0.0.1:{{{{port:careless}}}}; access_log off;
+                       add_header WWW-Authenticate $challenge always;
+                       if ($challenge) {{ return 401; }} return 200; }}
              log_format ntlm '$status $ntlm_binding $ntlm_requests $ntlm_mechanism '
                              '$ntlm_user $ntlm_domain $ntlm_workstation';
              server {{ listen 127.0.0.1:{{{{port}}}}; access_log {{{{prefix}}}}/ntlm.log ntlm;
@@ -122,13 +125,42 @@ async fn old_responses_stand_out_and_names_cannot_forge_lines() {
     let forged = authenticate("eve\n200 - - - root", 24);
     for token in [forged.clone(), spnego::init(&forged)] {
         let mut eve = Client::connect(&nginx).await;
-        let credentials = format!("Negotiate {}", to_base64(&token));
-        assert_eq!(eve.get_with("/careless/", "Authorization", &credentials).await.status, 200);
+        assert_eq!(eve.leg1("eve", "/careless/").await.status, 401);
+        assert_eq!(eve.get_with("/careless/", "Authorization", &negotiate(&token)).await.status, 200);
     }
-    let lines = logged(&nginx, 2).await;
-    for line in lines {
-        assert_eq!(line, "200 bound 1 NTLMv1 eve\\x5Cx0A200 - - - root - PC\\x5Cx1B[2J");
+    let lines = logged(&nginx, 4).await;
+    for line in [&lines[1], &lines[3]] {
+        assert_eq!(line, "200 reused 2 NTLMv1 eve\\x5Cx0A200 - - - root - PC\\x5Cx1B[2J");
     }
+}
+
+fn negotiate(token: &[u8]) -> String {
+    format!("Negotiate {}", to_base64(token))
+}
+
+#[tokio::test]
+async fn who_answers_no_challenge_names_nobody() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").await;
+    let forged = negotiate(&authenticate("bob", 24));
+    let mut alice = Client::connect(&nginx).await;
+    alice.leg1("alice", "/careless/").await;
+    alice.get_with("/careless/", "Authorization", &negotiate(&authenticate("alice", 24))).await;
+    for fields in [Some(&forged), None] {
+        let mut request = Request::get("/careless/");
+        if let Some(credentials) = fields {
+            request = request.header("Authorization", credentials);
+        }
+        assert_eq!(alice.request(request).await.get("X-Login"), Some("NTLMv1 alice"));
+    }
+    let mut eve = Client::connect(&nginx).await;
+    for _ in 0..2 {
+        let response = eve.get_with("/careless/", "Authorization", &forged).await;
+        assert_eq!((response.status, response.get("X-Login")), (200, Some("- -")));
+    }
+    let lines = logged(&nginx, 6).await;
+    assert!(!lines.iter().any(|line| line.contains("bob")), "{lines:#?}");
+    assert!(lines[1..4].iter().all(|line| line.contains(" NTLMv1 alice ")), "{lines:#?}");
 }
 
 #[tokio::test]
