@@ -161,7 +161,8 @@ impl Write for Text {
     }
 }
 
-/// Bytes as JSON (RFC 8259 section 7) and Prometheus write them between quotes; what is no UTF-8 becomes U+FFFD.
+/// Bytes as JSON (RFC 8259 section 7) and Prometheus, which knows no other escapes, write them between quotes; what is no
+/// UTF-8, and what else controls, becomes U+FFFD.
 struct Quoted<'a>(&'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -171,7 +172,7 @@ impl fmt::Display for Quoted<'_> {
                 match char {
                     '"' | '\\' => write!(f, "\\{char}")?,
                     '\n' => f.write_str("\\n")?,
-                    char if (char as u32) < 0x20 => write!(f, "\\u{:04x}", char as u32)?,
+                    char if char < ' ' => f.write_char(char::REPLACEMENT_CHARACTER)?,
                     char => f.write_char(char)?,
                 }
             }

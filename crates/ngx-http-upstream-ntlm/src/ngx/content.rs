@@ -79,7 +79,9 @@ impl Request {
             (*r).headers_out.status = status;
             (*r).headers_out.content_length_n = text.len().try_into().unwrap_or(-1);
             let content_type = ngx_str_t { len: content_type.len(), data: content_type.as_ptr().cast_mut() };
-            (*r).headers_out.content_type_len = content_type.len;
+            // As for `gzip_types`: without parameters.
+            (*r).headers_out.content_type_len =
+                content_type.as_bytes().iter().position(|&byte| byte == b';').unwrap_or(content_type.len);
             (*r).headers_out.content_type = content_type;
             let fields = [
                 Some((c"Cache-Control", c"no-store")),
