@@ -28,7 +28,7 @@ pub(super) struct Config {
     /// The lines of the server.
     server: String,
     /// `keepalive_min_timeout`, where nginx has it: it may not end a client connection at once.
-    min_timeout: bool,
+    pub(super) min_timeout: bool,
     /// Bindings end soon after they were parked.
     pub(super) short_timeout: bool,
     /// `ntlm_requests` or `ntlm_time` ends bindings.
