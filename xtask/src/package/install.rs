@@ -185,6 +185,7 @@ impl System {
         let deadline = Instant::now() + PATIENCE;
         while self.dir.join("run/nginx.pid").exists() {
             ensure!(Instant::now() < deadline, "nginx does not end");
+            // A daemon in another root is nobody's child: its file is looked at again.
             sleep(Duration::from_millis(20));
         }
         self.inside(&["nginx"]).map(drop)
