@@ -6,11 +6,11 @@
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use ntlm_core::bindings::{ClientId, Refusal};
+use ntlm_core::binding::end::End;
+use ntlm_core::binding::table::ClientId;
 
-use crate::log::debug;
+use crate::idle;
 use crate::ngx::Connection;
-use crate::stats::Counter;
 use crate::worker::with_table;
 
 /// The client in the table, if this connection ever had a binding.
@@ -26,17 +26,18 @@ pub fn find(client: Connection) -> Option<ClientId> {
 ///
 /// # Errors
 ///
-/// [`Refusal::NoMemory`]; then the table is as it was.
-pub fn find_or_enter(client: Connection) -> Result<ClientId, Refusal> {
+/// [`End::NoMemory`]; then the table is as it was.
+pub fn find_or_enter(client: Connection) -> Result<ClientId, End> {
     if let Some(id) = find(client) {
         return Ok(id);
     }
-    let id = with_table(|table| table.enter(client.number(), client)).unwrap_or(Err(Refusal::NoMemory))?;
+    let entered = with_table(|table| table.enter(client.number(), client));
+    let id = entered.and_then(Result::ok).ok_or(End::NoMemory)?;
     let cleanup =
         client.pool().and_then(|pool| pool.add_cleanup(Some(ngx_http_upstream_ntlm_client_cleanup), id));
     if cleanup.is_none() {
         leave(id);
-        return Err(Refusal::NoMemory);
+        return Err(End::NoMemory);
     }
     Ok(id)
 }
@@ -44,10 +45,7 @@ pub fn find_or_enter(client: Connection) -> Result<ClientId, Refusal> {
 /// Closes all that is parked for a client, and forgets it.
 fn leave(id: ClientId) {
     while let Some(bound) = with_table(|table| table.leave(id)).flatten() {
-        let upstream = bound.connection();
-        debug!(upstream.log(), "closing upstream connection {} of a client that left", upstream.fd());
-        bound.count(Counter::EndedByClient);
-        upstream.close();
+        idle::close_of_client(bound);
     }
 }
 

@@ -1,37 +1,30 @@
-//! The directives, and the hook that puts the module before every other peer of a group.
+//! The directives of `upstream` blocks: a row of the table each, and a setter for each kind of value.
 //!
 //! Must never let a value through that the module would have to guess about.
 #![expect(unsafe_code, reason = "directive handlers' and configuration hooks' trampolines")]
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::fmt;
+use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
 
 use nginx_sys::{
-    NGX_LOG_EMERG, ngx_atoi, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_event_free_peer_pt,
-    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
-    ngx_http_conf_ctx_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_msec_t, ngx_palloc,
-    ngx_parse_time, ngx_shm_zone_t, ngx_str_t,
+    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_MAIN_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+    NGX_LOG_EMERG, ngx_atoi, ngx_command_t, ngx_conf_log_error, ngx_conf_t, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_upstream_srv_conf_t, ngx_int_t,
+    ngx_msec_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
 };
-use ntlm_core::bindings::GroupId;
-use ntlm_core::keep::Limits;
+use ntlm_core::binding::exchange::Limits;
+use ntlm_core::binding::table::GroupId;
 
-use crate::log::Line;
-use crate::ngx::{Pool, Status, add_zone, unix_time, zeroed_in};
-use crate::stats::{Shared, Slot};
-use crate::{filter, module, peer};
+use crate::group::Group;
+use crate::log::{Line, emerg};
+use crate::ngx::{Pool, Status};
 
 /// `ntlm;` is `ntlm 100;`.
 const DEFAULT_CONNECTIONS: usize = 100;
 /// `ntlm_timeout` in milliseconds.
 const DEFAULT_TIMEOUT: u64 = 60_000;
-/// The shared memory, whose name no other zone should have, and its bytes: what is counted, and nginx's own of it. It
-/// must never change, or a reload would lose what was counted.
-const ZONE: &str = "ngx_http_upstream_ntlm_module";
-const ZONE_SIZE: usize = 512 * 1024;
-const _: () = assert!(size_of::<Shared>() < ZONE_SIZE - 64 * 1024);
-
 /// The largest number that the directives take.
 const LARGEST: ngx_int_t = i32::MAX as ngx_int_t;
 
@@ -39,44 +32,70 @@ const CONF_OK: *mut c_char = null_mut();
 /// `NGX_CONF_ERROR`: an error that was logged already.
 pub const CONF_ERROR: *mut c_char = core::ptr::without_provenance_mut(usize::MAX);
 
-/// What an `upstream` block says, once the configuration is read.
-#[derive(Clone, Copy)]
-pub struct Group {
-    /// Numbers the group.
-    pub id: GroupId,
-    /// The most bindings that are parked at a time; never 0.
-    pub connections: usize,
-    /// Milliseconds that a binding stays parked.
-    pub timeout: u64,
-    /// The caps on one connection.
-    pub limits: Limits,
-    /// The name of the upstream block, which lives as long as the configuration.
-    pub name: ngx_str_t,
-    /// Where it is counted.
-    pub slot: Option<&'static Slot>,
-    /// `ntlm_key`; null where not said.
-    pub key: *mut ngx_http_complex_value_t,
-    /// `peer.init` of the chain below.
-    pub original_init_peer: ngx_http_upstream_init_peer_pt,
-    /// `pc->free` of the chain below, once a request has seen it.
-    pub original_free_peer: ngx_event_free_peer_pt,
-}
-
-/// What an `upstream` block says. It lies in the configuration's pool, zeroed at first: 0 and null mean "not said".
+/// What an `upstream` block says, and what `http` says of the guard. It lies in the configuration's pool, zeroed at first:
+/// 0 and null mean "not said".
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Conf {
+    /// The block as requests see it; [`Group::of`] finds it here. Set in postconfiguration.
+    group: Group,
     connections: usize,
     timeout: ngx_msec_t,
     requests: usize,
     time: ngx_msec_t,
     key: *mut ngx_http_complex_value_t,
-    /// A directive of the block that is useless without `ntlm`: its name, file and line.
-    companion: ngx_str_t,
-    companion_file: ngx_str_t,
-    companion_line: usize,
-    /// The block in the words of the requests' side; set by `install_peer`.
-    pub group: Group,
+    /// [`ON`] or [`OFF`].
+    guard: usize,
+    guard_said: Said,
+    /// A directive of the block that is useless without `ntlm`.
+    companion: Said,
+}
+
+const ON: usize = 1;
+const OFF: usize = 2;
+
+/// Where a directive stands.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Said {
+    name: ngx_str_t,
+    file: ngx_str_t,
+    line: usize,
+}
+
+const NAMES: [&CStr; 6] =
+    [c"ntlm", c"ntlm_timeout", c"ntlm_requests", c"ntlm_time", c"ntlm_key", c"ntlm_guard"];
+
+/// The directives.
+pub const DIRECTIVES: [ngx_command_t; NAMES.len()] = [
+    ngx_command_t {
+        type_: (NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t,
+        ..row(NAMES[0], ngx_http_upstream_ntlm_set_number, offset_of!(Conf, connections))
+    },
+    row(NAMES[1], ngx_http_upstream_ntlm_set_time, offset_of!(Conf, timeout)),
+    row(NAMES[2], ngx_http_upstream_ntlm_set_number, offset_of!(Conf, requests)),
+    row(NAMES[3], ngx_http_upstream_ntlm_set_time, offset_of!(Conf, time)),
+    row(NAMES[4], ngx_http_upstream_ntlm_set_value, offset_of!(Conf, key)),
+    ngx_command_t {
+        type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_UPS_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
+        ..row(NAMES[5], ngx_http_upstream_ntlm_set_guard, offset_of!(Conf, guard))
+    },
+];
+
+/// A directive of the `upstream` block with one argument. nginx compares names with strcmp, so they end with a NUL.
+const fn row(
+    name: &'static CStr,
+    set: unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char,
+    offset: usize,
+) -> ngx_command_t {
+    ngx_command_t {
+        name: ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() },
+        type_: (NGX_HTTP_UPS_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
+        set: Some(set),
+        conf: NGX_HTTP_SRV_CONF_OFFSET,
+        offset,
+        post: null_mut(),
+    }
 }
 
 impl Conf {
@@ -84,10 +103,10 @@ impl Conf {
     ///
     /// # Safety
     ///
-    /// `us` is a live group's configuration with servers' configurations of its own.
-    pub unsafe fn of(us: *mut ngx_http_upstream_srv_conf_t) -> Option<NonNull<Conf>> {
-        // SAFETY: vouched for by the caller; the slot is what `create_conf` returned.
-        unsafe { NonNull::new((*(*us).srv_conf.add(module::context_index())).cast()) }
+    /// `us` is a live group's configuration.
+    unsafe fn of(us: *mut ngx_http_upstream_srv_conf_t) -> Option<NonNull<Conf>> {
+        // SAFETY: vouched for by the caller; a group begins its settings.
+        unsafe { Group::of(us).map(NonNull::cast) }
     }
 
     fn limits(&self) -> Limits {
@@ -138,9 +157,15 @@ impl Directive {
         self.refuse(format_args!("invalid value \"{value}\" in \"{name}\" directive, it must be {expected}"))
     }
 
-    /// Sets a number that must not be said twice, nor be 0.
-    fn set(&self, place: &mut usize, value: Option<usize>, expected: &str) -> *mut c_char {
-        if *place != 0 {
+    /// Sets a value that must not be said twice; `None` is refused.
+    fn set<T: Copy + PartialEq>(
+        &self,
+        place: &mut T,
+        unset: T,
+        value: Option<T>,
+        expected: &str,
+    ) -> *mut c_char {
+        if *place != unset {
             return c"is duplicate".as_ptr().cast_mut();
         }
         match value {
@@ -150,28 +175,6 @@ impl Directive {
             }
             None => self.invalid(expected),
         }
-    }
-
-    fn set_number(&self, place: &mut usize) -> *mut c_char {
-        let number = self.word(1).map(|word| {
-            // SAFETY: the word's bytes live as long as the configuration.
-            unsafe { ngx_atoi(word.data, word.len) }
-        });
-        let number = number.filter(|number| (1..=LARGEST).contains(number));
-        self.set(
-            place,
-            number.and_then(|number| usize::try_from(number).ok()),
-            "a number from 1 to 2147483647",
-        )
-    }
-
-    fn set_time(&self, place: &mut ngx_msec_t) -> *mut c_char {
-        let time = self.word(1).map(|mut word| {
-            // SAFETY: as above; is_sec of 0 asks for milliseconds.
-            unsafe { ngx_parse_time(&raw mut word, 0) }
-        });
-        let time = time.filter(|time| *time > 0).and_then(|time| usize::try_from(time).ok());
-        self.set(place, time, "a time of more than 0, such as \"60s\"")
     }
 
     /// Sets a value with variables, which must not be said twice, nor be empty.
@@ -200,200 +203,124 @@ impl Directive {
         CONF_OK
     }
 
-    /// Notes that the block says something that needs `ntlm`.
-    fn note_companion(&self, conf: &mut Conf) {
-        // SAFETY: nginx has a file open while it reads a directive; `-g` has none, but no upstream block either.
-        unsafe {
-            if let Some(file) = (*self.cf.as_ptr()).conf_file.as_ref() {
-                conf.companion = self.word(0).unwrap_or_default();
-                conf.companion_file = file.file.name;
-                conf.companion_line = file.line;
-            }
-        }
+    /// Where it stands; nothing for `-g`, which has no file, nor blocks.
+    fn said(&self) -> Said {
+        // SAFETY: nginx has a file open while it reads a directive.
+        let file = unsafe { (*self.cf.as_ptr()).conf_file.as_ref() };
+        let name = self.word(0).unwrap_or_default();
+        let (file, line) = file.map_or_else(Default::default, |file| (file.file.name, file.line));
+        Said { name, file, line }
     }
 }
 
-/// Runs a directive's handler on the block's settings.
+/// Runs a directive's setter on its place in the block's settings, which a `T` lies at.
 ///
 /// # Safety
 ///
-/// Called from a handler of the command table, with what nginx gave it.
-unsafe fn read(
+/// Called from a setter of the table, with what nginx gave it.
+unsafe fn read<T>(
     cf: *mut ngx_conf_t,
+    cmd: *mut ngx_command_t,
     conf: *mut c_void,
-    handler: impl FnOnce(&Directive, &mut Conf) -> *mut c_char,
+    set: impl FnOnce(&Directive, &mut T) -> *mut c_char,
 ) -> *mut c_char {
-    // SAFETY: the command table says NGX_HTTP_SRV_CONF_OFFSET, so `conf` is what `create_conf` returned; nothing else
-    // refers to it while its directive is read.
+    // SAFETY: the table says NGX_HTTP_SRV_CONF_OFFSET, so `conf` is what `create_srv_conf` returned, and the row's offset is
+    // that of a T there; no reference to it exists while the directive is read.
     unsafe {
-        match (Directive::new(cf), conf.cast::<Conf>().as_mut()) {
-            (Some(directive), Some(conf)) => handler(&directive, conf),
-            _ => CONF_ERROR,
-        }
-    }
-}
-
-/// What the whole configuration says: which groups have `ntlm`, and where they are counted.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct MainConf {
-    /// Null before the shared memory is there.
-    shared: *const Shared,
-    /// The groups' settings, in the configuration's pool.
-    groups: *mut *mut Conf,
-    count: usize,
-}
-
-impl MainConf {
-    /// What is shared with the other workers.
-    pub fn shared(&self) -> Option<&'static Shared> {
-        // SAFETY: the zone outlives every worker (see `ngx::zeroed_in`).
-        unsafe { self.shared.as_ref() }
-    }
-
-    /// The groups with `ntlm`.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        // SAFETY: `ngx_http_upstream_ntlm_init` filled the array, with settings that live as long as this.
-        (0..self.count).map(|index| unsafe { &(**self.groups.add(index)).group })
-    }
-}
-
-/// `create_main_conf`.
-///
-/// # Safety
-///
-/// Called by nginx while it reads the configuration.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: see above; zeroes are a configuration without groups.
-    unsafe { Pool::new((*cf).pool).zeroed::<MainConf>().map_or(null_mut(), |conf| conf.as_ptr().cast()) }
-}
-
-/// Called by nginx when the shared memory is there, with that of the configuration before in `old`, if it is the same
-/// memory.
-///
-/// # Safety
-///
-/// Called by nginx only, with the zone that [`ngx_http_upstream_ntlm_init`] asked for.
-unsafe extern "C" fn ngx_http_upstream_ntlm_init_zone(
-    zone: *mut ngx_shm_zone_t,
-    old: *mut c_void,
-) -> ngx_int_t {
-    // SAFETY: see above: both are configurations of this module. All of the shared memory is atomic.
-    unsafe {
-        let main = (*zone).data.cast::<MainConf>();
-        let shared = match NonNull::new(old.cast::<MainConf>()).and_then(|old| old.as_ref().shared()) {
-            Some(shared) => shared,
-            None => match zeroed_in::<Shared>(zone) {
-                Some(shared) => shared,
-                None => return Status::ERROR.0,
-            },
+        let (Some(directive), Some(conf)) = (Directive::new(cf), NonNull::new(conf.cast::<Conf>())) else {
+            return CONF_ERROR;
         };
-        shared.begin(unix_time());
-        (*main).shared = shared;
-        let (groups, count) = ((*main).groups, (*main).count);
-        let name = |index: usize| (**groups.add(index)).group.name;
-        let is_used = |slot: &Slot| {
-            let mut slots = (0..count).filter_map(|index| shared.find(name(index).as_bytes()));
-            slots.any(|used| core::ptr::eq(used, slot))
-        };
-        for index in 0..count {
-            (**groups.add(index)).group.slot = shared.slot(name(index).as_bytes(), is_used);
+        let offset = (*cmd).offset;
+        match offset {
+            _ if offset == offset_of!(Conf, connections) => {}
+            _ if offset == offset_of!(Conf, guard) => (*conf.as_ptr()).guard_said = directive.said(),
+            _ => (*conf.as_ptr()).companion = directive.said(),
         }
+        set(&directive, &mut *conf.as_ptr().byte_add(offset).cast::<T>())
     }
-    Status::OK.0
 }
 
-/// `ntlm [connections];`
+/// Sets a number.
 ///
 /// # Safety
 ///
 /// Called by nginx while it reads the directive.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm(
+unsafe extern "C" fn ngx_http_upstream_ntlm_set_number(
     cf: *mut ngx_conf_t,
-    _cmd: *mut ngx_command_t,
+    cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: see above.
     unsafe {
-        read(cf, conf, |directive, conf| match directive.word(1) {
-            Some(_) => directive.set_number(&mut conf.connections),
-            None => directive.set(&mut conf.connections, Some(DEFAULT_CONNECTIONS), ""),
+        // The first request of a login is answered 401.
+        let (least, expected) = if (*cmd).offset == offset_of!(Conf, requests) {
+            (2, "a number from 2 to 2147483647, since a login takes two requests")
+        } else {
+            (1, "a number from 1 to 2147483647")
+        };
+        read(cf, cmd, conf, |directive, place: &mut usize| {
+            let number = directive.word(1).map_or(Some(DEFAULT_CONNECTIONS), |word| {
+                let number = ngx_atoi(word.data, word.len);
+                usize::try_from(number).ok().filter(|_| (least..=LARGEST).contains(&number))
+            });
+            directive.set(place, 0, number, expected)
         })
     }
 }
 
-/// `ntlm_timeout time;`
+/// Sets a time.
 ///
 /// # Safety
 ///
 /// Called by nginx while it reads the directive.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_timeout(
+unsafe extern "C" fn ngx_http_upstream_ntlm_set_time(
     cf: *mut ngx_conf_t,
-    _cmd: *mut ngx_command_t,
+    cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above.
+    // SAFETY: see above; is_sec of 0 asks ngx_parse_time for milliseconds.
     unsafe {
-        read(cf, conf, |directive, conf| {
-            directive.note_companion(conf);
-            directive.set_time(&mut conf.timeout)
+        read(cf, cmd, conf, |directive, place: &mut ngx_msec_t| {
+            let time = directive.word(1).map(|mut word| ngx_parse_time(&raw mut word, 0));
+            let time = time.filter(|time| *time > 0).and_then(|time| ngx_msec_t::try_from(time).ok());
+            directive.set(place, 0, time, "a time of more than 0, such as \"60s\"")
         })
     }
 }
 
-/// `ntlm_requests number;`
+/// Sets a value with variables.
 ///
 /// # Safety
 ///
 /// Called by nginx while it reads the directive.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_requests(
+unsafe extern "C" fn ngx_http_upstream_ntlm_set_value(
     cf: *mut ngx_conf_t,
-    _cmd: *mut ngx_command_t,
+    cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: see above.
-    unsafe {
-        read(cf, conf, |directive, conf| {
-            directive.note_companion(conf);
-            directive.set_number(&mut conf.requests)
-        })
-    }
+    unsafe { read(cf, cmd, conf, Directive::set_value) }
 }
 
-/// `ntlm_time time;`
+/// Switches the guard.
 ///
 /// # Safety
 ///
 /// Called by nginx while it reads the directive.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_time(
+unsafe extern "C" fn ngx_http_upstream_ntlm_set_guard(
     cf: *mut ngx_conf_t,
-    _cmd: *mut ngx_command_t,
+    cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: see above.
     unsafe {
-        read(cf, conf, |directive, conf| {
-            directive.note_companion(conf);
-            directive.set_time(&mut conf.time)
-        })
-    }
-}
-
-/// `ntlm_key string;`
-///
-/// # Safety
-///
-/// Called by nginx while it reads the directive.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_key(
-    cf: *mut ngx_conf_t,
-    _cmd: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: see above.
-    unsafe {
-        read(cf, conf, |directive, conf| {
-            directive.note_companion(conf);
-            directive.set_value(&mut conf.key)
+        read(cf, cmd, conf, |directive, place: &mut usize| {
+            let value = match directive.word(1).unwrap_or_default().as_bytes() {
+                word if word.eq_ignore_ascii_case(b"on") => Some(ON),
+                word if word.eq_ignore_ascii_case(b"off") => Some(OFF),
+                _ => None,
+            };
+            directive.set(place, 0, value, "\"on\" or \"off\"")
         })
     }
 }
@@ -403,102 +330,62 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_key(
 /// # Safety
 ///
 /// Called by nginx while it reads the configuration.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: see above; zeroes are a Conf in which nothing is said.
     unsafe { Pool::from_raw((*cf).pool).and_then(|pool| pool.zeroed::<Conf>()) }
         .map_or(null_mut(), |conf| conf.as_ptr().cast())
 }
 
-/// `postconfiguration`: every balancer and pool has wrapped its group by now, in whatever order its lines stand, so what
-/// is put before them here is the outermost.
+/// Refuses an `upstream` block whose directives contradict each other. False when it is refused.
 ///
 /// # Safety
 ///
-/// Called by `ngx_http_block`, once for each `http` block.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: see above; within `http` the context is an ngx_http_conf_ctx_t, and the upstream module is always there.
-    let groups = unsafe {
-        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
-        let main = *(*ctx).main_conf.add(ngx_http_upstream_module.ctx_index);
-        let main = main.cast::<ngx_http_upstream_main_conf_t>();
-        (*main).upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>()
+/// Called when the configuration has been read, with a live group.
+pub unsafe fn check(cf: *mut ngx_conf_t, us: *mut ngx_http_upstream_srv_conf_t) -> bool {
+    // SAFETY: vouched for by the caller.
+    let Some(conf) = (unsafe { Conf::of(us) }) else { return true };
+    // SAFETY: as above; nobody changes the settings meanwhile.
+    let (conf, log, host) = unsafe { (conf.read(), (*cf).log, (*us).host) };
+    let (said, beside) = match (conf.connections != 0, conf.guard != 0) {
+        (true, true) => (conf.guard_said, "beside"),
+        (false, _) if !conf.companion.name.is_empty() => (conf.companion, "without"),
+        _ => return true,
     };
-    // SAFETY: as above; the pool lives as long as the configuration.
-    let (main, list) = unsafe {
-        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
-        let main = (*(*ctx).main_conf.add(module::context_index())).cast::<MainConf>();
-        (main, ngx_palloc((*cf).pool, groups.len() * size_of::<*mut Conf>()).cast::<*mut Conf>())
-    };
-    if list.is_null() {
-        return Status::ERROR.0;
-    }
-    let mut count = 0;
-    for (id, &us) in (0u32..).zip(groups) {
-        // SAFETY: the array holds live groups; those that `proxy_pass` made of a bare host have no settings.
-        let conf = unsafe { if (*us).srv_conf.is_null() { None } else { Conf::of(us) } };
-        let Some(mut conf) = conf else { continue };
-        // SAFETY: as above; nothing else refers to the settings while the configuration is read.
-        if !unsafe { install_peer(cf, us, conf.as_mut(), GroupId(id)) } {
-            return Status::ERROR.0;
-        }
-        // SAFETY: as above.
-        if unsafe { conf.as_ref() }.connections != 0 {
-            // SAFETY: the list has room for all groups.
-            unsafe { list.add(count).write(conf.as_ptr()) };
-            count += 1;
-        }
-    }
-    filter::install();
-    // SAFETY: as above; nothing else refers to the main configuration now, and it lives as long as the zone's `data` needs it.
-    let zone = unsafe {
-        (*main).groups = list;
-        (*main).count = count;
-        let (tag, init) = (module::tag(), ngx_http_upstream_ntlm_init_zone);
-        add_zone(cf, ZONE, ZONE_SIZE, tag, Some(init), main.cast())
-    };
-    zone.map_or(Status::ERROR, |()| Status::OK).0
+    let Said { name, file, line } = said;
+    emerg!(log, "\"{name}\" directive {beside} \"ntlm\" in upstream \"{host}\" in {file}:{line}");
+    false
 }
 
-/// Wraps `peer.init` of a group that says `ntlm`. False when the block is refused.
+/// The group as requests see it, with `id`; `None` for one that nginx made of an address, and for one without `ntlm` whose
+/// guard is off. `http` is what `http` says.
 ///
 /// # Safety
 ///
-/// Called from `postconfiguration`, with a live group and its settings.
-unsafe fn install_peer(
-    cf: *mut ngx_conf_t,
+/// Called from postconfiguration, with a live group and with what `create_srv_conf` returned for `http`.
+pub unsafe fn set_up_group(
     us: *mut ngx_http_upstream_srv_conf_t,
-    conf: &mut Conf,
+    http: *const c_void,
     id: GroupId,
-) -> bool {
-    if conf.connections == 0 {
-        if conf.companion.is_empty() {
-            return true;
+) -> Option<NonNull<Group>> {
+    // SAFETY: vouched for by the caller; no reference to the settings exists.
+    unsafe {
+        let conf = Conf::of(us)?.as_ptr();
+        let guard = if (*conf).guard == 0 { (*http.cast::<Conf>()).guard } else { (*conf).guard };
+        if (*conf).connections == 0 && guard == OFF {
+            return None;
         }
-        // SAFETY: vouched for by the caller.
-        let (log, host) = unsafe { ((*cf).log, (*us).host) };
-        crate::log::emerg!(
-            log,
-            "\"{}\" directive without \"ntlm\" in upstream \"{host}\" in {}:{}",
-            conf.companion,
-            conf.companion_file,
-            conf.companion_line
-        );
-        return false;
+        (*conf).group = Group {
+            id,
+            connections: (*conf).connections,
+            timeout: if (*conf).timeout == 0 { DEFAULT_TIMEOUT } else { (*conf).timeout as u64 },
+            limits: (*conf).limits(),
+            name: (*us).host,
+            slot: None,
+            key: (*conf).key,
+            original_init_peer: (*us).peer.init,
+        };
+        Some(NonNull::new_unchecked(&raw mut (*conf).group))
     }
-    conf.group = Group {
-        id,
-        connections: conf.connections,
-        timeout: if conf.timeout == 0 { DEFAULT_TIMEOUT } else { conf.timeout as u64 },
-        limits: conf.limits(),
-        // SAFETY: vouched for by the caller.
-        name: unsafe { (*us).host },
-        slot: None,
-        key: conf.key,
-        // SAFETY: vouched for by the caller.
-        original_init_peer: unsafe { (*us).peer.init },
-        original_free_peer: None,
-    };
-    // SAFETY: as above.
-    unsafe { (*us).peer.init = Some(peer::ngx_http_upstream_init_ntlm_peer) };
-    conf.group.original_init_peer.is_some()
 }
+
+const _: () = assert!(offset_of!(Conf, group) == 0);

@@ -1,12 +1,90 @@
-//! What the credentials of a request say: read once, and only when somebody asks.
+//! The connection-bound credentials of a request: whether it has any, and what they say.
 //!
-//! Must never keep the token, nor log any part of it.
+//! Must never keep a token, nor log any part of it.
+#![expect(unsafe_code, reason = "reads the configuration of the request's location")]
 
-use ntlm_core::login::Login;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use ntlm_core::binding::login::Login;
 use ntlm_core::scheme::ConnectionBound;
 use ntlm_core::token::{Kind, Mechanism, Message, decode, decoded_len};
 
-use crate::ngx::Request;
+use crate::group::Location;
+use crate::ngx::{Request, Slice, Upstream, context_index};
+use crate::outgoing::{Outgoing, Unreadable};
+
+/// A client of this worker has sent `Proxy-Authorization`. nginx notes no such field, so that only from then on it is looked
+/// for, request by request.
+static PROXY_AUTHORIZATION: AtomicBool = AtomicBool::new(false);
+/// A module is loaded that can change a request's header behind nginx's parser.
+static CHANGEABLE: AtomicBool = AtomicBool::new(false);
+
+/// Where a request has connection-bound credentials.
+#[derive(Debug, Clone, Copy)]
+pub enum Carried {
+    /// Nowhere.
+    Nowhere,
+    /// In a field with this value.
+    Field(Slice),
+    /// The location puts a field into the request, and the request cannot be read.
+    Unreadable,
+}
+
+impl Carried {
+    /// Whether it has any.
+    pub fn any(self) -> bool {
+        !matches!(self, Carried::Nowhere)
+    }
+
+    /// Those of a request, as the client sent it and as it goes out.
+    pub fn by(r: Request, u: Upstream) -> Self {
+        // SAFETY: `create_loc_conf` returned it.
+        let location = unsafe { *r.location_conf::<Location>(context_index()).as_ptr() };
+        let client = r.authorization().filter(|value| is_bound(value.as_bytes()));
+        if let Some(value) = client
+            && !(location.replaces_authorization && u.speaks_http())
+        {
+            return Carried::Field(value);
+        }
+        if (PROXY_AUTHORIZATION.load(Relaxed) || CHANGEABLE.load(Relaxed))
+            && !(location.replaces_proxy_authorization && u.speaks_http())
+        {
+            let mut found = None;
+            r.each_field(b"proxy-authorization", |value| {
+                found = found.or(Some(value).filter(|value| is_bound(value.as_bytes())));
+            });
+            if let Some(value) = found {
+                return Carried::Field(value);
+            }
+        }
+        if !location.puts_credentials {
+            return Carried::Nowhere;
+        }
+        match Outgoing::of(u).credentials() {
+            Ok(value) => value.map_or(Carried::Nowhere, Carried::Field),
+            Err(Unreadable) => Carried::Unreadable,
+        }
+    }
+}
+
+/// Notes that clients send `Proxy-Authorization`.
+pub fn expect_proxy_authorization() {
+    PROXY_AUTHORIZATION.store(true, Relaxed);
+}
+
+/// Notes whether a module is loaded that can change requests. Called for each configuration.
+pub fn expect_changes(expected: bool) {
+    CHANGEABLE.store(expected, Relaxed);
+}
+
+/// Whether requests may be changed after their `peer.init` (`balancer.recreate_request` of Lua).
+pub fn may_change() -> bool {
+    CHANGEABLE.load(Relaxed)
+}
+
+fn is_bound(value: &[u8]) -> bool {
+    ConnectionBound::credentials(value).is_some()
+}
 
 /// What a leg of a login is.
 #[derive(Debug)]
@@ -17,17 +95,10 @@ pub struct Credentials {
     login: Option<Login>,
 }
 
-/// Whether a client's request carries connection-bound credentials.
-#[inline(always)]
-pub fn carried_by(r: Request) -> bool {
-    r.authorization().is_some_and(|field| ConnectionBound::credentials(field.as_bytes()).is_some())
-}
-
 impl Credentials {
-    /// Reads the credentials of a request. `None` when it has none that are connection-bound, or there is no memory.
-    pub fn of(r: Request) -> Option<Self> {
-        let field = r.authorization()?;
-        let field = ConnectionBound::credentials(field.as_bytes())?;
+    /// Reads the value of a field. `None` when it has no connection-bound credentials, or there is no memory.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let field = ConnectionBound::credentials(value)?;
         match Kind::peek(&field) {
             Some(kind) if kind != Kind::NtlmAuthenticate => return Some(Credentials { kind, login: None }),
             _ => {}
@@ -43,10 +114,9 @@ impl Credentials {
         Some(Credentials { kind: Kind::of(field.scheme, token), login })
     }
 
-    /// The login that the origin accepted with this leg, after what the legs before it told. `None` for a leg that asks
-    /// for nothing yet, and for an AUTHENTICATE message that answers no challenge: a client can name anybody in one that
-    /// nobody reads.
-    pub fn accepted(self, earlier: Option<Mechanism>, challenged: bool) -> Option<Login> {
+    /// The login that this leg asks for, after what the legs before it told. `None` for a leg that asks for nothing yet, and
+    /// for an AUTHENTICATE message that answers no challenge: a client can name anybody in one that the origin does not read.
+    pub fn login(self, earlier: Option<Mechanism>, challenged: bool) -> Option<Login> {
         match self.kind {
             Kind::NtlmAuthenticate => self.login.filter(|_| challenged),
             kind => Mechanism::after(earlier, kind).map(Login::nameless),

@@ -4,20 +4,25 @@
 //! tainted, or over an untainted one. A tainted connection is owned or closed; it never enters a shared pool.
 //!
 //! This crate is the nginx layer. What to do is decided in `ntlm-core`; here nginx is asked for the facts, and the
-//! decisions are carried out. Trampolines and tables are in `module`, `conf`, `peer`, `client`, `parked` and
-//! `filter`; every other access to nginx's memory is in `ngx`.
+//! decisions are carried out. Trampolines and tables stand beside what they call; every other access to nginx's memory
+//! is in `ngx`.
 
+mod bound;
 mod client;
 mod conf;
 mod credentials;
 mod diagnose;
-mod filter;
+mod fields;
+mod group;
+mod header_filter;
+mod idle;
+mod location;
 mod log;
 mod module;
 mod ngx;
-mod parked;
+mod original;
+mod outgoing;
 mod peer;
-mod request;
 mod stats;
 mod status;
 mod transport;

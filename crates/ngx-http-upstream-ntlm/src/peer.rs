@@ -1,53 +1,60 @@
-//! The peer of a request to an `ntlm` group: takes the client's own upstream connection where there is one, asks the
-//! balancer (and the keepalive pool over it) where there is none, and decides at the end who owns the connection.
+//! The peer of a request, in the order of nginx's keepalive module: it takes the client's own upstream connection where
+//! there is one, asks the balancer where there is none, and decides at the end who owns the connection.
 //!
-//! Must never let a tainted connection reach the chain below, nor call the chain about an attempt that it was not asked
-//! for.
-#![expect(unsafe_code, reason = "the calls to the chain below")]
+//! A request without credentials whose client has no binding keeps the balancer's peer, untouched. If its answer turns out
+//! to carry a token, [`on_token`] puts this peer before the balancer's then.
+//!
+//! Must never let a tainted connection reach the balancer below, nor call the balancer about an attempt that it was not
+//! asked for.
+#![expect(unsafe_code, reason = "peer callbacks' trampolines, and the peer that they find")]
 
-mod bystander;
-mod callbacks;
-mod chain;
-mod ending;
+mod answer;
+mod free;
 mod login;
-mod not_parked;
 
-pub use bystander::called_in;
-pub use callbacks::ngx_http_upstream_init_ntlm_peer;
-
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use nginx_sys::{ngx_exiting, ngx_http_request_t, ngx_terminate, ngx_uint_t};
-use ntlm_core::bindings::{BindingId, Claim, ClientId, Key};
-use ntlm_core::scheme::carries_token;
+use nginx_sys::{
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
+};
+use ntlm_core::binding::digest::Digest;
+use ntlm_core::binding::end::End;
+use ntlm_core::binding::exchange::Login;
+use ntlm_core::binding::table::{BindingId, Claim, ClientId, Key};
+use ntlm_core::diagnosis::Diagnosis;
 
-use crate::conf::Group;
-use crate::diagnose::{Kind, diagnose};
+use crate::bound::Bound;
+use crate::credentials::{Carried, may_change};
+use crate::diagnose::diagnose;
+use crate::group::Group;
 use crate::log::{debug, info};
-use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream};
-use crate::parked::Bound;
-use crate::request::Outgoing;
+use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, context_index};
+use crate::original::{self, Original};
+use crate::outgoing::Outgoing;
 use crate::stats::Counter;
 use crate::transport::Transport;
-use crate::worker::with_table;
-use crate::{client, credentials, module};
-use chain::Chain;
-use login::BindingUse;
+use crate::worker::{count, count_end, with_table};
+use crate::{client, fields};
+
+pub use login::BindingUse;
 
 /// One request's peer, in the pool of the request.
 pub struct NtlmPeer {
     r: Request,
     u: Upstream,
     group: NonNull<Group>,
-    /// Set once the chain is needed: not for a request that its client's binding serves.
-    chain: Cell<Chain>,
-    /// The request carries connection-bound credentials; of what a location puts into it, this is known when the chain is
-    /// set up.
+    original: Cell<Original>,
+    /// The request carries connection-bound credentials.
     credentials: Cell<bool>,
-    /// What `ntlm_key` is for this request, in its pool, where the group has one: the same at its end as at its beginning.
-    /// `None` there when it cannot be evaluated: then the request neither gets a binding nor makes one.
-    chosen: Option<NonNull<Option<Slice>>>,
+    /// An answer to it carried a token.
+    token: Cell<bool>,
+    /// What `ntlm_key` is for this request, at its end as at its beginning. `None`: the request may have no binding.
+    chosen: Option<Slice>,
+    /// Of the fields by which a proxy in front names its client.
+    forwarded: Digest,
     /// The answer before this request, over the same connection, was a challenge.
     challenged: Cell<bool>,
     /// The client had a binding that is gone.
@@ -55,14 +62,15 @@ pub struct NtlmPeer {
     source: Cell<Source>,
     /// The binding that served this request, or that it made.
     binding: Cell<BindingId>,
-    /// What became of it.
     binding_use: Cell<BindingUse>,
-    /// Requests that its connection has carried, this one included.
+    /// Requests that the bound connection has carried, this one included.
     carried: Cell<u64>,
-    /// The table knows what the answer made of the login.
-    settled: Cell<bool>,
+    /// What the answer made of the login, once the connection is let go of.
+    login: Cell<Option<Login>>,
     /// What the table had noted of the binding's logins when this request had it.
     notes: Cell<Option<u32>>,
+    /// Where nginx finds the name of a bound connection's server when it logs the request.
+    name: UnsafeCell<MaybeUninit<LoggedName>>,
 }
 
 /// Where the connection of the present attempt comes from.
@@ -70,355 +78,372 @@ pub struct NtlmPeer {
 enum Source {
     /// There is no attempt.
     Nowhere,
-    /// The chain was asked.
-    Chain,
-    /// The client's binding; the chain knows nothing of it.
+    /// The balancer was asked.
+    Original,
+    /// The client's binding; the balancer knows nothing of it.
     Binding(Bound),
 }
 
-impl NtlmPeer {
-    /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the chain.
-    /// [`Status::ERROR`] when there is no memory, or the chain refuses.
-    #[inline(always)]
-    fn install(r: Request, group: NonNull<Group>) -> Status {
-        let owner = r.client_connection();
-        match client::find(owner) {
-            Some(id) => Self::install_for_client(r, group, owner, id),
-            None => Self::install_for_stranger(r, group),
-        }
+/// `peer.init` of a group with `ntlm`.
+///
+/// # Safety
+///
+/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
+pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: see above.
+    let (r, group) = unsafe { (Request::new(r), Group::of(us)) };
+    match (r.upstream(), group) {
+        (Some(u), Some(group)) => NtlmPeer::init(r, u, group).0,
+        _ => Status::ERROR.0,
     }
+}
 
-    /// The same for a client that never had a binding.
-    #[inline(never)]
-    fn install_for_stranger(r: Request, group: NonNull<Group>) -> Status {
-        // SAFETY: nginx asks for a peer when it has made the request's upstream.
-        let u = unsafe { r.upstream() };
-        let outgoing = Outgoing::of(u);
-        if credentials::carried_by(r) || outgoing.may_carry_credentials() {
-            return Self::install_for_login(r, u, group);
-        }
-        outgoing.lift_defaults_in_force();
-        if Chain::set_up(r, u, group).is_none() {
-            return Status::ERROR;
-        }
-        if bystander::watch(u, group) { Status::OK } else { Self::install_before_chain(r, u, group, false) }
+/// `peer.init` of a group without it: the guard sees to it that tainted connections are not kept.
+///
+/// # Safety
+///
+/// As for [`ngx_http_upstream_init_ntlm_peer`].
+pub unsafe extern "C" fn ngx_http_upstream_init_guarded_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: see above.
+    let (r, group) = unsafe { (Request::new(r), Group::of(us)) };
+    let (Some(u), Some(group)) = (r.upstream(), group) else { return Status::ERROR.0 };
+    let credentials = Carried::by(r, u).any();
+    let status = original::init(r, u, group);
+    if status != Status::OK || !(credentials || may_change()) {
+        return status.0;
     }
-
-    /// The same for a request of such a client that carries credentials.
-    #[inline(never)]
-    fn install_for_login(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
-        Self::prepare_login(r, u, group);
-        match Chain::set_up(r, u, group) {
-            Some(()) => Self::install_before_chain(r, u, group, true),
-            None => Status::ERROR,
-        }
-    }
-
-    /// The same for a client that has a binding, or had.
-    #[inline(never)]
-    fn install_for_client(r: Request, group: NonNull<Group>, owner: Connection, id: ClientId) -> Status {
-        // SAFETY: nginx asks for a peer when it has made the request's upstream.
-        let u = unsafe { r.upstream() };
-        let is_login = credentials::carried_by(r);
-        if is_login {
-            Self::prepare_login(r, u, group);
-        } else {
-            Outgoing::of(u).lift_defaults();
-        }
-        let Some((peer, room)) = Self::place(r, u, group, is_login, || Chain::NONE) else {
-            return Status::ERROR;
-        };
-        // SAFETY: the peer was just placed in the request's pool.
-        let this = unsafe { peer.as_ref() };
-        if let Some(bound) = this.wake_binding(u.peer(), owner, id, room) {
-            debug!(u.peer().log(), "using bound upstream connection {}", bound.connection().fd());
-            u.forbid_storing();
-            this.source.set(Source::Binding(bound));
-            this.stand_before(u.peer());
-            return Status::OK;
-        }
-        this.init_chain(u.peer()).map_or(Status::ERROR, |()| Status::OK)
-    }
-
-    /// Makes the outgoing request one that a connection outlives, and says so where it cannot be one. Its answer is nobody
-    /// else's.
-    #[inline(never)]
-    fn prepare_login(r: Request, u: Upstream, group: NonNull<Group>) {
+    if credentials {
         u.forbid_storing();
+    }
+    match NtlmPeer::place(r, u, group, credentials, Original::of(u.peer())) {
+        Some(_) => Status::OK.0,
+        None => Status::ERROR.0,
+    }
+}
+
+/// The answer to a request carries a token of a connection-bound scheme, so that its connection is tainted.
+/// [`Status::ERROR`] when there is no memory to see to it; the request fails then, and nginx closes the connection.
+pub fn on_token(r: Request) -> Status {
+    let Some(u) = r.upstream().filter(|u| u.has_connection()) else { return Status::OK };
+    let peer = match peer_of(r) {
+        Some(peer) => peer,
+        None => {
+            // SAFETY: nginx keeps the group of an upstream.
+            let Some(group) = (unsafe { Group::of(u.group()) }) else { return Status::OK };
+            // SAFETY: the configuration of a group outlives its requests.
+            if unsafe { group.as_ref() }.original_init_peer.is_none() {
+                return Status::OK;
+            }
+            // `ntlm_key` is what it was when the request arrived, which nobody has noted.
+            // SAFETY: as above.
+            let key = unsafe { group.as_ref() }.key.is_null().then_some(Slice::EMPTY);
+            let original = Original::of(u.peer());
+            let Some(peer) = NtlmPeer::place_with_key(r, u, group, false, original, key) else {
+                return Status::ERROR;
+            };
+            peer.source.set(Source::Original);
+            peer
+        }
+    };
+    peer.token.set(true);
+    u.forbid_storing();
+    Status::OK
+}
+
+/// The peer of a request to one of the module's groups; `None` for another request, for one that keeps the balancer's
+/// peer, and for one that has gone on to another upstream.
+pub fn peer_of<'a>(r: Request) -> Option<&'a NtlmPeer> {
+    // SAFETY: only `place` sets this module's context, to a peer in the request's pool, which lives as long as the uses of
+    // the handle of the request.
+    let peer = unsafe { r.context::<NtlmPeer>(context_index())?.as_ref() };
+    (r.upstream()? == peer.u).then_some(peer)
+}
+
+impl NtlmPeer {
+    /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the balancer's.
+    fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
+        let owner = r.client_connection();
+        let known = client::find(owner);
+        let credentials = Carried::by(r, u).any();
+        if known.is_none() && !credentials && !may_change() {
+            Outgoing::of(u).lift_defaults_in_force();
+            return original::init(r, u, group);
+        }
         let outgoing = Outgoing::of(u);
         outgoing.lift_defaults();
-        if outgoing.says_close() {
-            // SAFETY: the configuration outlives the request, and does not change.
-            diagnose(r.log(), unsafe { group.as_ref() }, Kind::ConnectionClose);
+        if credentials {
+            u.forbid_storing();
+            if outgoing.says_close() {
+                // SAFETY: the configuration of a group outlives its requests.
+                diagnose(r.log(), unsafe { group.as_ref() }, Diagnosis::ConnectionClose);
+            }
         }
+        let Some(peer) = Self::place(r, u, group, credentials, Original::NONE) else { return Status::ERROR };
+        if let Some(id) = known
+            && let Some(bound) = peer.claim(owner, id)
+        {
+            u.forbid_storing();
+            peer.source.set(Source::Binding(bound));
+            return Status::OK;
+        }
+        peer.init_original()
     }
 
-    /// Stands before the peer that the chain has set up. [`Status::ERROR`] when there is no memory.
-    #[inline(never)]
-    fn install_before_chain(r: Request, u: Upstream, group: NonNull<Group>, credentials: bool) -> Status {
-        let Some((peer, _)) = Self::place(r, u, group, credentials, || Chain::of(u.peer())) else {
-            return Status::ERROR;
-        };
-        // SAFETY: the peer was just placed in the request's pool.
-        unsafe { peer.as_ref() }.stand_before(u.peer());
-        Status::OK
-    }
-
-    /// Puts a request's peer into its pool, with room behind it. `None` when there is no memory.
-    #[inline(always)]
-    fn place(
+    /// Puts a request's peer into its pool, and before the one that `original` is. `None` when there is no memory.
+    fn place<'a>(
         r: Request,
         u: Upstream,
         group: NonNull<Group>,
         credentials: bool,
-        chain: impl FnOnce() -> Chain,
-    ) -> Option<(NonNull<Self>, NonNull<LoggedName>)> {
-        // SAFETY: the configuration outlives the request, and does not change.
+        original: Original,
+    ) -> Option<&'a Self> {
+        // SAFETY: the configuration of a group outlives its requests.
         let key = unsafe { group.as_ref() }.key;
-        let chosen = if key.is_null() { None } else { Some(r.pool().place(r.evaluate(key, Slice::EMPTY))?) };
-        let (peer, room) = r.pool().place_with_room(|| NtlmPeer {
+        let chosen = if key.is_null() {
+            Some(Slice::EMPTY)
+        } else {
+            r.evaluate(key, Slice::EMPTY).filter(|key| !key.as_bytes().is_empty())
+        };
+        Self::place_with_key(r, u, group, credentials, original, chosen)
+    }
+
+    /// The same with a given `ntlm_key`.
+    fn place_with_key<'a>(
+        r: Request,
+        u: Upstream,
+        group: NonNull<Group>,
+        credentials: bool,
+        original: Original,
+        chosen: Option<Slice>,
+    ) -> Option<&'a Self> {
+        // SAFETY: the configuration of a group outlives its requests.
+        let forwarded = if unsafe { group.as_ref() }.key.is_null() { forwarded(r) } else { Digest::NONE };
+        let peer = r.pool().place(NtlmPeer {
             r,
             u,
             group,
-            chain: Cell::new(chain()),
+            original: Cell::new(original),
             credentials: Cell::new(credentials),
+            token: Cell::new(false),
             chosen,
+            forwarded,
             challenged: Cell::new(false),
             lost: Cell::new(false),
             source: Cell::new(Source::Nowhere),
             binding: Cell::new(BindingId::default()),
             binding_use: Cell::new(BindingUse::None),
             carried: Cell::new(0),
-            settled: Cell::new(false),
+            login: Cell::new(None),
             notes: Cell::new(None),
+            name: UnsafeCell::new(MaybeUninit::uninit()),
         })?;
-        // SAFETY: the context lives in the request's pool.
-        unsafe { r.set_context(module::context_index(), peer.as_ptr().cast()) };
-        Some((peer, room))
+        // SAFETY: the context lives in the request's pool, and is read as long as the request lives.
+        let peer = unsafe {
+            r.set_context(context_index(), peer.as_ptr().cast());
+            peer.as_ref()
+        };
+        peer.stand_before(u.peer());
+        Some(peer)
     }
 
-    /// Sets up the chain for an attempt that the client's binding does not serve, and stands before it. `None` when it
-    /// refuses.
-    fn init_chain(&self, pc: Peer) -> Option<()> {
-        if !self.credentials.get() && Outgoing::of(self.u).may_carry_credentials() {
-            self.credentials.set(true);
-            self.u.forbid_storing();
-        }
-        let set_up = Chain::set_up(self.r, self.u, self.group);
-        // What the chain leaves behind when it refuses is not for this module's callbacks.
-        self.chain.set(set_up.map_or(Chain::NONE, |()| Chain::of(pc)));
+    /// Sets up the balancer for an attempt that the client's binding does not serve.
+    fn init_original(&self) -> Status {
+        let status = original::init(self.r, self.u, self.group);
+        // Of a balancer that failed nothing is called: it may have left its callbacks half initialised.
+        let pc = self.u.peer();
+        self.original.set(if status == Status::OK { Original::of(pc) } else { Original::NONE });
         self.stand_before(pc);
-        set_up
+        status
     }
 
     /// Makes the peer's callbacks this module's.
-    #[inline(always)]
     fn stand_before(&self, pc: Peer) {
         let pc = pc.as_ptr();
         // SAFETY: the peer is part of the request's upstream, and what its data points to is in the request's pool.
         unsafe {
             (*pc).data = core::ptr::from_ref(self).cast_mut().cast();
-            (*pc).get = Some(callbacks::ngx_http_upstream_get_ntlm_peer);
-            (*pc).free = Some(callbacks::ngx_http_upstream_free_ntlm_peer);
-            if self.chain.get().notify.is_some() {
-                (*pc).notify = Some(callbacks::ngx_http_upstream_notify_ntlm_peer);
+            (*pc).get = Some(ngx_http_upstream_get_ntlm_peer);
+            (*pc).free = Some(ngx_http_upstream_free_ntlm_peer);
+            if self.original.get().has_notify() {
+                (*pc).notify = Some(ngx_http_upstream_notify_ntlm_peer);
             }
             #[cfg(nginx_tls)]
             {
-                (*pc).set_session = Some(callbacks::ngx_http_upstream_set_ntlm_peer_session);
-                (*pc).save_session = Some(callbacks::ngx_http_upstream_save_ntlm_peer_session);
+                (*pc).set_session = Some(ngx_http_upstream_set_ntlm_peer_session);
+                (*pc).save_session = Some(ngx_http_upstream_save_ntlm_peer_session);
             }
         }
     }
 
     fn group(&self) -> &Group {
-        // SAFETY: the configuration outlives the requests that were made under it, and does not change.
+        // SAFETY: the configuration of a group outlives its requests.
         unsafe { self.group.as_ref() }
     }
 
-    /// What `ntlm_key` is for this request, nothing where the group has none. `None` when it cannot be evaluated.
-    fn chosen(&self) -> Option<Slice> {
-        // SAFETY: `place` has put it into the request's pool.
-        self.chosen.map_or(Some(Slice::EMPTY), |chosen| unsafe { chosen.read() })
-    }
-
-    /// The chain's callbacks, where the present attempt is one that the chain was asked for.
-    fn chain(&self) -> Option<Chain> {
-        if let Source::Chain = self.source.get() { Some(self.chain.get()) } else { None }
-    }
-
-    fn get(&self, pc: Peer) -> Status {
-        if let Source::Binding(_) = self.source.get() {
-            return Status::DONE;
-        }
-        self.source.set(Source::Chain);
-        match self.chain.get() {
-            // SAFETY: the chain's own callback with its own data, as nginx would have called it.
-            Chain { get: Some(get), data, .. } => Status(unsafe { get(pc.as_ptr(), data) }),
-            _ => Status::ERROR,
-        }
-    }
-
-    /// The client's binding, awake, if it has one that is free and fits this request.
-    #[inline(always)]
-    fn wake_binding(
-        &self,
-        pc: Peer,
-        owner: Connection,
-        id: ClientId,
-        room: NonNull<LoggedName>,
-    ) -> Option<Bound> {
+    /// The client's binding, busy from now on, if it has one that is free and fits this request.
+    fn claim(&self, owner: Connection, id: ClientId) -> Option<Bound> {
         if self.r.is_background() {
             return None;
         }
-        let (address, chosen) = (self.r.connection().address(), self.chosen()?);
-        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes() };
+        let (address, chosen) = (self.r.connection().address(), self.chosen?);
+        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
         let transport = Transport::of(self.r, self.u)?;
         let claim = with_table(|table| {
             table.claim(id, owner.number(), self.group().id, key, |bound| *bound.transport() == transport)
         })?;
+        let log = self.r.log();
         match claim {
             Claim::Taken(bound) => {
-                // SAFETY: `install_for_client` has just placed the peer before this room, which nobody else knows.
-                unsafe { bound.wake(pc, room) };
+                debug!(log, "using bound upstream connection {}", bound.connection().fd());
                 self.binding.set(bound.binding());
                 self.binding_use.set(BindingUse::Reused);
-                self.carried.set(bound.connection().requests() + 1);
-                if self.credentials.get() {
-                    let challenged = with_table(|table| table.is_challenged(bound.binding()));
-                    self.challenged.set(challenged == Some(true));
-                }
-                if !self.r.is_http1() {
-                    self.notes.set(with_table(|table| table.notes(bound.binding())).flatten());
-                }
-                bound.count(Counter::Reused);
+                self.carried.set(bound.carried() + 1);
+                with_table(|table| {
+                    let logins = table.logins(bound.binding());
+                    self.challenged.set(logins.is_some_and(|logins| logins.challenged));
+                    self.notes.set(logins.map(|logins| logins.notes));
+                });
+                count(bound, Counter::Reused);
                 return Some(bound);
             }
             Claim::Unfit(binding, bound) => {
+                let c = bound.connection();
                 info!(
-                    pc.log(),
-                    "bound upstream connection {} is closed, the request goes another way to its server",
-                    bound.connection().fd()
+                    log,
+                    "bound upstream connection {} is closed, {}",
+                    c.fd(),
+                    End::AnotherTransport.text()
                 );
                 self.lose();
-                bound.count(Counter::EndedOtherwise);
+                count_end(bound, End::AnotherTransport);
                 // This request may bring credentials for another: it decides what becomes of its client connection.
                 if with_table(|table| table.end(binding)).flatten().is_some() {
-                    bound.connection().close();
+                    c.close();
                 }
             }
             Claim::Lost => self.lose(),
             Claim::Busy => {
-                debug!(pc.log(), "bound upstream connection of client connection {} is busy", owner.number())
+                debug!(log, "bound upstream connection of client connection {} is busy", owner.number());
             }
             Claim::None => {}
         }
         None
     }
 
-    /// Whether there is anything to do before the header of the response is sent to the client.
-    #[inline(always)]
-    pub fn minds_response_header(&self) -> bool {
-        matches!(self.source.get(), Source::Binding(_))
-            || self.credentials.get()
-            || self.lost.get()
-            || self.u.has_www_authenticate()
+    fn get(&self, pc: Peer) -> Status {
+        if let Source::Binding(bound) = self.source.get() {
+            bound.connection().wake();
+            // SAFETY: the place is part of this peer, in the request's pool, and no reference to it exists.
+            unsafe { bound.offer(pc, NonNull::new_unchecked(self.name.get().cast())) };
+            return Status::DONE;
+        }
+        self.source.set(Source::Original);
+        self.original.get().get(pc)
     }
 
-    /// The header of the response is about to be sent to the client.
-    pub fn on_response_header(&self) {
-        // A response that no attempt gave leaves the client without what its credentials were for.
-        if self.lost.get() && (!self.credentials.get() || matches!(self.source.get(), Source::Nowhere)) {
-            self.r.close_client_after_response();
-        }
-        let source = self.source.get();
-        if self.u.is_answered_from_cache() {
-            if matches!(source, Source::Binding(_)) && self.u.is_answered_stale() {
-                self.r.close_client_after_response();
-            }
-            return;
-        }
-        match source {
-            Source::Nowhere => {}
-            Source::Binding(bound) => self.on_tainted_response_header(bound.connection()),
-            Source::Chain => self.on_chain_response_header(),
-        }
-    }
-
-    #[inline(never)]
-    fn on_chain_response_header(&self) {
-        if !self.is_tainted() {
-            return;
-        }
-        self.u.forbid_storing();
-        if !self.r.is_background()
-            && let Some(c) = self.u.peer().connection()
-        {
-            self.on_tainted_response_header(c);
-        }
-    }
-
-    #[inline(always)]
-    fn on_tainted_response_header(&self, c: Connection) {
-        if self.credentials.get() && self.u.status() == 401 {
-            self.on_unauthorized_response_header();
-        }
-        let capped = self.group().limits.reached(c.requests(), c.age()).is_some();
-        if capped || is_exiting() || self.u.will_not_be_kept_alive(self.r) {
-            self.r.close_client_after_response();
-        }
-    }
-
-    /// A challenge is no use to a client whose connection nginx is about to close.
-    #[inline(never)]
-    fn on_unauthorized_response_header(&self) {
-        if self.r.is_http1() && !self.r.is_client_kept_alive() && self.u.any_www_authenticate(carries_token) {
-            diagnose(self.r.log(), self.group(), Kind::ClientKeepaliveOff);
-        }
-    }
-
-    #[cfg(nginx_tls)]
-    fn set_session(&self, pc: Peer) -> Status {
-        let Some(Chain { set_session: Some(set_session), data, .. }) = self.chain() else {
-            return Status::OK;
-        };
-        // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
-        Status(unsafe { set_session(pc.as_ptr(), data) })
-    }
-
-    #[cfg(nginx_tls)]
-    fn save_session(&self, pc: Peer) {
-        if let Some(Chain { save_session: Some(save_session), data, .. }) = self.chain() {
-            // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
-            unsafe { save_session(pc.as_ptr(), data) };
-        }
-    }
-
-    fn notify(&self, pc: Peer, event: ngx_uint_t) {
-        if let Some(Chain { notify: Some(notify), data, .. }) = self.chain() {
-            // SAFETY: the chain's own callback with its own data, about an attempt that it was asked for.
-            unsafe { notify(pc.as_ptr(), data, event) };
-        }
+    /// The original callbacks, where the present attempt is one that the balancer was asked for.
+    fn asked(&self) -> Option<Original> {
+        matches!(self.source.get(), Source::Original).then(|| self.original.get())
     }
 }
 
-/// Whether the worker is about to leave, so that nothing is worth keeping.
-fn is_exiting() -> bool {
-    // SAFETY: signal handlers set these flags; a stale read is as good as a signal that comes a moment later.
-    unsafe { ngx_terminate != 0 || ngx_exiting != 0 }
+/// The digest of the fields by which a proxy in front names its client.
+fn forwarded(r: Request) -> Digest {
+    if !fields::may_be_forwarded() {
+        return Digest::NONE;
+    }
+    let mut digest = Digest::NONE;
+    for name in fields::FORWARDED {
+        r.each_field(name, |value| {
+            let before = digest.to_bytes();
+            let parts: [&[u8]; 3] = [&before, name, value.as_bytes()];
+            digest = with_table(|table| table.digest(&parts)).unwrap_or(digest);
+        });
+    }
+    digest
 }
 
-/// The peer of a request to an `ntlm` group, in the request's pool; `None` for another request, and for one that has gone on to
-/// another upstream.
+/// `pc->get`.
 ///
 /// # Safety
 ///
-/// `r` is a request that nginx is at work on.
-#[inline(always)]
-pub unsafe fn peer_of(r: *mut ngx_http_request_t) -> Option<NonNull<NtlmPeer>> {
-    // SAFETY: only `place` sets this module's context, to a peer in the request's pool.
-    unsafe {
-        let peer = Request::new(r).context::<NtlmPeer>(module::context_index())?;
-        (peer.as_ref().u.as_ptr() == (*r).upstream).then_some(peer)
+/// Called by `ngx_event_connect_peer` with the peer that `stand_before` set up and its data.
+unsafe extern "C" fn ngx_http_upstream_get_ntlm_peer(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+) -> ngx_int_t {
+    // SAFETY: see above; the request, and so the data in its pool, lives through the call.
+    unsafe { (*data.cast::<NtlmPeer>()).get(Peer::new(pc)).0 }
+}
+
+/// `pc->free`.
+///
+/// # Safety
+///
+/// As for `pc->get`; called once an attempt, by `ngx_http_upstream_next` or `ngx_http_upstream_finalize_request`.
+unsafe extern "C" fn ngx_http_upstream_free_ntlm_peer(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    state: ngx_uint_t,
+) {
+    // SAFETY: see above.
+    unsafe { (*data.cast::<NtlmPeer>()).free(Peer::new(pc), state) }
+}
+
+/// `pc->notify`.
+///
+/// # Safety
+///
+/// As for `pc->get`.
+unsafe extern "C" fn ngx_http_upstream_notify_ntlm_peer(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    event: ngx_uint_t,
+) {
+    // SAFETY: see above.
+    if let Some(original) = unsafe { (*data.cast::<NtlmPeer>()).asked() } {
+        // SAFETY: see above.
+        original.notify(unsafe { Peer::new(pc) }, event);
+    }
+}
+
+/// `pc->set_session`.
+///
+/// # Safety
+///
+/// As for `pc->get`; called by `ngx_http_upstream_ssl_init_connection`.
+#[cfg(nginx_tls)]
+unsafe extern "C" fn ngx_http_upstream_set_ntlm_peer_session(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+) -> ngx_int_t {
+    // SAFETY: see above.
+    match unsafe { (*data.cast::<NtlmPeer>()).asked() } {
+        // SAFETY: see above.
+        Some(original) => original.set_session(unsafe { Peer::new(pc) }).0,
+        None => Status::OK.0,
+    }
+}
+
+/// `pc->save_session`.
+///
+/// # Safety
+///
+/// As for `pc->get`; called by `ngx_http_upstream_ssl_save_session`, while the connection carries the request.
+#[cfg(nginx_tls)]
+unsafe extern "C" fn ngx_http_upstream_save_ntlm_peer_session(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+) {
+    // SAFETY: see above.
+    if let Some(original) = unsafe { (*data.cast::<NtlmPeer>()).asked() } {
+        // SAFETY: see above.
+        original.save_session(unsafe { Peer::new(pc) });
     }
 }

@@ -4,13 +4,19 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use ntlm_core::bindings::Counts;
+use ntlm_core::binding::end::EndedBy;
+use ntlm_core::binding::table::Counts;
+use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::token::Mechanism;
+
+use crate::ngx::Process;
 
 /// The groups that can be counted; more are not.
 const SLOTS: usize = 128;
 /// The processes whose live numbers are kept: workers, and those of before a reload that still finish their work.
 const PROCESSES: usize = 128;
+/// Groups without `ntlm` whose warnings are told apart; those beyond share.
+const GUARDED: usize = 256;
 /// The longest name by which a group is found again after a reload; of longer names it is the beginning.
 const LONGEST_NAME: usize = 128;
 
@@ -19,8 +25,30 @@ const LONGEST_NAME: usize = 128;
 pub struct Shared {
     /// When counting began, in milliseconds of Unix time.
     since: AtomicU64,
-    processes: [AtomicI32; PROCESSES],
+    processes: [Place; PROCESSES],
     slots: [Slot; SLOTS],
+    /// When it was last told that credentials go to a group without `ntlm`, in milliseconds of Unix time.
+    guarded: [AtomicU64; GUARDED],
+}
+
+/// One process.
+#[repr(C)]
+struct Place {
+    /// 0 where the place is free.
+    pid: AtomicI32,
+    /// When it was started ([`Process::started`]).
+    started: AtomicU64,
+}
+
+impl Place {
+    fn process(&self) -> Option<Process> {
+        let process = Process { pid: self.pid.load(Relaxed), started: self.started.load(Relaxed) };
+        (process.pid != 0).then_some(process)
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.process().is_some_and(|process| !process.is_gone())
+    }
 }
 
 /// One group.
@@ -30,8 +58,9 @@ pub struct Slot {
     /// 0 where the slot is free.
     name_length: AtomicU32,
     counters: [AtomicU64; Counter::ALL.len()],
+    ended: [AtomicU64; EndedBy::ALL.len()],
     handshakes: [[AtomicU64; 2]; Mechanism::ALL.len()],
-    troubles: [Trouble; crate::diagnose::Kind::ALL.len()],
+    troubles: [Trouble; Diagnosis::ALL.len()],
     live: [Live; PROCESSES],
 }
 
@@ -52,7 +81,7 @@ struct Live {
     busy: AtomicU32,
 }
 
-/// What is counted.
+/// What is counted of requests and bindings, beside their ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
     /// Bindings made.
@@ -61,52 +90,17 @@ pub enum Counter {
     Reused,
     /// Requests whose client had a binding that is gone.
     Lost,
-    /// Bindings that ended with their client connection,
-    EndedByClient,
-    /// by their server, or as its answer demanded,
-    EndedByServer,
-    /// by `ntlm_timeout`,
-    EndedByTimeout,
-    /// because `ntlm N` was reached,
-    EndedByEviction,
-    /// because connections ran short,
-    EndedByShortage,
-    /// because `ntlm_requests` or `ntlm_time` was reached,
-    EndedByCap,
-    /// and in any other way.
-    EndedOtherwise,
 }
 
 impl Counter {
-    /// All of them, in the order they are shown in.
-    pub const ALL: [Counter; 10] = [
-        Counter::Bound,
-        Counter::Reused,
-        Counter::Lost,
-        Counter::EndedByClient,
-        Counter::EndedByServer,
-        Counter::EndedByTimeout,
-        Counter::EndedByEviction,
-        Counter::EndedByShortage,
-        Counter::EndedByCap,
-        Counter::EndedOtherwise,
-    ];
-    /// Those that say how bindings ended, with their names in the status.
-    pub const ENDS: [(Counter, &'static str); 7] = [
-        (Counter::EndedByClient, "client"),
-        (Counter::EndedByServer, "server"),
-        (Counter::EndedByTimeout, "timeout"),
-        (Counter::EndedByEviction, "evicted"),
-        (Counter::EndedByShortage, "shortage"),
-        (Counter::EndedByCap, "capped"),
-        (Counter::EndedOtherwise, "other"),
-    ];
+    /// All of them.
+    pub const ALL: [Counter; 3] = [Counter::Bound, Counter::Reused, Counter::Lost];
 }
 
 /// What became of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The origin answered with anything but 401.
+    /// The origin accepted a login that it had asked for.
     Accepted,
     /// It answered 401, and nothing follows.
     Refused,
@@ -142,13 +136,15 @@ impl Shared {
         Some(slot)
     }
 
-    /// Gives a process a place for its live numbers. `is_gone` tells of a process that has one whether it has ended.
-    pub fn enter(&self, process: i32, is_gone: impl Fn(i32) -> bool) -> Option<usize> {
+    /// Gives a process a place for its live numbers.
+    pub fn enter(&self, process: Process) -> Option<usize> {
         let place = self.processes.iter().position(|place| {
-            let before = place.load(Relaxed);
-            (before == 0 || is_gone(before))
-                && place.compare_exchange(before, process, Relaxed, Relaxed).is_ok()
+            let before = place.pid.load(Relaxed);
+            !place.is_at_work() && place.pid.compare_exchange(before, process.pid, Relaxed, Relaxed).is_ok()
         })?;
+        if let Some(place) = self.processes.get(place) {
+            place.started.store(process.started, Relaxed);
+        }
         for slot in &self.slots {
             slot.publish(place, Counts::default());
         }
@@ -160,16 +156,29 @@ impl Shared {
         for slot in &self.slots {
             slot.publish(place, Counts::default());
         }
-        if let Some(process) = self.processes.get(place) {
-            process.store(0, Relaxed);
+        if let Some(place) = self.processes.get(place) {
+            place.pid.store(0, Relaxed);
         }
     }
 
     /// The processes at work.
-    pub fn workers(&self, is_gone: impl Fn(i32) -> bool) -> usize {
-        let pids = self.processes.iter().map(|process| process.load(Relaxed));
-        pids.filter(|&pid| pid != 0 && !is_gone(pid)).count()
+    pub fn workers(&self) -> usize {
+        self.processes.iter().filter(|place| place.is_at_work()).count()
     }
+
+    /// Whether it is to be told that credentials go to the group without `ntlm` of this number: not more often than once in
+    /// `interval` milliseconds, whichever the worker.
+    pub fn is_told_of_guarded(&self, group: u32, now: u64, interval: u64) -> bool {
+        let index = usize::try_from(group).unwrap_or(0) % GUARDED;
+        self.guarded.get(index).is_some_and(|told| is_due(told, now, interval))
+    }
+}
+
+/// Notes that something is told now, unless it was told less than `interval` milliseconds ago.
+fn is_due(told: &AtomicU64, now: u64, interval: u64) -> bool {
+    let before = told.load(Relaxed);
+    // The clock may have been set back.
+    (now < before || now - before >= interval) && told.compare_exchange(before, now, Relaxed, Relaxed).is_ok()
 }
 
 impl Slot {
@@ -183,7 +192,7 @@ impl Slot {
             mine.store(other, Relaxed);
         }
         self.name_length.store(u32::try_from(name.len()).unwrap_or(0), Relaxed);
-        let counters = self.counters.iter().chain(self.handshakes.iter().flatten());
+        let counters = self.counters.iter().chain(&self.ended).chain(self.handshakes.iter().flatten());
         let troubles =
             self.troubles.iter().flat_map(|trouble| [&trouble.count, &trouble.last, &trouble.logged]);
         for number in counters.chain(troubles) {
@@ -207,6 +216,18 @@ impl Slot {
         self.counters.get(counter as usize).map_or(0, |number| number.load(Relaxed))
     }
 
+    /// Counts the end of a binding.
+    pub fn count_end(&self, by: EndedBy) {
+        if let Some(number) = self.ended.get(by as usize) {
+            number.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many bindings ended so.
+    pub fn counted_ends(&self, by: EndedBy) -> u64 {
+        self.ended.get(by as usize).map_or(0, |number| number.load(Relaxed))
+    }
+
     /// Counts a login.
     pub fn count_handshake(&self, mechanism: Mechanism, verdict: Verdict) {
         if let Some(number) = self.handshakes(mechanism, verdict) {
@@ -225,18 +246,15 @@ impl Slot {
 
     /// Counts a trouble. True when it is to be logged: not more often than once in `interval` milliseconds, whichever the
     /// worker.
-    pub fn count_trouble(&self, kind: crate::diagnose::Kind, now: u64, interval: u64) -> bool {
+    pub fn count_trouble(&self, kind: Diagnosis, now: u64, interval: u64) -> bool {
         let Some(trouble) = self.troubles.get(kind as usize) else { return false };
         trouble.count.fetch_add(1, Relaxed);
         trouble.last.store(now, Relaxed);
-        let logged = trouble.logged.load(Relaxed);
-        // The clock may have been set back.
-        (now < logged || now - logged >= interval)
-            && trouble.logged.compare_exchange(logged, now, Relaxed, Relaxed).is_ok()
+        is_due(&trouble.logged, now, interval)
     }
 
     /// How often a trouble was counted, and when last.
-    pub fn counted_troubles(&self, kind: crate::diagnose::Kind) -> (u64, u64) {
+    pub fn counted_troubles(&self, kind: Diagnosis) -> (u64, u64) {
         self.troubles
             .get(kind as usize)
             .map_or((0, 0), |trouble| (trouble.count.load(Relaxed), trouble.last.load(Relaxed)))
@@ -256,11 +274,10 @@ impl Slot {
     }
 
     /// The live numbers of all processes.
-    pub fn live(&self, shared: &Shared, is_gone: impl Fn(i32) -> bool) -> Counts {
+    pub fn live(&self, shared: &Shared) -> Counts {
         let mut sum = Counts::default();
-        for (live, process) in self.live.iter().zip(&shared.processes) {
-            let process = process.load(Relaxed);
-            if process != 0 && !is_gone(process) {
+        for (live, place) in self.live.iter().zip(&shared.processes) {
+            if place.is_at_work() {
                 sum.parked += live.parked.load(Relaxed) as usize;
                 sum.handshaking += live.handshaking.load(Relaxed) as usize;
                 sum.busy += live.busy.load(Relaxed) as usize;

@@ -11,11 +11,13 @@ use nginx_sys::{
     NGINX_VERSION, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED,
     NGX_HTTP_OK, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_int_t,
 };
+use ntlm_core::binding::end::EndedBy;
+use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::token::Mechanism;
 
-use crate::conf::{Directive, Group};
-use crate::diagnose::Kind;
-use crate::ngx::{Request, is_gone, unix_time};
+use crate::conf::Directive;
+use crate::group::{Group, Location};
+use crate::ngx::{Request, context_index, unix_time};
 use crate::stats::{Counter, Shared, Verdict};
 use crate::worker;
 
@@ -62,21 +64,12 @@ impl Format {
     }
 }
 
-/// What a location says.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct LocationConf {
-    /// A `Format`; 0 where nothing is said.
-    format: usize,
-}
-
-impl LocationConf {
-    fn format(&self) -> Format {
-        match self.format {
-            2 => Format::Prometheus,
-            3 => Format::Html,
-            _ => Format::Json,
-        }
+/// The format that a location says.
+fn configured(location: &Location) -> Format {
+    match location.status {
+        2 => Format::Prometheus,
+        3 => Format::Html,
+        _ => Format::Json,
     }
 }
 
@@ -92,34 +85,20 @@ pub unsafe extern "C" fn ngx_http_ntlm_status(
 ) -> *mut c_char {
     // SAFETY: see above; the command table says NGX_HTTP_LOC_CONF_OFFSET, so `conf` is what `create_loc_conf` returned.
     unsafe {
-        let (Some(directive), Some(conf)) = (Directive::new(cf), conf.cast::<LocationConf>().as_mut()) else {
+        let (Some(directive), Some(conf)) = (Directive::new(cf), conf.cast::<Location>().as_mut()) else {
             return crate::conf::CONF_ERROR;
         };
-        if conf.format != 0 {
+        if conf.status != 0 {
             return c"is duplicate".as_ptr().cast_mut();
         }
         let format = directive.word(1).map_or(Some(Format::Json), |word| Format::named(word.as_bytes()));
         let Some(format) = format else {
             return directive.invalid("\"json\", \"prometheus\" or \"html\"");
         };
-        conf.format = format as usize;
+        conf.status = format as usize;
         crate::ngx::set_content_handler(cf, ngx_http_ntlm_status_handler);
     }
     null_mut()
-}
-
-/// `create_loc_conf`.
-///
-/// # Safety
-///
-/// Called by nginx while it reads the configuration.
-pub unsafe extern "C" fn ngx_http_ntlm_create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: see above; zeroes are a location in which nothing is said.
-    unsafe {
-        crate::ngx::Pool::new((*cf).pool)
-            .zeroed::<LocationConf>()
-            .map_or(null_mut(), |conf| conf.as_ptr().cast())
-    }
 }
 
 /// The content handler.
@@ -134,8 +113,8 @@ unsafe extern "C" fn ngx_http_ntlm_status_handler(r: *mut ngx_http_request_t) ->
         return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
     }
     // SAFETY: the slot is what `create_loc_conf` returned.
-    let conf = unsafe { r.location_conf::<LocationConf>(crate::module::context_index()).as_ref() };
-    let format = Format::asked(r.query().as_bytes()).unwrap_or_else(|| conf.format());
+    let location = unsafe { r.location_conf::<Location>(context_index()).as_ref() };
+    let format = Format::asked(r.query().as_bytes()).unwrap_or_else(|| configured(location));
     let mut text = Text(String::new());
     let written = match (format, worker::shared()) {
         (Format::Html, _) => text.write_str(PAGE),
@@ -196,11 +175,11 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
         shared.since(),
         env!("CARGO_PKG_VERSION"),
         version(),
-        shared.workers(is_gone)
+        shared.workers()
     )?;
     let counted = worker::groups().filter_map(|group| Some((group, group.slot?)));
     for (index, (group, slot)) in counted.enumerate() {
-        let live = slot.live(shared, is_gone);
+        let live = slot.live(shared);
         write!(
             out,
             "{}{{\"name\":\"{}\",\"connections\":{},\"timeout_msec\":{},\
@@ -216,8 +195,9 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
             slot.counted(Counter::Reused),
             slot.counted(Counter::Lost)
         )?;
-        for (index, (counter, name)) in Counter::ENDS.into_iter().enumerate() {
-            write!(out, "{}\"{name}\":{}", if index == 0 { "" } else { "," }, slot.counted(counter))?;
+        for (index, by) in EndedBy::ALL.into_iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(out, "{comma}\"{}\":{}", by.name(), slot.counted_ends(by))?;
         }
         out.write_str("},\"handshakes\":{")?;
         for (index, mechanism) in Mechanism::ALL.into_iter().enumerate() {
@@ -231,7 +211,7 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
             )?;
         }
         out.write_str("},\"diagnoses\":[")?;
-        let mut troubles = Kind::ALL.map(|kind| (slot.counted_troubles(kind), kind));
+        let mut troubles = Diagnosis::ALL.map(|kind| (slot.counted_troubles(kind), kind));
         troubles.sort_by_key(|&((_, last), _)| core::cmp::Reverse(last));
         for (index, ((count, last), kind)) in
             troubles.into_iter().filter(|((count, _), _)| *count > 0).enumerate()
@@ -264,7 +244,7 @@ fn metric(
 
 fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
     metric(out, "nginx_ntlm_bindings", "gauge", "Bindings now, by state.", |out, name, upstream, group| {
-        let live = group.slot.map_or_else(Default::default, |slot| slot.live(shared, is_gone));
+        let live = group.slot.map_or_else(Default::default, |slot| slot.live(shared));
         for (state, count) in [
             ("handshaking", live.handshaking),
             ("established", live.parked.saturating_sub(live.handshaking)),
@@ -301,8 +281,8 @@ fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
         "counter",
         "Bindings that ended, by what ended them.",
         |out, name, upstream, group| {
-            Counter::ENDS.into_iter().try_for_each(|(counter, reason)| {
-                let count = group.slot.map_or(0, |slot| slot.counted(counter));
+            EndedBy::ALL.into_iter().try_for_each(|by| {
+                let (reason, count) = (by.name(), group.slot.map_or(0, |slot| slot.counted_ends(by)));
                 writeln!(out, "{name}{{upstream=\"{upstream}\",reason=\"{reason}\"}} {count}")
             })
         },
@@ -333,7 +313,7 @@ fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
         "counter",
         "Troubles that keep logins from finishing, by kind.",
         |out, name, upstream, group| {
-            Kind::ALL.into_iter().try_for_each(|kind| {
+            Diagnosis::ALL.into_iter().try_for_each(|kind| {
                 let (count, _) = group.slot.map_or((0, 0), |slot| slot.counted_troubles(kind));
                 writeln!(out, "{name}{{upstream=\"{upstream}\",kind=\"{}\"}} {count}", kind.name())
             })

@@ -1,6 +1,6 @@
-//! What makes one way to a server another way: a binding fits a request only if both would take the same.
+//! Connection settings that must match before a binding may be reused.
 //!
-//! Must never call two ways the same when the server, or the client certificate shown to it, could be another's.
+//! Must never call two settings equal when the server, or the client certificate shown to it, could be another's.
 
 use crate::ngx::{Pool, Request, Slice, Upstream};
 

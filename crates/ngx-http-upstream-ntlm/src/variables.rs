@@ -9,13 +9,13 @@ use nginx_sys::{
     NGX_HTTP_VAR_NOCACHEABLE, ngx_conf_t, ngx_http_add_variable, ngx_http_request_t,
     ngx_http_variable_value_t, ngx_int_t, ngx_str_t,
 };
-use ntlm_core::login::{LONGEST, Login};
+use ntlm_core::binding::login::{LONGEST, Login};
 
 use crate::ngx::{Request, Status, show};
 use crate::peer::{NtlmPeer, peer_of};
 
 /// The variables' names, with what each shows.
-const VARIABLES: [(&str, Show); 6] = [
+const VARIABLES: [(&str, Show); 10] = [
     ("ntlm_binding", |peer, out| out.write_str(peer.binding_use().as_str())),
     ("ntlm_requests", |peer, out| match peer.carried() {
         0 => Ok(()),
@@ -25,6 +25,10 @@ const VARIABLES: [(&str, Show); 6] = [
     ("ntlm_user", |peer, out| login(peer, out, |login| &login.user)),
     ("ntlm_domain", |peer, out| login(peer, out, |login| &login.domain)),
     ("ntlm_workstation", |peer, out| login(peer, out, |login| &login.workstation)),
+    ("ntlm_refused_mechanism", |peer, out| refused(peer, out, |login| login.mechanism.name())),
+    ("ntlm_refused_user", |peer, out| refused(peer, out, |login| &login.user)),
+    ("ntlm_refused_domain", |peer, out| refused(peer, out, |login| &login.domain)),
+    ("ntlm_refused_workstation", |peer, out| refused(peer, out, |login| &login.workstation)),
 ];
 
 /// Writes a value; nothing where it is not known.
@@ -51,6 +55,10 @@ impl fmt::Write for Value {
 
 fn login(peer: &NtlmPeer, out: &mut Value, part: fn(&Login) -> &str) -> fmt::Result {
     peer.with_login(|login| out.write_str(part(login))).unwrap_or(Ok(()))
+}
+
+fn refused(peer: &NtlmPeer, out: &mut Value, part: fn(&Login) -> &str) -> fmt::Result {
+    peer.with_refused(|login| out.write_str(part(login))).unwrap_or(Ok(()))
 }
 
 /// `preconfiguration`.
@@ -86,12 +94,12 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_variable(
 ) -> ngx_int_t {
     let mut value = Value { bytes: [0; LONGEST], length: 0 };
     // SAFETY: see above.
-    let peer = unsafe { peer_of(r) };
-    if let (Some(peer), Some((_, write))) = (peer, VARIABLES.get(data)) {
-        // SAFETY: the peer is in the request's pool. What does not fit is not written, which no value is too long for.
-        let _ = unsafe { write(peer.as_ref(), &mut value) };
+    let request = unsafe { Request::new(r) };
+    if let (Some(peer), Some((_, write))) = (peer_of(request), VARIABLES.get(data)) {
+        // What does not fit is not written, which no value is too long for.
+        let _ = write(peer, &mut value);
     }
     let text = value.bytes.get(..value.length).filter(|text| !text.is_empty()).unwrap_or(UNKNOWN);
     // SAFETY: see above.
-    unsafe { show(Request::new(r), v, text) }.0
+    unsafe { show(request, v, text) }.0
 }

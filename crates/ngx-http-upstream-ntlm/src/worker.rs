@@ -5,23 +5,24 @@
 
 use core::cell::{Cell, RefCell};
 
-use nginx_sys::{NGX_PROCESS_HELPER, ngx_cycle_t, ngx_int_t, ngx_pid, ngx_process, ngx_uint_t};
-use ntlm_core::bindings::Bindings;
+use nginx_sys::{NGX_PROCESS_HELPER, ngx_cycle_t, ngx_int_t, ngx_process, ngx_uint_t};
+use ntlm_core::binding::end::End;
+use ntlm_core::binding::table::Bindings;
 
-use crate::conf::{Group, MainConf};
-use crate::ngx::{Connection, Status, Timer, is_gone, main_conf, now};
-use crate::parked::Bound;
-use crate::stats::Shared;
+use crate::bound::Bound;
+use crate::group::{Group, Main};
+use crate::ngx::{Connection, Process, Status, Timer, context_index, main_conf, now};
+use crate::stats::{Counter, Shared};
 
 /// The table: a client connection each, and what hangs on an upstream connection.
 pub type Table = Bindings<Connection, Bound>;
 
-/// Milliseconds after which the live numbers are what they were.
+/// Milliseconds between two publications of the live numbers.
 const LIVE_INTERVAL: u64 = 500;
 
 struct Worker {
     table: RefCell<Option<Table>>,
-    conf: Cell<Option<&'static MainConf>>,
+    conf: Cell<Option<&'static Main>>,
     /// Its place in the shared memory.
     place: Cell<Option<usize>>,
 }
@@ -46,7 +47,7 @@ pub fn shared() -> Option<&'static Shared> {
 
 /// The groups with `ntlm`.
 pub fn groups() -> impl Iterator<Item = &'static Group> {
-    WORKER.conf.get().into_iter().flat_map(MainConf::groups)
+    WORKER.conf.get().into_iter().flat_map(Main::groups)
 }
 
 /// Tells the other workers how many bindings there are.
@@ -61,8 +62,23 @@ fn publish() {
     }
 }
 
+/// Counts what a binding does.
+pub fn count(bound: Bound, counter: Counter) {
+    if let Some(slot) = bound.group().slot {
+        slot.count(counter);
+    }
+    touch();
+}
+
+/// Counts the end of a binding.
+pub fn count_end(bound: Bound, end: End) {
+    if let Some(slot) = bound.group().slot {
+        slot.count_end(end.by());
+    }
+    touch();
+}
+
 /// Called when the number of bindings may have changed.
-#[inline]
 pub fn touch() {
     PUBLISH.go_off_within(now(), LIVE_INTERVAL);
 }
@@ -75,22 +91,18 @@ pub fn touch() {
 /// Called by nginx as a worker starts.
 pub unsafe extern "C" fn ngx_http_upstream_ntlm_init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: see above; the configuration lives as long as the worker.
-    let (conf, pid) = unsafe { (main_conf::<MainConf>(cycle, crate::module::context_index()), ngx_pid) };
+    let conf = unsafe { main_conf::<Main>(cycle, context_index()) };
     WORKER.conf.set(conf);
     // nginx calls this in the processes that look after its caches, too.
     // SAFETY: nginx sets it as it starts a process.
     if unsafe { ngx_process } != NGX_PROCESS_HELPER as ngx_uint_t {
-        WORKER.place.set(shared().and_then(|shared| shared.enter(pid, is_gone)));
+        WORKER.place.set(shared().and_then(|shared| shared.enter(Process::this())));
     }
     with_table(|_| Status::OK).unwrap_or(Status::ERROR).0
 }
 
-/// `exit_process`.
-///
-/// # Safety
-///
-/// Called by nginx as a worker ends.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_exit_process(_cycle: *mut ngx_cycle_t) {
+/// Gives the worker's place in the shared memory back.
+pub fn leave() {
     if let (Some(shared), Some(place)) = (shared(), WORKER.place.take()) {
         shared.leave(place);
     }

@@ -13,11 +13,11 @@ use ntlm_core::ntlmssp::Authenticate;
 use ntlm_core::scheme::{ConnectionBound, carries_token};
 use ntlm_core::token::{self, Kind, Mechanism, Message};
 
-#[path = "checks/bindings.rs"]
-#[allow(dead_code, reason = "the property test makes events of its own")]
-mod bindings;
 #[path = "checks/scheme.rs"]
 mod scheme;
+#[path = "checks/table.rs"]
+#[allow(dead_code, reason = "the property test makes events of its own")]
+mod table;
 #[path = "checks/token.rs"]
 mod tokens;
 
@@ -75,7 +75,7 @@ fn no_token_of_the_corpus_breaks_a_rule() {
 #[test]
 fn no_sequence_of_the_corpus_parts_the_table_from_the_model() {
     for (_, input) in files(&Path::new(CORPUS).join("events")) {
-        bindings::play(bindings::decode(&input));
+        table::play(table::decode(&input));
     }
 }
 

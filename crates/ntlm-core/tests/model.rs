@@ -6,18 +6,18 @@
     reason = "a test may panic"
 )]
 
-use ntlm_core::keep::Phase;
+use ntlm_core::binding::exchange::Phase;
 use proptest::prelude::*;
 
-#[path = "checks/bindings.rs"]
+#[path = "checks/table.rs"]
 #[allow(dead_code, reason = "the corpus test reads events from bytes")]
-mod bindings;
+mod table;
 
-use bindings::{Event, play};
+use table::{Event, play};
 
 fn event() -> impl Strategy<Value = Event> {
-    let phase = prop_oneof![Just(Phase::Handshaking), Just(Phase::Established)];
-    let (client, group, key) = (0..6usize, 0..2u32, 0..4u16);
+    let phase = prop_oneof![Just(Phase::Handshaking), Just(Phase::Unproven), Just(Phase::Proven)];
+    let (client, group, key) = (0..6usize, 0..2u32, 0..8u16);
     let often = || prop::bool::weighted(0.9);
     prop_oneof![
         20 => Just(Event::Enter),

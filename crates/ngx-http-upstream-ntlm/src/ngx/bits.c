@@ -10,10 +10,16 @@
 #include <ngx_http.h>
 
 
+/*
+ * njs's r.subrequest() makes background subrequests whose answers are
+ * read from memory: a client waits for those.
+ */
+
 ngx_uint_t
 ngx_http_upstream_ntlm_is_background(ngx_http_request_t *r)
 {
-    return r->background || r->main->post_action;
+    return (r->background && !r->subrequest_in_memory)
+           || r->main->post_action;
 }
 
 
@@ -43,6 +49,21 @@ ngx_uint_t
 ngx_http_upstream_ntlm_is_keepalive(ngx_http_request_t *r)
 {
     return r->main->keepalive;
+}
+
+
+ngx_uint_t
+ngx_http_upstream_ntlm_is_kept_through_exit(ngx_http_request_t *r)
+{
+#if (nginx_version >= 1027004)
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r->main, ngx_http_core_module);
+
+    return r->main->keepalive && clcf->keepalive_min_timeout > 0;
+#else
+    return 0;
+#endif
 }
 
 

@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_MODULE, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_current_msec, ngx_cycle,
-    ngx_del_timer, ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event,
-    ngx_http_request_t, ngx_int_t, ngx_log_t, ngx_post_event, ngx_posted_events,
+    NGX_HTTP_MODULE, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_del_timer,
+    ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_http_request_t, ngx_int_t,
+    ngx_log_t, ngx_post_event, ngx_posted_events,
 };
 
 use super::{Pool, Request, Slice};
@@ -81,12 +81,6 @@ impl Connection {
         unsafe { (*self.as_ptr()).requests as u64 }
     }
 
-    /// Milliseconds since it was opened.
-    pub fn age(self) -> u64 {
-        // SAFETY: alive (from_raw); ngx_current_msec is written by this thread only.
-        unsafe { ngx_current_msec.wrapping_sub((*self.as_ptr()).start_time) as u64 }
-    }
-
     /// The descriptor.
     pub fn fd(self) -> i32 {
         // SAFETY: alive (from_raw).
@@ -136,6 +130,31 @@ impl Connection {
     pub fn is_closing(self) -> bool {
         // SAFETY: alive (from_raw).
         unsafe { (*self.as_ptr()).close() != 0 }
+    }
+
+    /// Whether nginx asked the connection to close because `worker_shutdown_timeout` passed.
+    pub fn is_closing_by_force(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).close() != 0 && (*self.as_ptr()).error() != 0 }
+    }
+
+    /// Takes back that nginx asked an idle connection to close.
+    pub fn stay(self) {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).set_close(0) };
+    }
+
+    /// Whether nginx closes the connection when the worker exits: a client connection that has no request, and whose
+    /// `keepalive_min_timeout` has passed.
+    pub fn is_idle(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).idle() != 0 }
+    }
+
+    /// Whether it is open. nginx does not free the memory of a closed one.
+    pub fn is_open(self) -> bool {
+        // SAFETY: nginx keeps the memory of its connections while the worker lives.
+        unsafe { (*self.as_ptr()).fd != -1 }
     }
 
     /// What hangs on `c->data`.

@@ -6,23 +6,31 @@
 
 mod connection;
 mod content;
+mod headers;
+mod module;
 mod peer;
 mod pool;
+mod process;
 mod request;
 mod stand_in;
 mod timer;
 #[cfg(nginx_tls)]
 mod tls;
+mod upstream;
 mod zone;
 
 pub use connection::{Connection, Readable};
 pub use content::set_content_handler;
+pub use headers::{Wrapped, watch_client_field, watch_upstream_field};
+pub use module::{context_index, module_tag};
 pub use peer::{LoggedName, Peer, ServerName};
 pub use pool::{Pool, Slice};
-pub use request::{Request, RequestHeader, Upstream, find_byte, show};
+pub use process::{Process, is_exiting};
+pub use request::{Request, show};
 pub use stand_in::StandIn;
 pub use timer::{Timer, now};
-pub use zone::{add as add_zone, is_gone, main_conf, unix_time, zeroed_in};
+pub use upstream::{RequestHeader, Upstream, find_byte};
+pub use zone::{add as add_zone, main_conf, unix_time, zeroed_in};
 
 use nginx_sys::{NGX_DONE, NGX_ERROR, NGX_OK, ngx_int_t};
 

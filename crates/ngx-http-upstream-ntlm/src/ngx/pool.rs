@@ -12,7 +12,7 @@ use nginx_sys::{
 pub struct Pool(NonNull<ngx_pool_t>);
 
 /// Bytes in a pool or in the configuration, whose owner outlives the use of the handle.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Slice(ngx_str_t);
 
 impl Pool {
@@ -52,23 +52,6 @@ impl Pool {
         const { assert!(align_of::<T>() <= nginx_sys::NGX_ALIGNMENT) };
         // SAFETY: the pool is alive (from_raw); ngx_pcalloc returns null or aligned memory of that size.
         NonNull::new(unsafe { ngx_pcalloc(self.as_ptr(), size_of::<T>()) }.cast::<T>())
-    }
-
-    /// Moves a value into the pool, with room behind it whose bytes are whatever they are. `None` when there is no memory.
-    /// As for [`Pool::place`] the value is not dropped.
-    #[inline(always)]
-    pub fn place_with_room<T, R: Copy>(self, value: impl FnOnce() -> T) -> Option<(NonNull<T>, NonNull<R>)> {
-        const {
-            assert!(align_of::<T>() <= nginx_sys::NGX_ALIGNMENT && !core::mem::needs_drop::<T>());
-            assert!(align_of::<R>() <= align_of::<T>());
-        };
-        // SAFETY: the pool is alive (from_raw); ngx_palloc returns null or aligned memory of that size, which is nobody else's. A
-        // struct's size is a multiple of its alignment, so that what follows it is aligned for the room.
-        unsafe {
-            let place = NonNull::new(ngx_palloc(self.as_ptr(), size_of::<T>() + size_of::<R>()).cast::<T>())?;
-            place.write(value());
-            Some((place, place.add(1).cast()))
-        }
     }
 
     /// Copies bytes into the pool. `None` when there is no memory.
@@ -122,6 +105,13 @@ impl Slice {
     /// The bytes that `value` points to outlive the use of the handle, and nobody changes them meanwhile.
     pub unsafe fn from_raw(value: ngx_str_t) -> Self {
         Slice(value)
+    }
+
+    /// A part of the bytes; `None` where `part` is not one.
+    pub fn part(self, part: &[u8]) -> Option<Slice> {
+        let start = part.as_ptr().addr().checked_sub(self.0.data.addr())?;
+        let data = self.0.data.wrapping_add(start);
+        (start + part.len() <= self.0.len).then_some(Slice(ngx_str_t { len: part.len(), data }))
     }
 
     /// The bytes.

@@ -1,12 +1,12 @@
-//! Memory that the workers share, and what of the machine is told with it.
-#![expect(unsafe_code, reason = "a shared memory zone, nginx's clock, signals to processes")]
+//! Memory that the workers share, and nginx's clock.
+#![expect(unsafe_code, reason = "a shared memory zone, nginx's clock")]
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ESRCH, ngx_cached_time, ngx_conf_t, ngx_cycle_t, ngx_errno, ngx_http_conf_ctx_t, ngx_http_module,
-    ngx_shared_memory_add, ngx_shm_zone_init_pt, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
+    ngx_cached_time, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_shared_memory_add,
+    ngx_shm_zone_init_pt, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
 };
 
 /// Milliseconds of Unix time.
@@ -14,12 +14,6 @@ pub fn unix_time() -> u64 {
     // SAFETY: nginx keeps the time that this points to up to date, on this thread.
     let (seconds, milliseconds) = unsafe { ((*ngx_cached_time).sec, (*ngx_cached_time).msec) };
     u64::try_from(seconds).unwrap_or(0) * 1000 + milliseconds as u64
-}
-
-/// Whether a process has ended.
-pub fn is_gone(process: i32) -> bool {
-    // SAFETY: signal 0 is sent to nobody.
-    unsafe { nginx_sys::kill(process, 0) != 0 && ngx_errno() == ESRCH as i32 }
 }
 
 /// Asks nginx for shared memory, of which `init` is told, by way of the zone's `data`, when it is there. `None` when it is

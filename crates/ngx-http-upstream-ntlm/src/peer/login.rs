@@ -1,15 +1,16 @@
 //! What became of a request's binding, and who is logged in over it.
 //!
-//! Must never tell of a login before the origin accepted it, nor of one that is another request's.
+//! Must never tell of a login before it is proven, nor of one that is another request's.
 
-use ntlm_core::login::Login;
-use ntlm_core::scheme::carries_token;
+use ntlm_core::binding::exchange::{Login as Step, Verdict};
+use ntlm_core::binding::login::Login;
+use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::token::Mechanism;
 
-use super::NtlmPeer;
-use crate::credentials::Credentials;
-use crate::diagnose::{Kind, diagnose};
-use crate::stats::{Counter, Verdict};
+use super::{NtlmPeer, Source};
+use crate::credentials::{Carried, Credentials};
+use crate::diagnose::diagnose;
+use crate::stats::{Counter, Verdict as Counted};
 use crate::worker::{Table, with_table};
 
 /// What became of a request's binding, as `$ntlm_binding` tells.
@@ -25,6 +26,16 @@ pub enum BindingUse {
     Lost,
 }
 
+/// What a request's credentials make of who is logged in.
+enum Change {
+    /// Whoever was.
+    Unchanged,
+    /// Nobody, as far as is proven.
+    Nobody,
+    /// This login, which is proven.
+    To(Login),
+}
+
 impl BindingUse {
     /// The value of `$ntlm_binding`; nothing where there was no binding.
     pub fn as_str(self) -> &'static str {
@@ -38,48 +49,79 @@ impl BindingUse {
 }
 
 impl NtlmPeer {
-    /// Notes what the origin's answer to this request's credentials makes of the login over its connection.
-    pub(super) fn settle(&self) {
-        let (id, earlier) = (self.binding.get(), self.earlier());
-        let Some(credentials) = Credentials::of(self.r) else { return };
-        if self.u.is_answered_from_cache() {
+    /// Notes what the origin's answer makes of the login that this request is a leg of.
+    pub(super) fn note_login(&self, verdict: &Verdict) {
+        if !self.credentials.get() || self.group().is_guarded() {
+            return;
+        }
+        if self.u.status() == 0 || self.u.is_answered_from_cache() {
             return;
         }
         let log = self.r.log();
         if !self.r.is_http1() {
-            diagnose(log, self.group(), Kind::Multiplexed);
+            diagnose(log, self.group(), Diagnosis::Multiplexed);
         }
-        let challenged = self.u.any_www_authenticate(carries_token);
-        let (login, mechanism) = match self.u.status() {
-            0 => return,
-            401 => {
-                let mechanism = credentials.mechanism(earlier);
-                if !challenged && let Some(mechanism) = mechanism {
-                    self.count_handshake(mechanism, Verdict::Refused);
-                }
-                (None, mechanism)
-            }
-            _ => match credentials.accepted(earlier, self.challenged.get()) {
-                Some(login) => {
-                    self.count_handshake(login.mechanism, Verdict::Accepted);
-                    (Some(login), None)
-                }
-                // It is not a login yet that was answered.
-                None => return,
-            },
+        let (change, mechanism) = self.change(verdict.login);
+        let login = match change {
+            Change::Unchanged => return,
+            Change::Nobody => None,
+            Change::To(login) => Some(login),
         };
-        let challenged = challenged && login.is_none();
-        let another = with_table(|table| table.set_login(id, login, mechanism, challenged));
-        if another == Some(true) {
-            diagnose(log, self.group(), Kind::MixedClients);
+        match verdict.login {
+            Step::Refused => self.count_handshake(mechanism, Counted::Refused),
+            Step::Proven => {
+                self.count_handshake(login.as_ref().map(|login| login.mechanism), Counted::Accepted)
+            }
+            Step::GoesOn | Step::Nothing => {}
         }
-        self.settled.set(true);
-        self.notes.set(with_table(|table| table.notes(id)).flatten());
+        let id = self.binding.get();
+        self.login.set(Some(verdict.login));
+        let another = with_table(|table| {
+            let another = table.set_login(id, login, mechanism, verdict.login == Step::GoesOn);
+            self.notes.set(table.logins(id).map(|logins| logins.notes));
+            another
+        });
+        if another == Some(true) {
+            diagnose(log, self.group(), Diagnosis::MixedClients);
+        }
     }
 
-    fn count_handshake(&self, mechanism: Mechanism, verdict: Verdict) {
-        if let Some(slot) = self.group().slot {
-            slot.count_handshake(mechanism, verdict);
+    /// Who is logged in when this request is answered so, and what its leg tells of the mechanism of a login that is not
+    /// over.
+    fn change(&self, step: Step) -> (Change, Option<Mechanism>) {
+        let Some(credentials) = self.read_credentials() else { return (Change::Unchanged, None) };
+        let earlier = self.earlier();
+        let mechanism = credentials.mechanism(earlier);
+        if matches!(step, Step::GoesOn | Step::Refused) {
+            return (Change::Nobody, mechanism);
+        }
+        let change = match credentials.login(earlier, self.challenged.get()) {
+            // It asks for no login.
+            None => Change::Unchanged,
+            Some(login) if step == Step::Proven => Change::To(login),
+            // The client sends the same kind of nameless credentials with each request.
+            Some(login) if login.user.is_empty() && self.current_mechanism() == Some(login.mechanism) => {
+                Change::Unchanged
+            }
+            Some(_) => Change::Nobody,
+        };
+        (change, None)
+    }
+
+    fn current_mechanism(&self) -> Option<Mechanism> {
+        with_table(|table| Some(table.logins(self.binding.get())?.current.as_ref()?.mechanism)).flatten()
+    }
+
+    fn count_handshake(&self, mechanism: Option<Mechanism>, counted: Counted) {
+        if let (Some(mechanism), Some(slot)) = (mechanism, self.group().slot) {
+            slot.count_handshake(mechanism, counted);
+        }
+    }
+
+    fn read_credentials(&self) -> Option<Credentials> {
+        match Carried::by(self.r, self.u) {
+            Carried::Field(value) => Credentials::read(value.as_bytes()),
+            _ => None,
         }
     }
 
@@ -94,7 +136,7 @@ impl NtlmPeer {
 
     /// What the legs before this one told of the mechanism.
     fn earlier(&self) -> Option<Mechanism> {
-        with_table(|table| table.mechanism(self.binding.get())).flatten()
+        with_table(|table| table.logins(self.binding.get())?.mechanism).flatten()
     }
 
     /// What became of this request's binding.
@@ -107,23 +149,46 @@ impl NtlmPeer {
         self.carried.get()
     }
 
-    /// Runs `show` on who is logged in over the connection that answers this request, as far as the origin has accepted
-    /// it. `show` must not call nginx.
+    /// What the answer makes of the login that this request is a leg of.
+    fn step(&self) -> Step {
+        self.login.get().unwrap_or_else(|| {
+            let bound = match self.source.get() {
+                Source::Binding(bound) => Some(bound),
+                _ => None,
+            };
+            self.foreseen(bound).verdict(&self.group().limits).login
+        })
+    }
+
+    /// Runs `show` on who is logged in over the connection that answers this request, as far as that is proven. `show` must
+    /// not call nginx.
     pub fn with_login<R>(&self, show: impl FnOnce(&Login) -> R) -> Option<R> {
         let id = self.binding.get();
-        // Until the request is over, and when its connection is not kept, the table does not know what it brought.
-        let settled = self.settled.get() && with_table(|table| table.login(id).is_some()) == Some(true);
-        if self.credentials.get() && !settled {
-            if matches!(self.u.status(), 0 | 401) || self.u.is_answered_from_cache() {
-                return None;
-            }
-            if let Some(login) = Credentials::of(self.r)?.accepted(self.earlier(), self.challenged.get()) {
-                return Some(show(&login));
+        let noted =
+            self.login.get().is_some() && with_table(|table| table.logins(id).is_some()) == Some(true);
+        if self.credentials.get() && !noted {
+            match self.change(self.step()).0 {
+                Change::Unchanged => {}
+                Change::Nobody => return None,
+                Change::To(login) => return Some(show(&login)),
             }
         }
         // Another stream of the client may have logged in over it since.
         let alone = self.r.is_http1();
-        let unchanged = |table: &Table| alone || table.notes(id) == self.notes.get();
-        with_table(|table| table.login(id).filter(|_| unchanged(table)).map(show)).flatten()
+        with_table(|table: &mut Table| {
+            let logins = table.logins(id)?;
+            (alone || Some(logins.notes) == self.notes.get()).then_some(())?;
+            logins.current.as_ref().map(show)
+        })
+        .flatten()
+    }
+
+    /// Runs `show` on the login that the origin refused with the answer to this request. `show` must not call nginx.
+    pub fn with_refused<R>(&self, show: impl FnOnce(&Login) -> R) -> Option<R> {
+        if !self.credentials.get() || self.step() != Step::Refused {
+            return None;
+        }
+        let login = self.read_credentials()?.login(self.earlier(), self.challenged.get())?;
+        Some(show(&login))
     }
 }

@@ -89,12 +89,12 @@ const BAD_TIMES: [&str; 11] = [
 
 #[tokio::test]
 async fn a_number_that_is_none_is_refused_with_its_name_and_place() {
-    for directive in ["ntlm", "ntlm_requests"] {
-        for value in BAD_NUMBERS {
+    for (directive, least) in [("ntlm", 1), ("ntlm_requests", 2)] {
+        for value in BAD_NUMBERS.into_iter().chain((least > 1).then_some("1")) {
             let line = format!("{directive} {value};");
             let value = value.trim_matches('"');
             let why = format!(
-                "invalid value \"{value}\" in \"{directive}\" directive, it must be a number from 1 to 2147483647"
+                "invalid value \"{value}\" in \"{directive}\" directive, it must be a number from {least} to 2147483647"
             );
             refused(&group(&["keepalive 4;", &line]), 4, &why).await;
         }
@@ -161,7 +161,7 @@ async fn a_wrong_count_of_values_is_refused() {
         "ntlm_timeout;",
         "ntlm_timeout 1h 30m;",
         "ntlm_requests;",
-        "ntlm_requests 1 2;",
+        "ntlm_requests 2 3;",
         "ntlm_time;",
         "ntlm_time 1s 2s;",
         "ntlm_key;",
@@ -205,7 +205,7 @@ async fn every_good_value_is_accepted_in_any_order() {
         "ntlm 1;",
         "ntlm 2147483647;",
         "ntlm 5; ntlm_timeout 1h30m; ntlm_requests 2147483647; ntlm_time 30d;",
-        "ntlm_timeout 200ms; ntlm_requests 1; ntlm_time 1ms; ntlm;",
+        "ntlm_timeout 200ms; ntlm_requests 2; ntlm_time 1ms; ntlm;",
         "ntlm_time 1h; ntlm 7; ntlm_timeout 60;",
         "ntlm_key \"$http_x_session $scheme\"; ntlm;",
         "least_conn; ntlm_timeout 60s; keepalive 4; ntlm;",

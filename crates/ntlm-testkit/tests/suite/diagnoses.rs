@@ -91,7 +91,12 @@ async fn a_page_in_place_of_the_challenge_is_told() {
         .await;
     let mut alice = Client::connect(&nginx).await;
     alice.get_with("/", "Authorization", "NTLM TlRMTVNTUAABAAAAB4IIAAAAAAAAAAAAAAAAAAAAAAA=").await;
-    told(&nginx, "replaced by \"error_page\"", "remove 401 from \"error_page\"").await;
+    told(
+        &nginx,
+        "\"error_page\" replaces the origin's answer",
+        "remove the answer's code from \"error_page\"",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -184,7 +189,7 @@ async fn an_answer_before_the_body_is_told() {
         )
         .await;
     assert_eq!(alice.read_response().await.status, 401);
-    told(&nginx, "401 before it had read the request's body", "100-continue").await;
+    told(&nginx, "401 before it had read the request's body", "proxy_request_buffering on").await;
 }
 
 #[tokio::test]

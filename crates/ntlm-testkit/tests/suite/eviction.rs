@@ -297,7 +297,8 @@ async fn evictions_and_caps_are_told_at_info() {
 
     let nginx = front(&origin, "ntlm; ntlm_time 1ms;").await;
     let mut alice = Client::connect(&nginx).await;
-    alice.login_in_one_leg("alice", "/?delay=20").await;
+    alice.login_in_one_leg("alice", "/").await;
+    alice.get("/?delay=20").await;
     alice.closed().await;
     told(&nginx, "is closed, \"ntlm_time\" is reached");
 }

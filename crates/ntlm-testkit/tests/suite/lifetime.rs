@@ -317,7 +317,8 @@ async fn a_connection_that_is_too_old_says_so_to_the_client() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_time 100ms;").start().await;
     let mut alice = Client::connect(&nginx).await;
-    let response = alice.login_in_one_leg("alice", "/?delay=200").await;
+    assert!(!alice.login_in_one_leg("alice", "/?delay=200").await.says_close());
+    let response = alice.get("/?delay=200").await;
     assert_eq!((response.identity(), response.says_close()), ("alice", true));
     alice.closed().await;
     origin.wait_open_connections(0).await;

@@ -224,9 +224,11 @@ fn the_readme_shows_every_example_to_the_letter() {
 
 #[test]
 fn the_readme_has_a_section_for_each_directive_and_for_no_other() {
-    let table = read("crates/ngx-http-upstream-ntlm/src/module.rs");
+    let tables =
+        ["conf.rs", "module.rs"].map(|file| read(&format!("crates/ngx-http-upstream-ntlm/src/{file}")));
+    let names = tables.iter().flat_map(|table| table.split("c\"").skip(1));
     let directives: BTreeSet<&str> =
-        table.split("directive(c\"").skip(1).filter_map(|part| part.split('"').next()).collect();
+        names.filter_map(|part| part.split('"').next()).filter(|name| name.starts_with("ntlm")).collect();
     assert!(directives.contains("ntlm"), "{directives:?}");
     let readme = read("README.md");
     let (_, reference) = readme.split_once("\n## Reference\n").expect("a reference");

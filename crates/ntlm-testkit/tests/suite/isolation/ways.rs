@@ -120,7 +120,7 @@ async fn a_connection_that_credentials_went_over_by_another_protocol_is_nobody_e
                  server { listen 127.0.0.1:{{port}}; location / { {{way}} } }",
             )
             .allow_log("the \"listen ... http2\" directive is deprecated");
-        for (ntlm, shared) in [("", true), ("ntlm;", false)] {
+        for (ntlm, shared) in [("ntlm_guard off;", true), ("", false), ("ntlm;", false)] {
             let nginx = nginx.clone().set("ntlm", ntlm).start().await;
             let mut connections = Vec::new();
             for user in ["alice", "bob"] {

@@ -68,7 +68,7 @@ async fn a_reload_closes_what_waits_and_lets_finish_what_is_busy() {
 }
 
 #[tokio::test]
-async fn a_binding_that_waits_behind_a_busy_client_ends_at_once() {
+async fn binding_behind_a_busy_client_ends_with_it() {
     let (origin, elsewhere) = (Origin::start().await, Origin::start().await);
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
@@ -85,11 +85,10 @@ async fn a_binding_that_waits_behind_a_busy_client_ends_at_once() {
     alice.send(Request::get("/public/?gate=long")).await;
     elsewhere.wait_gate("long").await;
     nginx.reload().await;
-    origin.wait_open_connections(0).await;
     elsewhere.open_gate("long");
-    let response = alice.read_response().await;
-    assert_eq!((response.status, response.says_close()), (200, true));
+    assert_eq!(alice.read_response().await.status, 200);
     alice.closed().await;
+    origin.wait_open_connections(0).await;
     nginx.wait_gone(&before).await;
 }
 

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::ntlmssp::{Authenticate, Challenge, MessageType, Negotiate, message_type};
 use crate::scheme::{ConnectionBound, Scheme};
 use crate::spnego::{self, Inner};
+use crate::wire::ntlmssp::{Authenticate, Challenge, MessageType, Negotiate, message_type};
 
 /// Some clients leave the padding out, and servers read them all the same.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -81,19 +81,37 @@ pub fn carries_token(value: &[u8]) -> bool {
 /// The letter of `Authorization` that other names and values have least.
 pub const RARE_LETTER: [u8; 2] = [b'z', b'Z'];
 
-/// Whether a [`RARE_LETTER`] at `at` belongs to a field of a request's header that has connection-bound credentials. Fields
-/// end with CR LF; where a body follows, there is no telling what it has, so either of them ends what is looked at.
-pub fn is_in_credentials(header: &[u8], at: usize) -> bool {
-    const FIELD: &[u8] = b"\nAuthorization:";
-    const BEFORE: usize = b"\nAuthori".len();
-    let field = at.checked_sub(BEFORE).and_then(|start| header.get(start..)).unwrap_or_default();
-    field.split_at_checked(FIELD.len()).is_some_and(|(name, value)| {
-        name.eq_ignore_ascii_case(FIELD)
-            && ConnectionBound::credentials(
-                value.split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default(),
-            )
-            .is_some()
+/// The fields in which a request carries credentials, with the line end before them and what comes before the `z`.
+const FIELDS: [(&[u8], usize); 2] =
+    [(b"\nAuthorization:", b"\nAuthori".len()), (b"\nProxy-Authorization:", b"\nProxy-Authori".len())];
+
+/// The value of the field with connection-bound credentials that a [`RARE_LETTER`] at `at` belongs to. Fields end with
+/// CR LF; what follows the header may be anything, so either of them ends the value.
+pub fn credentials_at(header: &[u8], at: usize) -> Option<&[u8]> {
+    FIELDS.iter().find_map(|&(field, before)| {
+        let (name, rest) = header.get(at.checked_sub(before)?..)?.split_at_checked(field.len())?;
+        let value = rest.split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        (name.eq_ignore_ascii_case(field) && ConnectionBound::credentials(value).is_some()).then_some(value)
     })
+}
+
+/// Whether a configured field, whose value may have variables, may put connection-bound credentials into a request.
+pub fn may_put_credentials(name: &[u8], value: &[u8]) -> bool {
+    let breaks_lines = |text: &[u8]| text.iter().any(|&byte| matches!(byte, b'\r' | b'\n'));
+    if breaks_lines(name) || breaks_lines(value) {
+        return true;
+    }
+    if ![b"authorization".as_slice(), b"proxy-authorization"].iter().any(|it| it.eq_ignore_ascii_case(name)) {
+        return false;
+    }
+    // Nothing that a variable may be can change a scheme that stands before it in full.
+    let literal = value.split(|&byte| byte == b'$').next().unwrap_or_default();
+    let scheme_ends = literal.trim_ascii_start().iter().any(u8::is_ascii_whitespace);
+    if scheme_ends || literal.len() == value.len() {
+        ConnectionBound::credentials(literal).is_some()
+    } else {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +171,7 @@ mod tests {
     fn credentials_are_found_wherever_a_header_has_them() {
         let found = |header: &str| {
             let letters = header.match_indices(['z', 'Z']).map(|(at, _)| at);
-            letters.filter(|&at| is_in_credentials(header.as_bytes(), at)).count()
+            letters.filter(|&at| credentials_at(header.as_bytes(), at).is_some()).count()
         };
         for (field, expected) in [
             ("Authorization: NTLM TlRM", 1),
@@ -164,7 +182,10 @@ mod tests {
             ("Authorization: \nNTLM TlRM", 0),
             ("XAuthorization: NTLM TlRM", 0),
             ("Authorization : NTLM TlRM", 0),
-            ("Proxy-Authorization: NTLM TlRM", 0),
+            ("Proxy-Authorization: NTLM TlRM", 1),
+            ("PROXY-AUTHORIZATION:\tnegotiate", 1),
+            ("X-Proxy-Authorization: NTLM TlRM", 0),
+            ("Proxy-Authorization: Basic dXNlcg==", 0),
             ("X-Note: Authorization: NTLM TlRM", 0),
         ] {
             let filler = "X-Filler: Mozilla gzip Zaza\r\n";
@@ -177,7 +198,29 @@ mod tests {
             }
         }
         assert_eq!(found("Authorization: NTLM TlRM\r\n"), 0, "this is no header: there is no line before it");
-        assert!(!is_in_credentials(b"z", 0) && !is_in_credentials(b"", 7) && !is_in_credentials(b"zzz", 900));
+        for (header, at) in [(&b"z"[..], 0), (b"", 7), (b"zzz", 900)] {
+            assert_eq!(credentials_at(header, at), None);
+        }
+        let header = b"\nProxy-Authorization: NTLM TlRM\r\n";
+        assert_eq!(credentials_at(header, 14), Some(&b" NTLM TlRM"[..]));
+    }
+
+    #[test]
+    fn configured_fields_that_may_hold_credentials_are_told() {
+        for (name, value, expected) in [
+            ("Authorization", "$http_x_auth", true),
+            ("AUTHORIZATION", "Negotiate $token", true),
+            ("proxy-authorization", "$x", true),
+            ("Authorization", "NTLM", true),
+            ("Authorization", "NT$rest", true),
+            ("X-Anything", "$uri\r\nAuthorization: NTLM x", true),
+            ("Authorization", "Basic $basic", false),
+            ("Authorization", "Bearer abc", false),
+            ("Authorization", "", false),
+            ("X-Authorization", "$http_authorization", false),
+        ] {
+            assert_eq!(may_put_credentials(name.as_bytes(), value.as_bytes()), expected, "{name}: {value}");
+        }
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use core::ops::Range;
 
-use ntlm_core::scheme::{RARE_LETTER, is_in_credentials};
+use ntlm_core::scheme::{RARE_LETTER, credentials_at};
 
-use crate::ngx::{RequestHeader, Upstream, find_byte};
+use crate::ngx::{RequestHeader, Slice, Upstream, find_byte};
 
 const OLD_VERSION: &[u8; 11] = b" HTTP/1.0\r\n";
 const NEW_VERSION: &[u8; 11] = b" HTTP/1.1\r\n";
@@ -16,7 +16,11 @@ const MINOR_VERSION: usize = b" HTTP/1.".len();
 const CLOSE: &[u8] = b"Connection: close\r\n";
 const NAME: &[u8] = b"Connection:";
 
-/// The outgoing request, before anything of it is sent.
+/// The request is in a protocol that the module does not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// The outgoing request.
 #[derive(Clone, Copy)]
 pub struct Outgoing {
     u: Upstream,
@@ -31,30 +35,24 @@ impl Outgoing {
         Outgoing { u, header: u.request_header() }
     }
 
-    /// Whether it carries connection-bound credentials, which a location may have taken from anywhere
-    /// (`proxy_set_header Authorization`); also where that cannot be told, as over HTTP/2.
-    #[inline]
-    pub fn may_carry_credentials(self) -> bool {
-        let Some(mut header) = self.header else { return self.u.speaks_http() };
-        let header = header.bytes();
-        RARE_LETTER.into_iter().any(|letter| {
-            find_byte(header, letter).is_some_and(|at| self.has_in_credentials(header, letter, at))
-        })
-    }
-
-    /// Whether this letter, found at `at`, or a later one is that of such a field's name.
-    #[inline(never)]
-    fn has_in_credentials(self, header: &[u8], letter: u8, mut at: usize) -> bool {
-        loop {
-            if is_in_credentials(header, at) {
-                return self.u.speaks_http();
-            }
-            let rest = header.get(at + 1..).unwrap_or_default();
-            match find_byte(rest, letter) {
-                Some(next) => at += 1 + next,
-                None => return false,
+    /// The value of the first field with connection-bound credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`]: it is not HTTP/1.x.
+    pub fn credentials(self) -> Result<Option<Slice>, Unreadable> {
+        let sent = self.header.ok_or(Unreadable)?.sent();
+        let header = sent.as_bytes();
+        for letter in RARE_LETTER {
+            let mut at = 0;
+            while let Some(next) = header.get(at..).and_then(|rest| find_byte(rest, letter)) {
+                if let Some(value) = credentials_at(header, at + next) {
+                    return Ok(sent.part(value));
+                }
+                at += next + 1;
             }
         }
+        Ok(None)
     }
 
     /// Lifts the defaults of a request that has a binding, or may make one.

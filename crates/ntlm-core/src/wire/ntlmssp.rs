@@ -5,9 +5,9 @@
 
 use core::fmt;
 
-use crate::reader::Reader;
-use crate::text::Text;
-use crate::token::Mechanism;
+use super::reader::Reader;
+use crate::wire::text::Text;
+use crate::wire::token::Mechanism;
 
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
 

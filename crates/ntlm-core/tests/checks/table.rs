@@ -1,14 +1,17 @@
 //! The table of bindings beside a model that is too simple to be wrong: both are played the same events, of several
 //! clients, groups and keys, with ids that are stale as often as not, and must agree on every answer. So a binding never
-//! reaches a client it was not made for, caps and shares hold, and the order of eviction is what the specification says.
+//! reaches a client it was not made for, caps and shares hold, and the order of eviction is what the specification says:
+//! by phase, then by who has most.
 //! Shared by the property test, the corpus test and the fuzz target.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use ntlm_core::bindings::{
-    BindingId, Bindings, Claim, ClientId, Counts, Ended, GroupId, Key, Refusal, SHARE,
+use ntlm_core::binding::digest::Digest;
+use ntlm_core::binding::exchange::Phase;
+use ntlm_core::binding::table::{
+    BindingId, Bindings, Claim, ClientId, Counts, Ended, Evicted, GroupId, Key, Refusal, SHARE,
 };
-use ntlm_core::keep::Phase;
 
 /// What a binding or the trace of one is in the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +78,7 @@ pub enum Event {
     Spare,
 }
 
-const CAPS: [usize; 2] = [2, 3];
+const CAPS: [usize; 2] = [3, 5];
 /// How long a binding of each group may be parked.
 const TIMEOUTS: [u64; 2] = [9, 5];
 
@@ -84,8 +87,8 @@ pub fn decode(data: &[u8]) -> impl Iterator<Item = Event> {
     data.chunks_exact(3).map(|bytes| {
         let (kind, who, how) = (bytes[0], usize::from(bytes[1]), bytes[2]);
         let client = who % 6;
-        let (group, key, phase) =
-            (u32::from(how & 1), u16::from(how >> 1 & 1 | how >> 4 & 2), phase(how & 4 != 0));
+        let (group, key) = (u32::from(how & 1), u16::from(how >> 5));
+        let phase = Phase::ALL[usize::from(how >> 1 & 3) % 3];
         match kind % 10 {
             0 => Event::Enter,
             1 => Event::Leave { client },
@@ -100,19 +103,18 @@ pub fn decode(data: &[u8]) -> impl Iterator<Item = Event> {
     })
 }
 
-/// The lowest bit chooses the address, the others are what `ntlm_key` says.
-fn key_bytes(key: u16) -> [u8; 3] {
-    let [high, low] = (key >> 1).to_be_bytes();
-    [(key & 1) as u8, high, low]
+/// Client addresses; the last two are of one /64, which counts as one address.
+const ADDRESSES: [&str; 4] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"];
+
+/// The lowest bits choose the address, the others are what `ntlm_key` says.
+fn key_of(key: u16, chosen: &mut [u8; 2]) -> Key<'_> {
+    *chosen = (key >> 2).to_be_bytes();
+    Key { address: ADDRESSES[usize::from(key & 3)].as_bytes(), chosen, forwarded: Digest::NONE }
 }
 
-fn key_of(bytes: &[u8; 3]) -> Key<'_> {
-    let (address, chosen) = bytes.split_at(1);
-    Key { address, chosen }
-}
-
-fn phase(established: bool) -> Phase {
-    if established { Phase::Established } else { Phase::Handshaking }
+/// What counts as one address.
+fn source_of(key: u16) -> u16 {
+    (key & 3).min(2)
 }
 
 /// Plays events from an empty table on; panics where the table and the model differ.
@@ -157,24 +159,49 @@ impl Both {
         self.model.iter().filter(move |e| e.group == group && matches!(e.state, State::Parked(_)))
     }
 
+    /// Bindings of a group that are no traces.
+    fn live(&self, group: u32) -> impl Iterator<Item = &Entry> {
+        self.model.iter().filter(move |e| e.group == group && e.state != State::Lost)
+    }
+
+    fn in_phase(&self, group: u32, phase: Phase) -> impl Iterator<Item = &Entry> {
+        self.parked(group).filter(move |e| e.state == State::Parked(phase))
+    }
+
+    /// How many bindings an address has in a group.
+    fn weight(&self, group: u32, source: u16) -> usize {
+        self.live(group).filter(|e| source_of(e.key) == source).count()
+    }
+
+    /// The phase of a group that loses a binding first, how many bindings the address with most of them has, and its least
+    /// recently used one.
+    fn first_to_lose(&self, group: u32) -> Option<(Phase, Reverse<usize>, &Entry)> {
+        let phase = Phase::ALL.into_iter().find(|&phase| self.in_phase(group, phase).next().is_some())?;
+        let rank = |e: &&Entry| (Reverse(self.weight(group, source_of(e.key))), e.used);
+        let first = self.in_phase(group, phase).min_by_key(rank)?;
+        Some((phase, rank(&first).0, first))
+    }
+
     /// What the specification evicts for one more parked binding.
-    fn victim(&self, group: u32) -> Option<BindingId> {
+    fn victim(&self, newcomer: &Entry) -> Option<BindingId> {
+        let group = newcomer.group;
         if self.parked(group).count() < CAPS[group as usize] {
             return None;
         }
-        let oldest =
-            |phase| self.parked(group).filter(|e| e.state == State::Parked(phase)).min_by_key(|e| e.used);
-        oldest(Phase::Handshaking).or_else(|| oldest(Phase::Established)).map(|e| e.id)
+        let (phase, Reverse(most), first) = self.first_to_lose(group)?;
+        let own = self.in_phase(group, phase).filter(|e| e.client == newcomer.client).min_by_key(|e| e.used);
+        let others = self.live(group).filter(|e| e.client == newcomer.client).count() - 1;
+        let pays_itself = source_of(first.key) == source_of(newcomer.key) || others * 2 >= most;
+        Some(own.filter(|_| pays_itself).unwrap_or(first).id)
     }
 
-    /// What the specification spares when connections run short.
-    fn spared(&self) -> Option<BindingId> {
-        [Phase::Handshaking, Phase::Established].into_iter().find_map(|phase| {
-            let waits = |group| self.parked(group).filter(move |e| e.state == State::Parked(phase));
-            let groups = (0..2).filter(|&group| waits(group).next().is_some());
-            let fullest = groups.max_by_key(|&group| self.parked(group).count())?;
-            waits(fullest).min_by_key(|e| e.used).map(|e| e.id)
-        })
+    /// The bindings that the specification may spare when connections run short: of several groups if they are alike.
+    fn spared(&self) -> Vec<BindingId> {
+        let candidates = || (0..2).filter_map(|group| self.first_to_lose(group));
+        let Some(first) = candidates().map(|(phase, weight, _)| (phase, weight)).min() else {
+            return Vec::new();
+        };
+        candidates().filter(|&(phase, weight, _)| (phase, weight) == first).map(|(.., e)| e.id).collect()
     }
 
     fn deadline(entry: &Entry) -> u64 {
@@ -189,21 +216,39 @@ impl Both {
         Some(Ended { client: entry.client, upstream: entry.upstream, phase })
     }
 
-    fn park(&mut self, id: BindingId, phase: Phase) {
-        let busy = self.model.iter().find(|e| e.id == id && e.state == State::Busy).map(|e| e.group);
-        let group = busy.unwrap_or(0);
-        let expected = match busy {
-            None => Err(Refusal::NoClient),
-            Some(group) => Ok(self.victim(group).and_then(|victim| self.model_end(victim))),
-        };
-        if busy.is_some() {
-            self.clock += 1;
-            let used = self.clock;
-            let entry = self.model.iter_mut().find(|e| e.id == id).expect("it is busy");
-            (entry.state, entry.used) = (State::Parked(phase), used);
+    /// The one of `allowed` that the table chose: the model ends it too.
+    fn chosen(&mut self, allowed: &[BindingId], ended: Option<Ended<u64, u32>>) {
+        let by_upstream = |upstream| self.model.iter().find(|e| e.upstream == upstream).map(|e| e.id);
+        let chosen = ended.and_then(|ended| by_upstream(ended.upstream));
+        assert_eq!(chosen.is_some(), !allowed.is_empty());
+        if let Some(id) = chosen {
+            assert!(allowed.contains(&id), "{id:?} is not among {allowed:?}");
+            assert_eq!(self.model_end(id), ended);
         }
-        let deadline = self.clock + TIMEOUTS[group as usize];
-        assert_eq!(self.table.park(id, phase, CAPS[group as usize], deadline), expected);
+    }
+
+    fn park(&mut self, id: BindingId, phase: Phase) {
+        let busy = self.model.iter().find(|e| e.id == id && e.state == State::Busy).cloned();
+        let cap = busy.as_ref().map_or(1, |busy| CAPS[busy.group as usize]);
+        // Every binding is parked at a time of its own.
+        self.clock += 1;
+        let parked = self.table.park(id, phase, cap, self.clock);
+        let Some(busy) = busy else {
+            assert_eq!(parked, Err(Refusal::NoClient));
+            return;
+        };
+        let evicted = parked.expect("it is busy").evicted;
+        let victims: Vec<_> = self.victim(&busy).into_iter().collect();
+        if let Some(Evicted { ended, of_most }) = evicted {
+            let victim = self.model.iter().find(|e| e.upstream == ended.upstream).expect("a binding");
+            let (one, all) =
+                (self.weight(victim.group, source_of(victim.key)), self.live(victim.group).count());
+            assert_eq!(of_most, one < all && one * 2 > all);
+        }
+        self.chosen(&victims, evicted.map(|evicted| evicted.ended));
+        let used = self.clock;
+        let entry = self.model.iter_mut().find(|e| e.id == id).expect("it is busy");
+        (entry.state, entry.used) = (State::Parked(phase), used);
     }
 
     fn end(&mut self, id: BindingId) {
@@ -216,8 +261,9 @@ impl Both {
         let (id, number, alive) = self.client(client)?;
         self.upstreams += 1;
         let upstream = self.upstreams;
-        let key_bytes = key_bytes(key);
-        let bound = self.table.bind(id, GroupId(group), key_of(&key_bytes), upstream);
+        let mut chosen = [0; 2];
+        let timeout = TIMEOUTS[group as usize];
+        let bound = self.table.bind(id, GroupId(group), timeout, key_of(key, &mut chosen), upstream);
         assert_eq!(bound.err(), self.refusal(alive, number, group, key));
         let binding = bound.ok()?;
         assert!(self.seen.insert(binding), "an id came back");
@@ -277,9 +323,9 @@ impl Both {
                         }
                     },
                 };
-                let key_bytes = key_bytes(key);
+                let mut chosen = [0; 2];
                 let shown = number + u64::from(impostor);
-                let claim = self.table.claim(id, shown, GroupId(group), key_of(&key_bytes), |_| fits);
+                let claim = self.table.claim(id, shown, GroupId(group), key_of(key, &mut chosen), |_| fits);
                 assert_eq!(claim, expected);
             }
             Event::Taint { client, group, key, phase, park } => {
@@ -289,7 +335,7 @@ impl Both {
             }
             Event::Crowd { client, group } => {
                 for key in 0..(SHARE / 2) as u16 {
-                    self.taint(client, group, 4 + key);
+                    self.taint(client, group, 8 + key);
                 }
             }
             Event::Park { binding, phase } => {
@@ -314,16 +360,17 @@ impl Both {
                 assert_eq!(expired, expected);
             }
             Event::Spare => {
-                let expected = self.spared().and_then(|id| self.model_end(id));
-                assert_eq!(self.table.spare(), expected);
+                let allowed = self.spared();
+                let spared = self.table.spare();
+                self.chosen(&allowed, spared);
             }
         }
-        let deadlines = (0..2).flat_map(|group| self.parked(group)).map(Self::deadline);
-        assert_eq!(self.table.next_deadline(), deadlines.min());
+        let first = (0..2).flat_map(|group| self.parked(group)).map(Self::deadline).min();
+        assert!(first.is_none_or(|first| self.table.expire_by().is_some_and(|time| time <= first)));
         for group in 0..2 {
             let of = |state| self.model.iter().filter(move |e| e.group == group && e.state == state).count();
             let (handshaking, busy) = (of(State::Parked(Phase::Handshaking)), of(State::Busy));
-            let parked = handshaking + of(State::Parked(Phase::Established));
+            let parked = self.parked(group).count();
             assert_eq!(self.table.counts(GroupId(group)), Counts { parked, handshaking, busy });
             assert!(parked <= CAPS[group as usize]);
         }

@@ -3,8 +3,8 @@
 //! It reads no further than to the mechanism's own token, and must never take one of two candidates for it: where a token
 //! could be read in two ways, it is not read.
 
-use crate::ntlmssp;
-use crate::reader::Reader;
+use super::reader::Reader;
+use crate::wire::ntlmssp;
 
 /// The token of a mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

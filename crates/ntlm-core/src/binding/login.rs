@@ -4,9 +4,9 @@
 
 use core::fmt::Write as _;
 
-use crate::ntlmssp::Identity;
-use crate::text::Text;
-use crate::token::Mechanism;
+use crate::wire::ntlmssp::Identity;
+use crate::wire::text::Text;
+use crate::wire::token::Mechanism;
 
 /// The longest name that is kept, in bytes of UTF-8. Active Directory's are shorter.
 pub const LONGEST: usize = 256;
@@ -52,6 +52,43 @@ impl Login {
             self.user.get(..account(self)).unwrap_or_default(),
             other.user.get(..account(other)).unwrap_or_default(),
         ) || differ(&self.domain, &other.domain)
+    }
+}
+
+/// What is known of the logins over one binding, one after the other.
+#[derive(Debug, Default)]
+pub struct Logins {
+    /// Who is logged in; `None` while nobody is.
+    pub current: Option<Login>,
+    /// What the legs of a login that is not over told of its mechanism.
+    pub mechanism: Option<Mechanism>,
+    /// A login goes on: its last answer was a challenge.
+    pub challenged: bool,
+    /// Counts what was noted: where the count is the same, so is who is logged in.
+    pub notes: u32,
+    /// Who was logged in before the login that goes on.
+    former: Option<Login>,
+}
+
+impl Logins {
+    /// Notes a login, or that there is none now. True when another user was logged in before.
+    pub(super) fn note(
+        &mut self,
+        login: Option<Login>,
+        mechanism: Option<Mechanism>,
+        challenged: bool,
+    ) -> bool {
+        self.mechanism = mechanism;
+        self.challenged = challenged;
+        self.notes = self.notes.wrapping_add(1);
+        let before = self.current.take().or(self.former.take());
+        let Some(login) = login else {
+            self.former = before;
+            return false;
+        };
+        let another = before.is_some_and(|before| before.is_another_user(&login));
+        self.current = Some(login);
+        another
     }
 }
 

@@ -1,0 +1,97 @@
+//! The settings of an upstream group and of a location, as requests see them, and the list of all groups.
+//!
+//! Must never change while requests are served.
+#![expect(unsafe_code, reason = "reads configurations that nginx keeps for the module")]
+
+use core::ptr::NonNull;
+
+use nginx_sys::{
+    ngx_http_complex_value_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_str_t,
+};
+use ntlm_core::binding::exchange::Limits;
+use ntlm_core::binding::table::GroupId;
+
+use crate::ngx::context_index;
+use crate::stats::{Shared, Slot};
+
+/// An upstream group. It begins the module's configuration of an `upstream` block (`conf.rs`).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Group {
+    /// Numbers the group.
+    pub id: GroupId,
+    /// The most bindings that are parked at a time in a worker; 0 in a group without `ntlm`, which is only guarded.
+    pub connections: usize,
+    /// Milliseconds that a binding stays parked.
+    pub timeout: u64,
+    /// The limits of one binding.
+    pub limits: Limits,
+    /// The name of the upstream block, which lives as long as the configuration.
+    pub name: ngx_str_t,
+    /// Where it is counted; `None` for a group that is only guarded, and where there are more groups than slots.
+    pub slot: Option<&'static Slot>,
+    /// `ntlm_key`; null where the block has none.
+    pub key: *mut ngx_http_complex_value_t,
+    /// `peer.init` of the balancer.
+    pub original_init_peer: ngx_http_upstream_init_peer_pt,
+}
+
+impl Group {
+    /// The group of nginx's configuration of an `upstream` block; `None` for one that nginx made of an address.
+    ///
+    /// # Safety
+    ///
+    /// `us` is null or a live group's configuration.
+    pub unsafe fn of(us: *mut ngx_http_upstream_srv_conf_t) -> Option<NonNull<Group>> {
+        // SAFETY: vouched for by the caller; the slot is what `create_srv_conf` returned, which begins with a group.
+        unsafe {
+            let confs = NonNull::new(us.as_ref()?.srv_conf)?;
+            NonNull::new((*confs.as_ptr().add(context_index())).cast())
+        }
+    }
+
+    /// Whether the group has no `ntlm`, and the guard closes its tainted connections.
+    pub fn is_guarded(&self) -> bool {
+        self.connections == 0
+    }
+}
+
+/// What a location says.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Location {
+    /// `ntlm_status`: a format; 0 without it.
+    pub status: usize,
+    /// A directive like `proxy_set_header Authorization` may put connection-bound credentials into requests.
+    pub puts_credentials: bool,
+    /// `proxy_set_header` takes the place of the client's `Authorization`, so that `proxy_pass` does not send it.
+    pub replaces_authorization: bool,
+    /// And of the client's `Proxy-Authorization`.
+    pub replaces_proxy_authorization: bool,
+}
+
+/// What the whole configuration says: which groups have `ntlm`, and where they are counted.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Main {
+    /// Null before the shared memory is there.
+    pub shared: *const Shared,
+    /// The groups with `ntlm`, in the configuration's pool.
+    pub groups: *mut *mut Group,
+    /// How many they are.
+    pub count: usize,
+}
+
+impl Main {
+    /// What is shared with the other workers.
+    pub fn shared(&self) -> Option<&'static Shared> {
+        // SAFETY: the zone outlives every worker (see `ngx::zeroed_in`).
+        unsafe { self.shared.as_ref() }
+    }
+
+    /// The groups with `ntlm`.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        // SAFETY: postconfiguration filled the array, with groups that live as long as this.
+        (0..self.count).map(|index| unsafe { &**self.groups.add(index) })
+    }
+}

@@ -1,0 +1,241 @@
+//! How a bound upstream connection waits: parking, the events that end the wait, and closing.
+//!
+//! Must never close a connection that is still in the table, nor leave one in the table that is closed.
+#![expect(unsafe_code, reason = "event handlers' trampolines, and what they find on c->data")]
+
+use core::cell::Cell;
+
+use nginx_sys::ngx_event_t;
+use ntlm_core::binding::end::End;
+use ntlm_core::binding::exchange::Phase;
+use ntlm_core::binding::table::Ended;
+use ntlm_core::diagnosis::Diagnosis;
+
+use crate::bound::Bound;
+use crate::diagnose::diagnose;
+use crate::log::{alert, debug, info};
+use crate::ngx::{Connection, Readable, StandIn, Timer, now};
+use crate::worker::{Table, count_end, touch, with_table};
+
+/// Milliseconds within which a client that goes on with its login does so.
+const LEG: u64 = 5_000;
+/// Connections that are closed in one turn of nginx's event loop: about a millisecond's work with their clients.
+const BATCH: u32 = 32;
+/// Milliseconds until the next ones are.
+const PAUSE: u64 = 1;
+
+/// Lets a connection wait for the next request of its client. The table has it parked already, and is to be looked at
+/// by `expire_by`. The connection may be closed when this returns.
+pub fn park(bound: Bound, expire_by: Option<u64>) {
+    let c = bound.connection();
+    STAND_IN.stand();
+    touch();
+    bound.set_parked(now());
+    if let Some(time) = expire_by {
+        TIMER.go_off_by(time);
+    }
+    // SAFETY: the read handler expects the bound connection on c->data; it lives as long as the connection.
+    unsafe {
+        c.idle(
+            bound.data(),
+            Some(ngx_http_upstream_ntlm_read_handler),
+            Some(ngx_http_upstream_ntlm_dummy_handler),
+        );
+    }
+    if c.is_read_ready() {
+        on_readable(bound);
+    }
+}
+
+/// A parked connection is readable, or nginx asks it to close.
+fn on_readable(bound: Bound) {
+    let c = bound.connection();
+    if bound.is_closing() {
+        return;
+    }
+    if c.is_closing() {
+        if c.is_closing_by_force() || !is_client_kept(bound) {
+            end(bound, End::Exiting);
+            return;
+        }
+        // Its client connection goes on for a while: the binding ends with that.
+        c.stay();
+    }
+    match c.peek() {
+        Readable::Nothing if c.watch_for_reading() => {}
+        Readable::Nothing => end(bound, End::Unwatched),
+        Readable::Data => end(bound, End::UnsolicitedData),
+        Readable::Closed => end(bound, End::ServerClosed),
+    }
+}
+
+/// Whether nginx keeps the client connection of a parked binding although the worker exits.
+fn is_client_kept(bound: Bound) -> bool {
+    let client = with_table(|table| table.client(bound.binding())).flatten();
+    client.is_some_and(|client| !client.is_idle())
+}
+
+/// Ends a parked binding.
+fn end(bound: Bound, end: End) {
+    let c = bound.connection();
+    let challenged = with_table(|table| table.logins(bound.binding()).is_some_and(|it| it.challenged));
+    match with_table(|table| table.end(bound.binding())).flatten() {
+        Some(ended) => {
+            // After a refusal, or when the client has given up, the server may close.
+            if end == End::ServerClosed
+                && ended.phase == Some(Phase::Handshaking)
+                && challenged == Some(true)
+                && now().saturating_sub(bound.parked()) < LEG
+            {
+                diagnose(ended.client.log(), bound.group(), Diagnosis::OriginCloses);
+            }
+            close(ended, end);
+        }
+        None => {
+            alert!(c.log(), "ntlm: parked upstream connection {} is in no table", c.fd());
+            c.close();
+        }
+    }
+}
+
+/// Goes off when the first parked connections may have waited long enough.
+static TIMER: Timer = Timer::new(expire);
+
+/// Closes the parked connections that have waited long enough, a batch of them.
+fn expire() {
+    for _ in 0..BATCH {
+        let Some(ended) = with_table(|table| table.expire(now())).flatten() else {
+            if let Some(time) = with_table(|table| table.expire_by()).flatten() {
+                TIMER.go_off_by(time);
+            }
+            return;
+        };
+        close(ended, End::Timeout);
+    }
+    TIMER.go_off_within(now(), PAUSE);
+}
+
+/// Answers for all parked connections when nginx runs short of connections.
+static STAND_IN: StandIn = StandIn::new(spare);
+
+/// Closes the parked connection that is the first to go. False when there is none.
+fn spare() -> bool {
+    if close_next() {
+        return true;
+    }
+    let Some(ended) = with_table(Table::spare).flatten() else { return false };
+    count_end(ended.upstream, End::Shortage);
+    told(ended.upstream, End::Shortage);
+    close_now(ended.upstream, Some(ended.client));
+    true
+}
+
+/// Closes an upstream connection that the table has let go of, and its client connection too, at once or after the
+/// request it has: the client takes it for authenticated. Where many end at the same moment, later.
+pub fn close(ended: Ended<Connection, Bound>, end: End) {
+    count_end(ended.upstream, end);
+    told(ended.upstream, end);
+    close_soon(ended.upstream, Some(ended.client));
+}
+
+/// Closes an upstream connection whose client has left.
+pub fn close_of_client(bound: Bound) {
+    count_end(bound, End::ClientLeft);
+    told(bound, End::ClientLeft);
+    close_soon(bound, None);
+}
+
+/// Tells the error log of the end of a parked binding.
+fn told(bound: Bound, end: End) {
+    let c = bound.connection();
+    if end.is_limit() {
+        info!(c.log(), "bound upstream connection {} is closed, {}", c.fd(), end.text());
+    } else {
+        debug!(c.log(), "parked upstream connection {} is closed, {}", c.fd(), end.text());
+    }
+}
+
+/// The connections that wait to be closed, and how many this turn of the event loop has closed.
+struct Row {
+    first: Cell<Option<Bound>>,
+    /// The turn, by nginx's clock.
+    turn: Cell<u64>,
+    closed: Cell<u32>,
+}
+
+// SAFETY: nginx runs the events of a worker, and so all of this module, on one thread.
+unsafe impl Sync for Row {}
+
+static ROW: Row = Row { first: Cell::new(None), turn: Cell::new(0), closed: Cell::new(0) };
+static ROW_TIMER: Timer = Timer::new(close_batch);
+
+/// Closes a connection at once, or lets it join the row if this turn has closed enough.
+fn close_soon(bound: Bound, client: Option<Connection>) {
+    if ROW.turn.replace(now()) != now() {
+        ROW.closed.set(0);
+    }
+    if ROW.closed.get() < BATCH {
+        ROW.closed.set(ROW.closed.get() + 1);
+        close_now(bound, client);
+        return;
+    }
+    bound.join_closing(ROW.first.replace(Some(bound)), client);
+    ROW_TIMER.go_off_within(now(), PAUSE);
+}
+
+fn close_now(bound: Bound, client: Option<Connection>) {
+    let c = bound.connection();
+    if let Some(client) = client {
+        if client.close_if_unused() {
+            debug!(c.log(), "closing idle client connection {} with it", client.fd());
+        } else if bound.is_http1() {
+            // SAFETY: it speaks HTTP/1.x, and has had the request that was bound.
+            unsafe { client.close_after_request() };
+        }
+    }
+    c.close();
+}
+
+/// Closes the first connection of the row. False when there is none.
+fn close_next() -> bool {
+    let Some(bound) = ROW.first.get() else { return false };
+    ROW.first.set(bound.next_closing());
+    close_now(bound, bound.closing_client());
+    true
+}
+
+fn close_batch() {
+    for _ in 0..BATCH {
+        if !close_next() {
+            return;
+        }
+    }
+    if ROW.first.get().is_some() {
+        ROW_TIMER.go_off_within(now(), PAUSE);
+    }
+}
+
+/// Closes all that waits to be closed: the worker ends.
+pub fn close_row() {
+    while close_next() {}
+}
+
+/// Called by nginx when a parked connection is readable, or the worker exits.
+///
+/// # Safety
+///
+/// Called by nginx only, with the read event of a connection that [`park`] gave this handler.
+unsafe extern "C" fn ngx_http_upstream_ntlm_read_handler(ev: *mut ngx_event_t) {
+    // SAFETY: an event's data is its connection; c->data is what `park` hung there, and both live until `close`.
+    let bound = unsafe { Connection::from_raw((*ev).data.cast()).and_then(|c| Bound::of(c)) };
+    if let Some(bound) = bound {
+        on_readable(bound);
+    }
+}
+
+/// Called by nginx when a parked connection is writable, which says nothing.
+///
+/// # Safety
+///
+/// Called by nginx only.
+unsafe extern "C" fn ngx_http_upstream_ntlm_dummy_handler(_ev: *mut ngx_event_t) {}

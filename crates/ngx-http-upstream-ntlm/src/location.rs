@@ -1,0 +1,124 @@
+//! What locations say: whether their directives may put credentials into requests.
+//!
+//! The lists of `proxy_set_header` and its like are found by nginx's own tables of directives, which give their place in the
+//! configuration of their module.
+#![expect(unsafe_code, reason = "reads the configurations of other modules")]
+
+use core::ffi::{c_char, c_void};
+use core::ptr::{NonNull, null_mut};
+
+use nginx_sys::{
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, ngx_array_t, ngx_conf_set_keyval_slot, ngx_conf_t,
+    ngx_http_conf_ctx_t, ngx_keyval_t, ngx_module_t, ngx_str_t, ngx_uint_t,
+};
+use ntlm_core::scheme::may_put_credentials;
+
+use crate::group::Location;
+use crate::ngx::Pool;
+
+/// Modules that can change a request's header after nginx has parsed it.
+const CHANGING: [&[u8]; 2] = [b"ngx_http_lua_module", b"ngx_http_headers_more_filter_module"];
+
+/// `create_loc_conf`.
+///
+/// # Safety
+///
+/// Called by nginx while it reads the configuration.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: see above; zeroes are a location in which nothing is said.
+    unsafe { Pool::new((*cf).pool).zeroed::<Location>().map_or(null_mut(), |conf| conf.as_ptr().cast()) }
+}
+
+/// `merge_loc_conf`: nginx has merged the modules of its own for this location.
+///
+/// # Safety
+///
+/// Called by `ngx_http_merge_servers` and `ngx_http_merge_locations`, which let `cf->ctx` be the location's.
+pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
+    cf: *mut ngx_conf_t,
+    parent: *mut c_void,
+    child: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: see above; both are what `create_loc_conf` returned.
+    unsafe {
+        let (parent, child) = (parent.cast::<Location>(), child.cast::<Location>());
+        if (*child).status == 0 {
+            (*child).status = (*parent).status;
+        }
+        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        for module in modules(cf) {
+            for (directive, field) in fields(ctx, module) {
+                let name = field.key.as_bytes();
+                (*child).puts_credentials |= may_put_credentials(name, field.value.as_bytes());
+                if directive.as_bytes() == b"proxy_set_header" {
+                    (*child).replaces_authorization |= name.eq_ignore_ascii_case(b"authorization");
+                    (*child).replaces_proxy_authorization |=
+                        name.eq_ignore_ascii_case(b"proxy-authorization");
+                }
+            }
+        }
+    }
+    null_mut()
+}
+
+/// Whether a module is loaded that can change requests behind nginx's parser.
+///
+/// # Safety
+///
+/// Called while nginx reads the configuration.
+pub unsafe fn has_changing_module(cf: *mut ngx_conf_t) -> bool {
+    // SAFETY: vouched for by the caller; the names of modules are strings of C.
+    unsafe {
+        modules(cf).any(|module| {
+            let name = (*module).name;
+            !name.is_null() && CHANGING.contains(&core::ffi::CStr::from_ptr(name).to_bytes())
+        })
+    }
+}
+
+/// The modules of `http`.
+///
+/// # Safety
+///
+/// Called while nginx reads the configuration.
+unsafe fn modules(cf: *mut ngx_conf_t) -> impl Iterator<Item = *mut ngx_module_t> {
+    // SAFETY: vouched for by the caller: the cycle has a list of its modules, whose end is null.
+    let all = unsafe { (*(*cf).cycle).modules };
+    // SAFETY: as above.
+    let modules = (0..).map(move |index| unsafe { *all.add(index) }).take_while(|module| !module.is_null());
+    // SAFETY: as above.
+    modules.filter(|&module| unsafe { (*module).type_ == NGX_HTTP_MODULE as ngx_uint_t })
+}
+
+/// The fields that directives of a module put into the requests of a location, with the names of the directives.
+///
+/// # Safety
+///
+/// `ctx` is a location's, `module` one of `http`.
+unsafe fn fields(
+    ctx: *mut ngx_http_conf_ctx_t,
+    module: *mut ngx_module_t,
+) -> impl Iterator<Item = (ngx_str_t, ngx_keyval_t)> {
+    // SAFETY: vouched for by the caller.
+    let (conf, commands) = unsafe { (*(*ctx).loc_conf.add((*module).ctx_index), (*module).commands) };
+    let set = ngx_conf_set_keyval_slot as *const () as usize;
+    // SAFETY: a table of directives ends with an empty name.
+    let all = (0..).map_while(move |index| unsafe {
+        let command = NonNull::new(commands)?.as_ptr().add(index).read();
+        (command.name.len != 0).then_some(command)
+    });
+    all.filter(move |command| {
+        !conf.is_null()
+            && command.conf == NGX_HTTP_LOC_CONF_OFFSET
+            && command.set.is_some_and(|mine| mine as usize == set)
+            && command.name.as_bytes().ends_with(b"_set_header")
+    })
+    .flat_map(move |command| {
+        // SAFETY: what a directive with this setter says is an array of pairs at its offset in the module's configuration of
+        // the location (ngx_conf_set_keyval_slot), or null.
+        let array = unsafe { *conf.byte_add(command.offset).cast::<*mut ngx_array_t>() };
+        // SAFETY: as above; the array lives as long as the configuration.
+        let pairs = NonNull::new(array).map(|array| unsafe { array.as_ref().as_slice::<ngx_keyval_t>() });
+        pairs.unwrap_or_default().iter().map(move |&pair| (command.name, pair))
+    })
+}

@@ -1,0 +1,240 @@
+//! `ngx_http_upstream_t`, and the HTTP/1.x request that it is about to send.
+#![expect(unsafe_code, reason = "reads and writes nginx's upstreams")]
+
+use core::ops::Range;
+use core::ptr::NonNull;
+
+use nginx_sys::{ngx_buf_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_str_t};
+
+use super::{Peer, Request, Slice};
+
+/// `r->upstream` of a request that is alive while the handle is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upstream(NonNull<ngx_http_upstream_t>);
+
+/// The header of an HTTP/1.x request that is about to be sent, from after the request target. Alive, and nobody else's,
+/// while the handle is used.
+#[derive(Clone, Copy)]
+pub struct RequestHeader {
+    buffer: NonNull<ngx_buf_t>,
+    start: NonNull<u8>,
+}
+
+/// Where a byte is found first.
+#[inline(always)]
+pub fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
+    // SAFETY: memchr reads these bytes only, and what it finds lies there.
+    unsafe {
+        let start = bytes.as_ptr();
+        let found = nginx_sys::memchr(start.cast(), byte.into(), bytes.len() as _).cast::<u8>();
+        (!found.is_null()).then(|| found.cast_const().offset_from_unsigned(start))
+    }
+}
+
+impl RequestHeader {
+    /// The bytes: the version, then the fields. The body may follow.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: `request_header` has checked that the bytes are in the buffer, which create_request wrote and nobody
+        // has sent yet.
+        unsafe {
+            let length = self.buffer.as_ref().last.cast_const().offset_from_unsigned(self.start.as_ptr());
+            core::slice::from_raw_parts_mut(self.start.as_ptr(), length)
+        }
+    }
+
+    /// The bytes as they were sent, or are to be sent again; they live as long as the request.
+    pub fn sent(self) -> Slice {
+        // SAFETY: as for `bytes`; once the request is sent nobody changes them.
+        unsafe {
+            let len = self.buffer.as_ref().last.cast_const().offset_from_unsigned(self.start.as_ptr());
+            Slice::from_raw(ngx_str_t { len, data: self.start.as_ptr() })
+        }
+    }
+
+    /// Whether the method before it is HEAD, whose responses have no body.
+    pub fn is_head(self) -> bool {
+        // SAFETY: the buffer is alive (see the type). `request_header` has checked that its start comes before the header, and
+        // what lies in between was written by create_request.
+        unsafe {
+            let start = self.buffer.as_ref().start.cast_const();
+            let length = self.start.as_ptr().cast_const().offset_from_unsigned(start);
+            core::slice::from_raw_parts(start, length).starts_with(b"HEAD ")
+        }
+    }
+
+    /// Removes bytes; what follows moves up. A retry sends the buffer from its start, so it is the end that moves.
+    pub fn remove(mut self, range: Range<usize>) {
+        let gone = range.len();
+        if range.end <= self.bytes().len() {
+            self.bytes().copy_within(range.end.., range.start);
+            // SAFETY: the buffer is alive (see the type) and had these bytes at least.
+            unsafe { self.buffer.as_mut().last = self.buffer.as_ref().last.sub(gone) };
+        }
+    }
+}
+
+impl Upstream {
+    /// # Safety
+    ///
+    /// The upstream is alive while the handle is used.
+    pub unsafe fn from_raw(u: *mut ngx_http_upstream_t) -> Option<Self> {
+        NonNull::new(u).map(Upstream)
+    }
+
+    /// The upstream itself, for a call into nginx.
+    pub fn as_ptr(self) -> *mut ngx_http_upstream_t {
+        self.0.as_ptr()
+    }
+
+    /// The peer.
+    pub fn peer(self) -> Peer {
+        // SAFETY: alive (see the type), and the peer is a part of it.
+        unsafe { Peer::new(&raw mut (*self.as_ptr()).peer) }
+    }
+
+    /// The group that nginx found for the request.
+    pub fn group(self) -> *mut ngx_http_upstream_srv_conf_t {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.as_ptr()).upstream }
+    }
+
+    /// Applies `proxy_next_upstream_tries`, as nginx does when a chain has been set up.
+    pub fn limit_tries(self) {
+        let u = self.as_ptr();
+        // SAFETY: alive (see the type), and its configuration with it.
+        unsafe {
+            let most = (*(*u).conf).next_upstream_tries;
+            if most != 0 && (*u).peer.tries > most {
+                (*u).peer.tries = most;
+            }
+        }
+    }
+
+    /// Names the protocol spoken: each upstream module, and each version of HTTP, has its own `create_request`.
+    pub fn protocol(self) -> usize {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.as_ptr()).create_request.map_or(0, |function| function as usize) }
+    }
+
+    /// Whether it is `proxy_pass` that speaks. nginx keeps the scheme as it was written, and compares it without case.
+    pub fn speaks_http(self) -> bool {
+        // SAFETY: alive (see the type); the schema is configuration or the request's.
+        let schema = unsafe { Slice::from_raw((*self.as_ptr()).schema) };
+        [b"http://".as_slice(), b"https://"].iter().any(|known| schema.as_bytes().eq_ignore_ascii_case(known))
+    }
+
+    /// The request target as the server gets it; empty where none is noted.
+    pub fn target(self) -> Slice {
+        // SAFETY: alive (see the type), and with it what create_request noted.
+        unsafe { Slice::from_raw((*self.as_ptr()).uri) }
+    }
+
+    /// Whether a connection is at work for it: nginx has one and will free the peer.
+    pub fn has_connection(self) -> bool {
+        // SAFETY: alive (see the type).
+        unsafe { !(*self.as_ptr()).peer.connection.is_null() && !(*self.as_ptr()).peer.sockaddr.is_null() }
+    }
+
+    /// What follows the request target in the request that is to be sent, or sent again, where a target is noted. It is a header
+    /// where [`Upstream::speaks_http`].
+    #[inline]
+    pub fn request_header(self) -> Option<RequestHeader> {
+        let u = self.as_ptr();
+        // SAFETY: alive (see the type), and with it the chain of buffers that create_request made. It also noted where in
+        // the first buffer the request target is. A request that was sent ends where it did, and a retry sends it from the
+        // start of the buffer.
+        unsafe {
+            let start = NonNull::new((*u).uri.data.wrapping_add((*u).uri.len))?;
+            let buffer = NonNull::new((*NonNull::new((*u).request_bufs)?.as_ptr()).buf)?;
+            let (first, last) = (buffer.as_ref().start.addr(), buffer.as_ref().last.addr());
+            let at = start.addr().get();
+            (at.wrapping_sub(first) <= last.wrapping_sub(first)).then_some(RequestHeader { buffer, start })
+        }
+    }
+
+    /// The HTTP status of the response, 0 before there is one.
+    pub fn status(self) -> usize {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.as_ptr()).headers_in.status_n }
+    }
+
+    /// Whether the origin's answer was replaced by one out of a cache (a stale one, or one that the origin confirmed).
+    pub fn is_answered_from_cache(self) -> bool {
+        #[cfg(nginx_cache)]
+        // SAFETY: alive (see the type).
+        unsafe {
+            matches!(
+                (*self.as_ptr()).cache_status(),
+                nginx_sys::NGX_HTTP_CACHE_STALE | nginx_sys::NGX_HTTP_CACHE_REVALIDATED
+            )
+        }
+        #[cfg(not(nginx_cache))]
+        false
+    }
+
+    /// Whether a stale answer out of a cache took the place of the origin's, whose body nobody reads.
+    pub fn is_answered_stale(self) -> bool {
+        #[cfg(nginx_cache)]
+        // SAFETY: alive (see the type).
+        unsafe {
+            (*self.as_ptr()).cache_status() == nginx_sys::NGX_HTTP_CACHE_STALE
+        }
+        #[cfg(not(nginx_cache))]
+        false
+    }
+
+    /// `u->keepalive`: the response was read to its end, and the connection may be used again. After a stale answer
+    /// `u->keepalive` tells of that one.
+    pub fn is_kept_alive(self) -> bool {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.as_ptr()).keepalive() != 0 && !self.is_answered_stale() }
+    }
+
+    /// Clears `u->keepalive`: no pool below may keep the connection.
+    pub fn forbid_keepalive(self) {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.as_ptr()).set_keepalive(0) }
+    }
+
+    /// `u->request_body_sent`: nothing of the request is still to be sent.
+    pub fn is_request_sent(self) -> bool {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.as_ptr()).request_body_sent() != 0 }
+    }
+
+    /// Whether the response's header, already parsed, rules out that the connection is kept: the server says so, its body is
+    /// not read to its end, or the request is not wholly sent and never will be.
+    #[inline(always)]
+    pub fn will_not_be_kept_alive(self, r: Request) -> bool {
+        let u = self.as_ptr();
+        // SAFETY: alive (see the type), and its configuration with it.
+        unsafe {
+            (*u).headers_in.connection_close() != 0
+                || (((*u).headers_in.content_length_n < 0 || r.is_head()) && self.has_unread_body(r))
+                || ((*u).request_body_sent() == 0 && (*(*u).conf).preserve_output() == 0)
+        }
+    }
+
+    /// Whether the response has a body whose end is marked by nothing but the connection's, or one that is not for the client:
+    /// where a cache is configured, nginx sends GET for a HEAD.
+    #[inline(never)]
+    fn has_unread_body(self, r: Request) -> bool {
+        let u = self.as_ptr();
+        // SAFETY: alive (see the type).
+        let (length, chunked, status) = unsafe {
+            ((*u).headers_in.content_length_n, (*u).headers_in.chunked() != 0, (*u).headers_in.status_n)
+        };
+        let is_head = self.request_header().map_or(r.is_head(), RequestHeader::is_head);
+        let has_body = !is_head && !matches!(status, 204 | 304) && (chunked || length != 0);
+        has_body && (r.is_head() || (length < 0 && !chunked))
+    }
+
+    /// Keeps the response out of `proxy_cache` and `proxy_store`. In time until the header has been sent.
+    pub fn forbid_storing(self) {
+        // SAFETY: alive (see the type).
+        unsafe {
+            (*self.as_ptr()).set_cacheable(0);
+            (*self.as_ptr()).set_store(0);
+        }
+    }
+}

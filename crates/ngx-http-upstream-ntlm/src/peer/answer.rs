@@ -1,0 +1,60 @@
+//! What the header of a response to the client must say and do, before it is sent.
+
+use ntlm_core::binding::end::Client;
+use ntlm_core::binding::exchange::Exchange;
+use ntlm_core::diagnosis::Diagnosis;
+
+use super::{NtlmPeer, Source};
+use crate::diagnose::diagnose;
+
+impl NtlmPeer {
+    /// Whether there is nothing to do before the header of the response is sent to the client.
+    pub fn is_indifferent(&self) -> bool {
+        matches!(self.source.get(), Source::Original)
+            && !self.credentials.get()
+            && !self.token.get()
+            && !self.lost.get()
+    }
+
+    /// The header of the response is about to be sent to the client. A client that takes its connection for authenticated is
+    /// told to open another one where that is over.
+    pub fn on_response_header(&self) {
+        let bound = match self.source.get() {
+            Source::Binding(bound) => Some(bound),
+            Source::Original => None,
+            Source::Nowhere => {
+                // No attempt gave this response: the client is left without what its credentials were for.
+                if self.lost.get() {
+                    self.r.close_client_after_response();
+                }
+                return;
+            }
+        };
+        let exchange = self.foreseen(bound);
+        if !exchange.is_tainted() {
+            if exchange.lost {
+                self.r.close_client_after_response();
+            }
+            return;
+        }
+        self.u.forbid_storing();
+        let unauthorized = exchange.credentials && matches!(exchange.status, 401 | 407);
+        if unauthorized
+            && exchange.token
+            && self.r.is_http1()
+            && !self.r.is_client_kept_alive()
+            && !exchange.guarded
+        {
+            diagnose(self.r.log(), self.group(), Diagnosis::ClientKeepaliveOff);
+        }
+        let kept_alive = if exchange.from_cache {
+            !self.u.is_answered_stale()
+        } else {
+            !self.u.will_not_be_kept_alive(self.r)
+        };
+        let verdict = Exchange { kept_alive, ..exchange }.verdict(&self.group().limits);
+        if verdict.client == Client::Leaves {
+            self.r.close_client_after_response();
+        }
+    }
+}

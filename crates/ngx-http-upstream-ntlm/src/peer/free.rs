@@ -1,0 +1,236 @@
+//! The end of an attempt: who owns its connection from then on.
+//!
+//! Must never let a tainted connection reach the balancer below, nor park one on which bytes of the ended exchange may
+//! still come. Both are decided by `ntlm_core::binding::exchange`; this file gathers the facts and carries the verdict out.
+
+use nginx_sys::{NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_uint_t};
+use ntlm_core::binding::digest::Digest;
+use ntlm_core::binding::end::{Client, End};
+use ntlm_core::binding::exchange::{Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict};
+use ntlm_core::binding::table::{Evicted, Key, Parked, Refusal};
+use ntlm_core::diagnosis::Diagnosis;
+
+use super::{BindingUse, NtlmPeer, Source};
+use crate::bound::Bound;
+use crate::credentials::{Carried, may_change};
+use crate::diagnose::diagnose;
+use crate::log::{debug, info};
+use crate::ngx::{Connection, Peer, Slice, Status, is_exiting, now};
+use crate::stats::Counter;
+use crate::transport::Transport;
+use crate::worker::{count, count_end, with_table};
+use crate::{client, idle};
+
+impl NtlmPeer {
+    /// Lets go of the connection of the present attempt. nginx closes the one that is left on the peer.
+    pub(super) fn free(&self, pc: Peer, state: ngx_uint_t) {
+        let outcome = match state {
+            _ if state & NGX_PEER_FAILED as ngx_uint_t != 0 => Outcome::Failed,
+            _ if state & NGX_PEER_NEXT as ngx_uint_t != 0 => Outcome::Next,
+            _ => Outcome::Done,
+        };
+        match self.source.replace(Source::Nowhere) {
+            Source::Binding(bound) => self.free_bound(pc, bound, outcome),
+            Source::Original => self.free_original(pc, state, outcome),
+            // The balancer was not asked, so it is not told.
+            Source::Nowhere => {}
+        }
+    }
+
+    /// Frees the connection of the client's binding.
+    fn free_bound(&self, pc: Peer, bound: Bound, outcome: Outcome) {
+        let exchange = self.exchange(Some(bound.connection()), Some(bound), outcome);
+        let verdict = exchange.verdict(&self.group().limits);
+        self.note_login(&verdict);
+        let end = match verdict.connection {
+            Fate::Keep(phase) => match self.park(bound, phase, verdict.progress) {
+                Ok(()) => {
+                    pc.set_connection(None);
+                    return;
+                }
+                Err(end) => end,
+            },
+            Fate::Close(end) => end,
+            Fate::PassOn => End::Broken,
+        };
+        // The table only forgets it: nginx closes what is left on the peer.
+        count_end(bound, self.seen_from_client(end));
+        with_table(|table| table.end(bound.binding()));
+        if outcome == Outcome::Failed {
+            self.lose();
+        }
+        self.lost.set(true);
+        self.after_end(bound.connection(), end, &exchange);
+        // nginx may go on to a server that the balancer chooses, after one attempt fewer than the balancer allows.
+        if outcome == Outcome::Failed && self.init_original() == Status::OK {
+            self.u.limit_tries();
+            pc.charge_try();
+        }
+    }
+
+    /// Frees a connection that the balancer gave.
+    fn free_original(&self, pc: Peer, state: ngx_uint_t, outcome: Outcome) {
+        if may_change() && Carried::by(self.r, self.u).any() {
+            self.credentials.set(true);
+        }
+        let c = pc.connection();
+        let exchange = self.exchange(c, None, outcome);
+        let verdict = exchange.verdict(&self.group().limits);
+        if verdict.connection == Fate::PassOn {
+            self.original.get().free(pc, state);
+            return;
+        }
+        let end = match (c, verdict.connection) {
+            (Some(c), Fate::Keep(phase)) => self.bind(pc, c, phase, &verdict).err(),
+            (_, Fate::Close(end)) => Some(end),
+            _ => None,
+        };
+        self.note_login(&verdict);
+        // Hidden twice from the pools below.
+        self.u.forbid_keepalive();
+        pc.set_connection(None);
+        self.original.get().free(pc, state);
+        if let (Some(c), Some(end)) = (c, end) {
+            pc.set_connection(Some(c));
+            self.after_end(c, end, &exchange);
+        }
+    }
+
+    /// Binds a connection to the client of this request, and parks it.
+    fn bind(&self, pc: Peer, c: Connection, phase: Phase, verdict: &Verdict) -> Result<(), End> {
+        let owner = self.r.client_connection();
+        let id = client::find_or_enter(owner)?;
+        let bound = Transport::of(self.r, self.u)
+            .and_then(|transport| Bound::new(c, pc, transport, self.group, self.r.is_http1()))
+            .ok_or(End::NoMemory)?;
+        let (address, chosen) = (self.r.connection().address(), self.chosen.ok_or(End::NoKey)?);
+        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
+        let group = self.group();
+        let binding = with_table(|table| table.bind(id, group.id, group.timeout, key, bound))
+            .unwrap_or(Err(Refusal::NoMemory))
+            .map_err(end_of)?;
+        bound.set_binding(binding);
+        self.binding.set(binding);
+        self.binding_use.set(BindingUse::Bound);
+        self.carried.set(bound.carried());
+        count(bound, Counter::Bound);
+        if with_table(|table| table.has_another_address(id, group.id, key)) == Some(true) {
+            diagnose(pc.log(), group, Diagnosis::MixedClients);
+        }
+        debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
+        self.park(bound, phase, verdict.progress).inspect_err(|&end| {
+            count_end(bound, self.seen_from_client(end));
+            with_table(|table| table.end(binding));
+        })
+    }
+
+    /// Lets a busy binding wait for the next request, and closes another one if the group is full.
+    fn park(&self, bound: Bound, phase: Phase, progress: Progress) -> Result<(), End> {
+        let c = bound.connection();
+        if !c.watch_for_reading() {
+            return Err(End::Unwatched);
+        }
+        let (log, group) = (self.r.log(), self.group());
+        let Parked { evicted, expire_by } = with_table(|table| {
+            table.set_progress(bound.binding(), progress);
+            table.park(bound.binding(), phase, group.connections, now())
+        })
+        .unwrap_or(Err(Refusal::NoMemory))
+        .map_err(end_of)?;
+        debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
+        if let Some(Evicted { ended, of_most }) = evicted {
+            info!(
+                log,
+                "bound upstream connection {} is closed, \"ntlm {}\" is reached",
+                ended.upstream.connection().fd(),
+                group.connections
+            );
+            if ended.phase == Some(Phase::Proven) {
+                diagnose(log, group, if of_most { Diagnosis::OneAddress } else { Diagnosis::TooSmall });
+            }
+            idle::close(ended, End::Evicted);
+        }
+        idle::park(bound, expire_by);
+        Ok(())
+    }
+
+    /// What is known of the exchange over the connection that is let go of.
+    fn exchange(&self, c: Option<Connection>, bound: Option<Bound>, outcome: Outcome) -> Exchange {
+        Exchange {
+            outcome,
+            broken: c.is_none_or(Connection::is_broken),
+            kept_alive: self.u.is_kept_alive(),
+            request_sent: self.u.is_request_sent(),
+            ..self.foreseen(bound)
+        }
+    }
+
+    /// What is known of an exchange before it is over. It is expected to end well.
+    pub(super) fn foreseen(&self, bound: Option<Bound>) -> Exchange {
+        let (status, credentials) = (self.u.status(), self.credentials.get());
+        let progress = bound.and_then(|bound| with_table(|table| table.progress(bound.binding())));
+        Exchange {
+            guarded: self.group().is_guarded(),
+            bound: bound.is_some(),
+            lost: self.lost.get(),
+            credentials,
+            background: self.r.is_background(),
+            keyed: self.chosen.is_some(),
+            target: if credentials || matches!(status, 401 | 407) { self.target() } else { Digest::NONE },
+            status,
+            token: self.token.get(),
+            from_cache: self.u.is_answered_from_cache(),
+            replaced: self.r.replaces(self.u, status),
+            outcome: Outcome::Done,
+            broken: false,
+            kept_alive: true,
+            request_sent: true,
+            exiting: is_exiting() && !self.r.is_client_kept_through_exit(),
+            client_gone: self.r.connection().is_given_up(),
+            requests: bound.map_or(1, Bound::carried),
+            age: bound.map_or(0, Bound::age),
+            progress: progress.unwrap_or_default(),
+        }
+    }
+
+    /// Names what the client asks for: the method, the host, and path and query as the server gets them.
+    fn target(&self) -> Digest {
+        let (sent, method, host) = (self.u.target(), self.r.method_name(), self.r.host());
+        let field = self.r.host_field().unwrap_or(Slice::EMPTY);
+        let target = if sent.as_bytes().is_empty() { self.r.unparsed_uri() } else { sent };
+        let parts = [&method, &host, &field, &target].map(Slice::as_bytes);
+        with_table(|table| table.digest(&parts)).unwrap_or(Digest::NONE)
+    }
+
+    /// A server that closes after the client has left does so because of the client.
+    fn seen_from_client(&self, end: End) -> End {
+        let by_server = matches!(end, End::Broken | End::NotKeptAlive | End::RequestUnsent);
+        if by_server && self.r.connection().is_given_up() { End::ClientLeft } else { end }
+    }
+
+    /// A tainted connection is about to be closed: tells the client, the log and the operator.
+    fn after_end(&self, c: Connection, end: End, exchange: &Exchange) {
+        let log = self.r.log();
+        if end.is_limit() {
+            info!(log, "bound upstream connection {} is closed, {}", c.fd(), end.text());
+        } else {
+            debug!(log, "upstream connection {} is closed, {}", c.fd(), end.text());
+        }
+        if let Some(diagnosis) = exchange.diagnosis(end) {
+            diagnose(log, self.group(), diagnosis);
+        }
+        if exchange.client_after(end) == Client::Leaves {
+            self.r.close_client_after_response();
+        }
+    }
+}
+
+/// Why a refused connection is closed.
+fn end_of(refusal: Refusal) -> End {
+    match refusal {
+        Refusal::Taken => End::Taken,
+        Refusal::Share => End::Share,
+        Refusal::NoClient => End::NoClient,
+        Refusal::NoMemory => End::NoMemory,
+    }
+}

@@ -1,0 +1,9 @@
+//! Who owns which upstream connection, how far the login on it is, and how the ownership ends.
+
+pub mod digest;
+pub mod end;
+pub mod exchange;
+mod expiry;
+mod fairness;
+pub mod login;
+pub mod table;

@@ -1,0 +1,219 @@
+//! Every way a tainted upstream connection ends, in one place: its text for the log, who ended it, what it means for the
+//! client.
+//!
+//! An end that is missing here does not exist: nothing else closes a binding.
+
+/// Why a tainted upstream connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The exchange over it failed, or the connection did.
+    Broken,
+    /// The server closes it, or its response was not read to the end.
+    NotKeptAlive,
+    /// The server answered before it had read the whole request.
+    RequestUnsent,
+    /// nginx asks the next server instead of passing this answer on (`proxy_next_upstream http_404`).
+    AnotherServer,
+    /// The server closed it while it was parked.
+    ServerClosed,
+    /// The server sent data that no request asked for.
+    UnsolicitedData,
+    /// Its client connection closed.
+    ClientLeft,
+    /// It was parked for `ntlm_timeout`.
+    Timeout,
+    /// `ntlm N` was reached and this one was the first to go.
+    Evicted,
+    /// `worker_connections` ran short and this one was the first to go.
+    Shortage,
+    /// It carried `ntlm_requests` requests.
+    RequestCap,
+    /// It was bound for `ntlm_time`.
+    TimeCap,
+    /// The worker is exiting.
+    Exiting,
+    /// The next request of its client uses other transport settings.
+    AnotherTransport,
+    /// Its request is one that no client waits for (`mirror`).
+    Background,
+    /// A cached answer took the place of the server's.
+    Cached,
+    /// `ntlm_key` is empty for its request, or cannot be evaluated.
+    NoKey,
+    /// Its client has another binding for the group and key.
+    Taken,
+    /// Its client has as many bindings as one client connection may have.
+    Share,
+    /// Its client connection is gone.
+    NoClient,
+    /// There was no memory.
+    NoMemory,
+    /// nginx cannot register its read event.
+    Unwatched,
+    /// Its group has no `ntlm`, and the guard closes what is tainted.
+    Guarded,
+}
+
+/// What the end of a binding is counted under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The client connection closed.
+    Client,
+    /// The server closed the connection, or its answer demanded it.
+    Server,
+    /// `ntlm_timeout`.
+    Timeout,
+    /// `ntlm N`.
+    Eviction,
+    /// A shortage of `worker_connections`.
+    Shortage,
+    /// `ntlm_requests` or `ntlm_time`.
+    Cap,
+    /// Anything else.
+    Other,
+}
+
+impl EndedBy {
+    /// All of them, in the order they are shown in.
+    pub const ALL: [EndedBy; 7] = [
+        EndedBy::Client,
+        EndedBy::Server,
+        EndedBy::Timeout,
+        EndedBy::Eviction,
+        EndedBy::Shortage,
+        EndedBy::Cap,
+        EndedBy::Other,
+    ];
+
+    /// The name in the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            EndedBy::Client => "client",
+            EndedBy::Server => "server",
+            EndedBy::Timeout => "timeout",
+            EndedBy::Eviction => "evicted",
+            EndedBy::Shortage => "shortage",
+            EndedBy::Cap => "capped",
+            EndedBy::Other => "other",
+        }
+    }
+}
+
+/// What an end means for the client connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// The client goes on as before: its login, if it has one, is on another connection.
+    Stays,
+    /// The client takes its connection for authenticated, so the connection is closed.
+    Leaves,
+}
+
+struct Row {
+    text: &'static str,
+    by: EndedBy,
+    client: Client,
+}
+
+const fn row(text: &'static str, by: EndedBy, client: Client) -> Row {
+    Row { text, by, client }
+}
+
+impl End {
+    /// Every end.
+    pub const ALL: [End; 23] = [
+        End::Broken,
+        End::NotKeptAlive,
+        End::RequestUnsent,
+        End::AnotherServer,
+        End::ServerClosed,
+        End::UnsolicitedData,
+        End::ClientLeft,
+        End::Timeout,
+        End::Evicted,
+        End::Shortage,
+        End::RequestCap,
+        End::TimeCap,
+        End::Exiting,
+        End::AnotherTransport,
+        End::Background,
+        End::Cached,
+        End::NoKey,
+        End::Taken,
+        End::Share,
+        End::NoClient,
+        End::NoMemory,
+        End::Unwatched,
+        End::Guarded,
+    ];
+
+    fn row(self) -> Row {
+        use Client::{Leaves, Stays};
+        use EndedBy::{Cap, Eviction, Other, Server};
+        match self {
+            End::Broken => row("the exchange with the server failed", Server, Leaves),
+            End::NotKeptAlive => row("the server closes it, or the response is incomplete", Server, Leaves),
+            End::RequestUnsent => row("the server answered before the request was sent", Server, Leaves),
+            End::AnotherServer => row("the request goes on to the next server", Other, Leaves),
+            End::ServerClosed => row("the server closed it", Server, Leaves),
+            End::UnsolicitedData => row("the server sent data without a request", Server, Leaves),
+            End::ClientLeft => row("its client connection closed", EndedBy::Client, Leaves),
+            End::Timeout => row("\"ntlm_timeout\" passed", EndedBy::Timeout, Leaves),
+            End::Evicted => row("\"ntlm\" connections are used up", Eviction, Leaves),
+            End::Shortage => row("\"worker_connections\" run short", EndedBy::Shortage, Leaves),
+            End::RequestCap => row("\"ntlm_requests\" is reached", Cap, Leaves),
+            End::TimeCap => row("\"ntlm_time\" is reached", Cap, Leaves),
+            End::Exiting => row("the worker is exiting", Other, Leaves),
+            End::AnotherTransport => row("the request goes another way to its server", Other, Leaves),
+            End::Background => row("no client waits for its request", Other, Stays),
+            End::Cached => row("a cached answer replaced the server's", Other, Stays),
+            End::NoKey => row("\"ntlm_key\" is empty or cannot be evaluated", Other, Leaves),
+            End::Taken => row("the client connection has another one", Other, Stays),
+            End::Share => row("the client connection has too many", Other, Stays),
+            End::NoClient => row("the client connection is gone", Other, Leaves),
+            End::NoMemory => row("there is no memory", Other, Leaves),
+            End::Unwatched => row("nginx cannot register its read event", Other, Leaves),
+            End::Guarded => row("its upstream has no \"ntlm\" directive", Other, Stays),
+        }
+    }
+
+    /// The reason, to stand behind "upstream connection N is closed, ".
+    pub fn text(self) -> &'static str {
+        self.row().text
+    }
+
+    /// What it is counted under.
+    pub fn by(self) -> EndedBy {
+        self.row().by
+    }
+
+    /// What it means for the client connection.
+    pub fn client(self) -> Client {
+        self.row().client
+    }
+
+    /// Whether an operator is told at `info`: the limits that the operator set.
+    pub fn is_limit(self) -> bool {
+        matches!(self.by(), EndedBy::Eviction | EndedBy::Shortage | EndedBy::Cap)
+            || self == End::AnotherTransport
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_a_text_of_its_own() {
+        for (index, end) in End::ALL.into_iter().enumerate() {
+            assert_eq!(end as usize, index);
+            assert!(End::ALL.into_iter().all(|other| other == end || other.text() != end.text()), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn each_counter_has_its_place() {
+        for (index, by) in EndedBy::ALL.into_iter().enumerate() {
+            assert_eq!(by as usize, index);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One request and its answer: the facts in, and out of them what becomes of the upstream connection and of the client.
+//!
+//! Must never say "keep" for a connection on which bytes of the ended exchange may still come, nor "pass on" for one that
+//! is tainted.
+
+use super::digest::Digest;
+use super::end::{Client, End};
+use crate::diagnosis::Diagnosis;
+
+/// How far the login on a binding is. When a group is full, the first phase loses bindings first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The last answer was a 401: a challenge, or a refusal.
+    Handshaking,
+    /// The origin has not shown that it accepted a login that it had asked for.
+    Unproven,
+    /// The origin accepted a login that it had asked for.
+    Proven,
+}
+
+impl Phase {
+    /// The number of phases.
+    pub const COUNT: usize = 3;
+    /// All of them, in the order in which they lose bindings.
+    pub const ALL: [Phase; Self::COUNT] = [Phase::Handshaking, Phase::Unproven, Phase::Proven];
+}
+
+/// What the exchanges over a connection have shown of its login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The origin accepted a login that it had asked for, and no other login has begun since.
+    proven: bool,
+    /// The target that was answered 401 last.
+    asked: Option<Digest>,
+}
+
+/// The limits of a group on one binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Requests that a binding may carry (`ntlm_requests`).
+    pub requests: Option<u64>,
+    /// Milliseconds that a binding may last (`ntlm_time`).
+    pub time: Option<u64>,
+}
+
+impl Limits {
+    /// The limit that is reached by a binding of this many requests and this age in milliseconds.
+    pub fn reached(&self, requests: u64, age: u64) -> Option<End> {
+        if self.requests.is_some_and(|cap| requests >= cap) {
+            Some(End::RequestCap)
+        } else if self.time.is_some_and(|cap| age > cap) {
+            Some(End::TimeCap)
+        } else {
+            None
+        }
+    }
+}
+
+/// How nginx lets go of a connection (`pc->free`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The request is over.
+    Done,
+    /// `NGX_PEER_FAILED`.
+    Failed,
+    /// `NGX_PEER_NEXT`: the server answered, and the next one is asked all the same.
+    Next,
+}
+
+/// What is known of an exchange when nginx lets go of its connection; of an exchange whose header is being sent, what is
+/// to be expected. The fields about the connection mean what `ngx_http_upstream_free_keepalive_peer` makes of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange {
+    /// The group has no `ntlm`; the guard watches it.
+    pub guarded: bool,
+    /// The connection is the client's binding.
+    pub bound: bool,
+    /// The client had a binding for the group that is gone.
+    pub lost: bool,
+    /// The request carried connection-bound credentials.
+    pub credentials: bool,
+    /// No client waits for the request.
+    pub background: bool,
+    /// The request may have a binding: `ntlm_key` is not empty for it, or the group has none.
+    pub keyed: bool,
+    /// Method, host, path and query.
+    pub target: Digest,
+    /// The status of the answer; 0 without one.
+    pub status: usize,
+    /// The answer carried a token of a connection-bound scheme.
+    pub token: bool,
+    /// A cached answer took the answer's place.
+    pub from_cache: bool,
+    /// `error_page` takes the answer's place.
+    pub replaced: bool,
+    /// How nginx lets go of the connection.
+    pub outcome: Outcome,
+    /// The connection saw an end of stream, an error or a time-out, in either direction.
+    pub broken: bool,
+    /// `u->keepalive`: the response was read to its end, and the server means to keep the connection.
+    pub kept_alive: bool,
+    /// `u->request_body_sent`: nothing of the request is still to be sent.
+    pub request_sent: bool,
+    /// The worker is about to leave.
+    pub exiting: bool,
+    /// nginx has given the client up: it left, or took too long.
+    pub client_gone: bool,
+    /// Requests the binding has carried, this one included.
+    pub requests: u64,
+    /// Milliseconds since the connection was bound.
+    pub age: u64,
+    /// What the exchanges before this one have shown.
+    pub progress: Progress,
+}
+
+/// What becomes of the upstream connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// It is not tainted: the balancer and its pool decide.
+    PassOn,
+    /// It is parked for its client in this phase.
+    Keep(Phase),
+    /// It is closed.
+    Close(End),
+}
+
+/// What an answer makes of the login that the request was a leg of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// Nothing.
+    Nothing,
+    /// The origin asks for the next leg.
+    GoesOn,
+    /// The origin refused it.
+    Refused,
+    /// The origin accepted a login that it had asked for.
+    Proven,
+}
+
+/// What follows from an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// For the upstream connection.
+    pub connection: Connection,
+    /// For the client connection.
+    pub client: Client,
+    /// For the login.
+    pub login: Login,
+    /// For the operator.
+    pub diagnosis: Option<Diagnosis>,
+    /// What the exchanges up to this one have shown.
+    pub progress: Progress,
+}
+
+/// Whether an answer is the origin's demand for a login, or its refusal of one.
+fn is_unauthorized(status: usize) -> bool {
+    matches!(status, 401 | 407)
+}
+
+/// Whether servers give an answer before they look at credentials: they could not read the request, or have no time for
+/// it.
+fn is_given_to_anybody(status: usize) -> bool {
+    matches!(status, 0 | 400 | 408 | 411 | 413 | 414 | 417 | 421 | 429 | 431 | 501 | 503 | 505)
+}
+
+impl Exchange {
+    /// What follows from these facts under the limits of the group.
+    pub fn verdict(&self, limits: &Limits) -> Verdict {
+        let (login, progress) = (self.login(), self.progress_after());
+        if !self.is_tainted() {
+            let client = if self.lost { Client::Leaves } else { Client::Stays };
+            return Verdict { connection: Connection::PassOn, client, login, diagnosis: None, progress };
+        }
+        let phase = self.phase(progress);
+        match self.end(limits, phase) {
+            Some(end) => Verdict {
+                connection: Connection::Close(end),
+                client: self.client_after(end),
+                login,
+                diagnosis: self.diagnosis(end),
+                progress,
+            },
+            None => {
+                let client = if self.lost && !self.credentials { Client::Leaves } else { Client::Stays };
+                Verdict { connection: Connection::Keep(phase), client, login, diagnosis: None, progress }
+            }
+        }
+    }
+
+    /// Whether the connection belongs to the client of this request from now on.
+    pub fn is_tainted(&self) -> bool {
+        self.bound || self.credentials || self.token
+    }
+
+    /// What the end of the connection means for the client.
+    pub fn client_after(&self, end: End) -> Client {
+        // The request goes on to another server, and brings its credentials along.
+        let goes_on = self.outcome != Outcome::Done && self.credentials;
+        if goes_on || self.background { Client::Stays } else { end.client() }
+    }
+
+    fn login(&self) -> Login {
+        if !self.credentials || self.status == 0 || self.from_cache || self.outcome == Outcome::Failed {
+            Login::Nothing
+        } else if is_unauthorized(self.status) {
+            if self.token { Login::GoesOn } else { Login::Refused }
+        } else if self.is_proof() {
+            Login::Proven
+        } else {
+            Login::Nothing
+        }
+    }
+
+    /// The origin asked for a login to this very target, and answers otherwise now that the request brings one; or it proves
+    /// itself to the client (RFC 4559 section 5), which it does after it has accepted a login only.
+    fn is_proof(&self) -> bool {
+        self.token || (self.progress.asked == Some(self.target) && !is_given_to_anybody(self.status))
+    }
+
+    fn progress_after(&self) -> Progress {
+        if self.status == 0 || self.from_cache || self.outcome == Outcome::Failed {
+            return self.progress;
+        }
+        if is_unauthorized(self.status) {
+            let proven = self.progress.proven && !self.credentials;
+            return Progress { proven, asked: Some(self.target) };
+        }
+        let proven = self.progress.proven || self.login() == Login::Proven;
+        Progress { proven, ..self.progress }
+    }
+
+    fn phase(&self, progress: Progress) -> Phase {
+        match progress {
+            _ if is_unauthorized(self.status) => Phase::Handshaking,
+            Progress { proven: true, .. } => Phase::Proven,
+            _ => Phase::Unproven,
+        }
+    }
+
+    /// Why the connection cannot be kept.
+    fn end(&self, limits: &Limits, phase: Phase) -> Option<End> {
+        if self.guarded {
+            return Some(End::Guarded);
+        }
+        // Whatever becomes of this connection, the client's session does not end with it.
+        if self.background && !self.bound {
+            return Some(End::Background);
+        }
+        if self.from_cache && !self.bound {
+            return Some(End::Cached);
+        }
+        if self.outcome == Outcome::Failed || self.broken {
+            return Some(End::Broken);
+        }
+        if phase != Phase::Handshaking
+            && let Some(cap) = limits.reached(self.requests, self.age)
+        {
+            return Some(cap);
+        }
+        if !self.request_sent {
+            return Some(End::RequestUnsent);
+        }
+        if !self.kept_alive {
+            return Some(if self.outcome == Outcome::Next { End::AnotherServer } else { End::NotKeptAlive });
+        }
+        if self.exiting {
+            return Some(End::Exiting);
+        }
+        if !self.keyed {
+            return Some(End::NoKey);
+        }
+        None
+    }
+
+    /// What the operator can do about an end.
+    pub fn diagnosis(&self, end: End) -> Option<Diagnosis> {
+        if self.client_gone || self.outcome != Outcome::Done && end != End::Broken {
+            return None;
+        }
+        let in_login = self.credentials && is_unauthorized(self.status);
+        match end {
+            End::Guarded if self.credentials => Some(Diagnosis::NoDirective),
+            End::NoKey if self.credentials => Some(Diagnosis::EmptyKey),
+            End::NotKeptAlive if self.replaced => Some(Diagnosis::Intercepted),
+            End::RequestUnsent if in_login => Some(Diagnosis::EarlyUnauthorized),
+            End::NotKeptAlive | End::Broken if in_login && self.token => Some(Diagnosis::OriginCloses),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

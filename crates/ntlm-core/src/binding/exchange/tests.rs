@@ -1,0 +1,169 @@
+use super::*;
+use crate::binding::digest::Secret;
+
+/// A login's last leg, answered 200 over the binding that its challenge came by.
+const HEALTHY: Exchange = Exchange {
+    guarded: false,
+    bound: true,
+    lost: false,
+    credentials: true,
+    background: false,
+    keyed: true,
+    target: Digest::NONE,
+    status: 200,
+    token: false,
+    from_cache: false,
+    replaced: false,
+    outcome: Outcome::Done,
+    broken: false,
+    kept_alive: true,
+    request_sent: true,
+    exiting: false,
+    client_gone: false,
+    requests: 3,
+    age: 500,
+    progress: Progress { proven: false, asked: Some(Digest::NONE) },
+};
+
+/// A page that asks nobody, or has not asked yet.
+const UNASKED: Exchange = Exchange { progress: Progress { proven: false, asked: None }, ..HEALTHY };
+
+fn connection(exchange: Exchange) -> Connection {
+    exchange.verdict(&Limits::default()).connection
+}
+
+fn end(exchange: Exchange) -> Option<End> {
+    match connection(exchange) {
+        Connection::Close(end) => Some(end),
+        _ => None,
+    }
+}
+
+#[test]
+fn untainted_connection_is_passed_on() {
+    let anonymous = Exchange { bound: false, credentials: false, ..HEALTHY };
+    assert_eq!(connection(anonymous), Connection::PassOn);
+    for tainted in [
+        Exchange { bound: true, ..anonymous },
+        Exchange { credentials: true, ..anonymous },
+        Exchange { token: true, ..anonymous },
+    ] {
+        assert_ne!(connection(tainted), Connection::PassOn, "{tainted:?}");
+    }
+}
+
+#[test]
+fn each_condition_alone_ends_the_connection() {
+    for (exchange, expected) in [
+        (Exchange { guarded: true, ..HEALTHY }, End::Guarded),
+        (Exchange { background: true, bound: false, ..HEALTHY }, End::Background),
+        (Exchange { from_cache: true, bound: false, ..HEALTHY }, End::Cached),
+        (Exchange { outcome: Outcome::Failed, ..HEALTHY }, End::Broken),
+        (Exchange { broken: true, ..HEALTHY }, End::Broken),
+        (Exchange { kept_alive: false, ..HEALTHY }, End::NotKeptAlive),
+        (Exchange { kept_alive: false, outcome: Outcome::Next, ..HEALTHY }, End::AnotherServer),
+        (Exchange { request_sent: false, ..HEALTHY }, End::RequestUnsent),
+        (Exchange { exiting: true, ..HEALTHY }, End::Exiting),
+        (Exchange { keyed: false, ..HEALTHY }, End::NoKey),
+    ] {
+        assert_eq!(end(exchange), Some(expected));
+    }
+    assert_eq!(connection(HEALTHY), Connection::Keep(Phase::Proven));
+}
+
+#[test]
+fn limits_count_this_request_and_passed_milliseconds() {
+    let by =
+        |exchange: Exchange, requests, time| match exchange.verdict(&Limits { requests, time }).connection {
+            Connection::Close(end) => Some(end),
+            _ => None,
+        };
+    assert_eq!(by(HEALTHY, Some(4), None), None);
+    assert_eq!(by(HEALTHY, Some(3), None), Some(End::RequestCap));
+    assert_eq!(by(HEALTHY, None, Some(500)), None);
+    assert_eq!(by(HEALTHY, None, Some(499)), Some(End::TimeCap));
+}
+
+#[test]
+fn limits_never_cut_a_handshake() {
+    let challenge = Exchange { status: 401, token: true, ..HEALTHY };
+    let limits = Limits { requests: Some(1), time: Some(1) };
+    assert_eq!(challenge.verdict(&limits).connection, Connection::Keep(Phase::Handshaking));
+}
+
+#[test]
+fn demand_then_acceptance_is_proof() {
+    for status in [101, 200, 204, 302, 304, 403, 404, 500] {
+        let verdict = Exchange { status, ..HEALTHY }.verdict(&Limits::default());
+        assert_eq!((verdict.login, verdict.connection), (Login::Proven, Connection::Keep(Phase::Proven)));
+    }
+}
+
+#[test]
+fn answers_without_a_demand_prove_nothing() {
+    let elsewhere = Secret::default().digest(&[b"/elsewhere"]);
+    for exchange in [
+        UNASKED,
+        Exchange { target: elsewhere, ..HEALTHY },
+        Exchange { credentials: false, ..HEALTHY },
+        Exchange { status: 400, ..HEALTHY },
+        Exchange { status: 503, ..HEALTHY },
+    ] {
+        let verdict = exchange.verdict(&Limits::default());
+        assert_eq!((verdict.login, verdict.connection), (Login::Nothing, Connection::Keep(Phase::Unproven)));
+    }
+}
+
+#[test]
+fn mutual_token_is_proof_without_a_demand() {
+    let verdict = Exchange { token: true, ..UNASKED }.verdict(&Limits::default());
+    assert_eq!((verdict.login, verdict.connection), (Login::Proven, Connection::Keep(Phase::Proven)));
+}
+
+#[test]
+fn new_login_ends_the_proof_of_the_last() {
+    let proven = Progress { proven: true, asked: None };
+    let refused = Exchange { status: 401, progress: proven, ..HEALTHY }.verdict(&Limits::default());
+    assert_eq!((refused.login, refused.progress.proven), (Login::Refused, false));
+    let denied = Exchange { status: 401, credentials: false, progress: proven, ..HEALTHY };
+    let denied = denied.verdict(&Limits::default());
+    assert_eq!((denied.connection, denied.progress.proven), (Connection::Keep(Phase::Handshaking), true));
+    let after = Exchange { credentials: false, progress: denied.progress, ..HEALTHY };
+    assert_eq!(connection(after), Connection::Keep(Phase::Proven));
+}
+
+#[test]
+fn challenge_goes_on_and_bare_401_is_a_refusal() {
+    for status in [401, 407] {
+        let answer = |token| Exchange { status, token, ..HEALTHY }.verdict(&Limits::default());
+        assert_eq!((answer(true).login, answer(false).login), (Login::GoesOn, Login::Refused));
+        assert_eq!(answer(true).connection, Connection::Keep(Phase::Handshaking));
+    }
+}
+
+#[test]
+fn retry_with_credentials_leaves_the_client_alone() {
+    for outcome in [Outcome::Failed, Outcome::Next] {
+        let failed = Exchange { outcome, kept_alive: false, ..HEALTHY };
+        assert_eq!(failed.verdict(&Limits::default()).client, Client::Stays);
+        let anonymous = Exchange { credentials: false, ..failed };
+        assert_eq!(anonymous.verdict(&Limits::default()).client, Client::Leaves);
+    }
+}
+
+#[test]
+fn ends_that_an_operator_can_mend_are_diagnosed() {
+    let challenge = Exchange { status: 401, token: true, ..HEALTHY };
+    for (exchange, expected) in [
+        (Exchange { guarded: true, ..HEALTHY }, Some(Diagnosis::NoDirective)),
+        (Exchange { keyed: false, ..HEALTHY }, Some(Diagnosis::EmptyKey)),
+        (Exchange { kept_alive: false, replaced: true, ..HEALTHY }, Some(Diagnosis::Intercepted)),
+        (Exchange { request_sent: false, ..challenge }, Some(Diagnosis::EarlyUnauthorized)),
+        (Exchange { kept_alive: false, ..challenge }, Some(Diagnosis::OriginCloses)),
+        (Exchange { broken: true, ..challenge }, Some(Diagnosis::OriginCloses)),
+        (Exchange { kept_alive: false, client_gone: true, ..challenge }, None),
+        (Exchange { kept_alive: false, ..HEALTHY }, None),
+    ] {
+        assert_eq!(exchange.verdict(&Limits::default()).diagnosis, expected, "{exchange:?}");
+    }
+}

@@ -1,0 +1,322 @@
+//! Which client address has most bindings of a group, so that it is the one to lose some when the group is full.
+//!
+//! An address has a list of its parked bindings for each phase, least recently used first, and a place in one heap for each
+//! phase: on top the address with most bindings, and of those with as many the one that has waited longest. A request moves
+//! a binding within the lists and leaves the heaps alone: they are put in order when a binding is made, ends, or when one
+//! is to be evicted.
+
+use core::cmp::Reverse;
+use core::net::{IpAddr, Ipv6Addr};
+use std::collections::HashMap;
+
+use slotmap::{SlotMap, new_key_type};
+
+use super::exchange::Phase;
+use super::table::{BindingId, GroupId, Refusal};
+
+new_key_type! {
+    /// Names a client address of a group for as long as it has bindings.
+    pub(super) struct AddressId;
+}
+
+/// What counts as one address: an IPv4 address, or the /64 of an IPv6 address, since that is what one site is given.
+/// Clients without an address of theirs (`unix:`) are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    V4([u8; 4]),
+    V6Net([u8; 8]),
+    Local,
+}
+
+impl Source {
+    /// The source of an address in text, as nginx writes it.
+    pub(super) fn of(address: &[u8]) -> Self {
+        let parsed = str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
+        match parsed.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => Source::V4(address.octets()),
+            Some(IpAddr::V6(address)) => Source::V6Net(network_of(address)),
+            None => Source::Local,
+        }
+    }
+}
+
+fn network_of(address: Ipv6Addr) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = address.octets();
+    [a, b, c, d, e, f, g, h]
+}
+
+/// The ends of a list of parked bindings, linked through the bindings.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Lru {
+    pub(super) oldest: Option<BindingId>,
+    pub(super) newest: Option<BindingId>,
+}
+
+#[derive(Debug)]
+struct Address {
+    group: GroupId,
+    source: Source,
+    /// Bindings, parked and busy.
+    bindings: usize,
+    lists: [Lru; Phase::COUNT],
+    /// The places in the group's heaps. A place may be missing while the list is empty, and only then.
+    places: [Option<usize>; Phase::COUNT],
+    /// The deadline of the oldest in each list when it was looked at last: it is not earlier now.
+    stamps: [u64; Phase::COUNT],
+}
+
+type Heaps = [Vec<AddressId>; Phase::COUNT];
+
+/// The client addresses of all groups.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    addresses: SlotMap<AddressId, Address>,
+    index: HashMap<(GroupId, Source), AddressId>,
+    /// For each group.
+    heaps: Vec<Heaps>,
+}
+
+impl Addresses {
+    /// Makes room for group number `index` and all before it.
+    pub(super) fn make_group(&mut self, index: usize) -> Result<(), Refusal> {
+        if let Some(missing) = (index + 1).checked_sub(self.heaps.len()) {
+            self.heaps.try_reserve(missing).map_err(|_| Refusal::NoMemory)?;
+            self.heaps.resize_with(self.heaps.len() + missing, Heaps::default);
+        }
+        Ok(())
+    }
+
+    /// Counts one more binding of an address, which is entered if it has none yet.
+    pub(super) fn add(&mut self, group: GroupId, source: Source) -> Result<AddressId, Refusal> {
+        let id = match self.index.get(&(group, source)) {
+            Some(&id) => id,
+            None => self.enter(group, source)?,
+        };
+        if let Some(address) = self.addresses.get_mut(id) {
+            address.bindings += 1;
+        }
+        for phase in Phase::ALL {
+            self.lift(id, phase);
+        }
+        Ok(id)
+    }
+
+    fn enter(&mut self, group: GroupId, source: Source) -> Result<AddressId, Refusal> {
+        self.addresses.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
+        self.index.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
+        // Each address of the group can have its place without another allocation.
+        let room = self.addresses.len() + 1;
+        for heap in heaps_of(&mut self.heaps, group).ok_or(Refusal::NoMemory)? {
+            heap.try_reserve(room.saturating_sub(heap.len())).map_err(|_| Refusal::NoMemory)?;
+        }
+        let id = self.addresses.insert(Address {
+            group,
+            source,
+            bindings: 0,
+            lists: Default::default(),
+            places: Default::default(),
+            stamps: Default::default(),
+        });
+        self.index.insert((group, source), id);
+        Ok(id)
+    }
+
+    /// Counts one binding less of an address, and forgets the address with its last one.
+    pub(super) fn remove(&mut self, id: AddressId) {
+        let Some(address) = self.addresses.get_mut(id) else { return };
+        address.bindings -= 1;
+        let gone = address.bindings == 0;
+        for phase in Phase::ALL {
+            if gone { self.hide(id, phase) } else { self.lower(id, phase) }
+        }
+        if gone && let Some(address) = self.addresses.remove(id) {
+            self.index.remove(&(address.group, address.source));
+        }
+    }
+
+    /// The bindings of an address, parked and busy.
+    pub(super) fn bindings(&self, id: AddressId) -> usize {
+        self.addresses.get(id).map_or(0, |address| address.bindings)
+    }
+
+    /// The parked bindings of an address in a phase. The caller links a binding in after [`Addresses::show`].
+    pub(super) fn list(&mut self, id: AddressId, phase: Phase) -> Option<&mut Lru> {
+        self.addresses.get_mut(id)?.lists.get_mut(phase as usize)
+    }
+
+    /// Sees to it that an address has its place in the heap of a phase, now that one of its bindings is parked in it until
+    /// `deadline`.
+    pub(super) fn show(&mut self, id: AddressId, phase: Phase, deadline: u64) {
+        let Some(address) = self.addresses.get(id) else { return };
+        if self.place(id, phase).is_none()
+            && let Some(heap) = heap_of(&mut self.heaps, address.group, phase)
+        {
+            // `enter` has made room.
+            heap.push(id);
+            let last = heap.len() - 1;
+            self.set_place(id, phase, Some(last));
+            self.set_stamp(id, phase, deadline);
+            self.lift(id, phase);
+        }
+    }
+
+    /// The address on top of the heap of a group and phase. It has a parked binding in the phase.
+    pub(super) fn top(&mut self, group: GroupId, phase: Phase) -> Option<AddressId> {
+        loop {
+            let top = *heap_of(&mut self.heaps, group, phase)?.first()?;
+            if self.list(top, phase)?.oldest.is_some() {
+                return Some(top);
+            }
+            self.hide(top, phase);
+        }
+    }
+
+    /// Notes the deadline of the oldest binding of an address in a phase. False where it was noted already; else another
+    /// address may be on top now.
+    pub(super) fn stamp(&mut self, id: AddressId, phase: Phase, deadline: u64) -> bool {
+        let (_, Reverse(noted)) = self.rank(id, phase);
+        if noted == deadline {
+            return false;
+        }
+        self.set_stamp(id, phase, deadline);
+        self.lower(id, phase);
+        true
+    }
+
+    /// By what an address comes before another.
+    fn rank(&self, id: AddressId, phase: Phase) -> (usize, Reverse<u64>) {
+        self.addresses.get(id).map_or((0, Reverse(0)), |address| {
+            (address.bindings, Reverse(address.stamps.get(phase as usize).copied().unwrap_or(0)))
+        })
+    }
+
+    fn set_stamp(&mut self, id: AddressId, phase: Phase, deadline: u64) {
+        if let Some(stamp) = self.addresses.get_mut(id).and_then(|it| it.stamps.get_mut(phase as usize)) {
+            *stamp = deadline;
+        }
+    }
+
+    fn place(&self, id: AddressId, phase: Phase) -> Option<usize> {
+        *self.addresses.get(id)?.places.get(phase as usize)?
+    }
+
+    fn set_place(&mut self, id: AddressId, phase: Phase, place: Option<usize>) {
+        if let Some(address) = self.addresses.get_mut(id)
+            && let Some(mine) = address.places.get_mut(phase as usize)
+        {
+            *mine = place;
+        }
+    }
+
+    /// Takes an address out of the heap of a phase.
+    fn hide(&mut self, id: AddressId, phase: Phase) {
+        let (Some(place), Some(address)) = (self.place(id, phase), self.addresses.get(id)) else { return };
+        let Some(heap) = heap_of(&mut self.heaps, address.group, phase) else { return };
+        heap.swap_remove(place);
+        let moved = heap.get(place).copied();
+        self.set_place(id, phase, None);
+        if let Some(moved) = moved {
+            self.set_place(moved, phase, Some(place));
+            self.lift(moved, phase);
+            self.lower(moved, phase);
+        }
+    }
+
+    /// Moves an address up the heap of a phase for as long as it comes before the one above.
+    fn lift(&mut self, id: AddressId, phase: Phase) {
+        while let Some(place) = self.place(id, phase).filter(|&place| place > 0) {
+            if !self.swap_if_first(id, place, (place - 1) / 2, phase) {
+                return;
+            }
+        }
+    }
+
+    /// Moves an address down the heap of a phase for as long as one below comes before it.
+    fn lower(&mut self, id: AddressId, phase: Phase) {
+        let Some(group) = self.addresses.get(id).map(|address| address.group) else { return };
+        while let Some(place) = self.place(id, phase) {
+            let Some(heap) = heap_of(&mut self.heaps, group, phase) else { return };
+            let below = [2 * place + 1, 2 * place + 2].map(|child| heap.get(child).copied());
+            let first = below.into_iter().flatten().max_by_key(|&child| self.rank(child, phase));
+            let Some(child) = first else { return };
+            let Some(at) = self.place(child, phase) else { return };
+            if !self.swap_if_first(child, at, place, phase) {
+                return;
+            }
+        }
+    }
+
+    /// Swaps an address with the one above it in a heap, if it comes before it. `above` is the place of that one.
+    fn swap_if_first(&mut self, id: AddressId, place: usize, above: usize, phase: Phase) -> bool {
+        let Some(group) = self.addresses.get(id).map(|address| address.group) else { return false };
+        let Some(heap) = heap_of(&mut self.heaps, group, phase) else { return false };
+        let Some(other) = heap.get(above).copied() else { return false };
+        if self.rank(id, phase) <= self.rank(other, phase) {
+            return false;
+        }
+        if let Some(heap) = heap_of(&mut self.heaps, group, phase) {
+            heap.swap(place, above);
+        }
+        self.set_place(id, phase, Some(above));
+        self.set_place(other, phase, Some(place));
+        true
+    }
+}
+
+fn heaps_of(heaps: &mut [Heaps], group: GroupId) -> Option<&mut Heaps> {
+    heaps.get_mut(usize::try_from(group.0).ok()?)
+}
+
+fn heap_of(heaps: &mut [Heaps], group: GroupId, phase: Phase) -> Option<&mut Vec<AddressId>> {
+    heaps_of(heaps, group)?.get_mut(phase as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_v6_site_is_one_source() {
+        let of = |text: &str| Source::of(text.as_bytes());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("unix:"), of(""));
+    }
+
+    #[test]
+    fn the_heaviest_is_the_one_with_most_bindings() {
+        const GROUP: GroupId = GroupId(0);
+        let mut addresses = Addresses::default();
+        addresses.make_group(0).unwrap();
+        let source = |n: usize| Source::V4([10, 0, (n / 256) as u8, (n % 256) as u8]);
+        // Sizes in an order that is neither rising nor falling.
+        let sizes: Vec<usize> = (0..64).map(|n| (n * 37) % 64 + 1).collect();
+        let ids: Vec<AddressId> = sizes
+            .iter()
+            .enumerate()
+            .map(|(n, &size)| (0..size).map(|_| addresses.add(GROUP, source(n)).unwrap()).last().unwrap())
+            .collect();
+        for (n, &id) in ids.iter().enumerate() {
+            let phase = Phase::ALL[n % 2];
+            addresses.show(id, phase, 0);
+            addresses.list(id, phase).unwrap().oldest = Some(BindingId::default());
+        }
+        for phase in [Phase::ALL[0], Phase::ALL[1]] {
+            let mut expected: Vec<usize> =
+                (0..ids.len()).filter(|n| Phase::ALL[n % 2] == phase).map(|n| sizes[n]).collect();
+            expected.sort_unstable_by(|a, b| b.cmp(a));
+            for size in expected {
+                let id = addresses.top(GROUP, phase).unwrap();
+                assert_eq!(addresses.bindings(id), size);
+                for _ in 0..size {
+                    addresses.remove(id);
+                }
+            }
+            assert_eq!(addresses.top(GROUP, phase), None);
+        }
+        assert_eq!(addresses.top(GROUP, Phase::Proven), None);
+        assert!(addresses.addresses.is_empty() && addresses.index.is_empty());
+    }
+}

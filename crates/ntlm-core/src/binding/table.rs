@@ -1,0 +1,703 @@
+//! Who owns which upstream connection: the table of one worker.
+//!
+//! A *client* is one client connection, a *binding* one tainted upstream connection that belongs to it, for one group
+//! and one [`Key`]. The table never hands a binding to another client than the one it was made for, never holds two for
+//! the same (client, group, key), and never keeps more parked bindings of a group than its cap. Ids are generational: an
+//! id that outlived its binding finds nothing. The cost of an operation does not depend on the number of clients, but for
+//! the logarithm of the number of client addresses when a binding is made or ends; the walk over a client's own bindings
+//! grows with that client's own.
+//!
+//! `C` is what the caller needs to find the client connection again, `U` the upstream connection; the table stores and
+//! returns them and never looks inside.
+
+use slotmap::{SlotMap, new_key_type};
+
+use super::digest::{Digest, Secret};
+use super::exchange::{Phase, Progress};
+use super::expiry::{Place, Ring};
+use super::fairness::{AddressId, Addresses, Source};
+use super::login::{Login, Logins};
+use crate::wire::token::Mechanism;
+
+new_key_type! {
+    /// Names a client connection for as long as it lives.
+    pub struct ClientId;
+    /// Names a binding for as long as it lives.
+    pub struct BindingId;
+}
+
+/// Numbers the upstream group that a binding belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupId(pub u32);
+
+/// The most bindings, and traces of lost ones, that one client connection has. Only a proxy in front that carries many
+/// clients over one connection comes near it; it bounds what a client can make the worker remember, and the walk over a
+/// client's own bindings.
+pub const SHARE: usize = 256;
+
+/// The longest `ntlm_key`, in bytes, of which a trace is kept when its binding ends: a client chooses how long its keys are.
+const TRACED: usize = 64;
+
+/// How many addresses are looked at for the one that has waited longest. All of them may have been in use since the last
+/// eviction, and an eviction must not take longer for that.
+const LOOKS: usize = 32;
+
+/// What a request must show, beside its client connection and group, to be given a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// The client's address in text, as the request has it.
+    pub address: &'a [u8],
+    /// What `ntlm_key` is for the request; empty without one.
+    pub chosen: &'a [u8],
+    /// Of the fields by which a proxy in front names its client; [`Digest::NONE`] where the request has none of them.
+    pub forwarded: Digest,
+}
+
+/// How a group keeps parked bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parking {
+    /// The most of them.
+    pub connections: usize,
+    /// Milliseconds that one may wait.
+    pub timeout: u64,
+}
+
+/// The answer to a client that asks for its binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim<U> {
+    /// It never had one, as far as the table remembers.
+    None,
+    /// It had one, which ended while the client connection lived on.
+    Lost,
+    /// It has one that carries another request at this moment.
+    Busy,
+    /// It has one that waits, but does not fit the request. It still waits.
+    Unfit(BindingId, U),
+    /// It has this one, which is busy until [`Bindings::park`] or [`Bindings::end`].
+    Taken(U),
+}
+
+/// A connection that the caller must close, and the client that it belonged to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended<C, U> {
+    /// The client connection.
+    pub client: C,
+    /// The upstream connection.
+    pub upstream: U,
+    /// How far its login was; `None` for a binding that was busy.
+    pub phase: Option<Phase>,
+}
+
+/// What parking a binding brought about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parked<C, U> {
+    /// The binding that ended for it.
+    pub evicted: Option<Evicted<C, U>>,
+    /// The time by which the caller calls [`Bindings::expire`]; `None` where an earlier call has said it.
+    pub expire_by: Option<u64>,
+}
+
+/// A binding that ended because its group was full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evicted<C, U> {
+    /// The connections.
+    pub ended: Ended<C, U>,
+    /// Its client address is not the only one of the group, and has more than half of the bindings.
+    pub of_most: bool,
+}
+
+/// Why a connection was not bound. The caller closes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client has another binding for this group and key.
+    Taken,
+    /// The client has [`SHARE`] bindings for other groups and keys.
+    Share,
+    /// The client connection is gone.
+    NoClient,
+    /// There was no memory.
+    NoMemory,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Bindings<C, U> {
+    clients: SlotMap<ClientId, Client<C>>,
+    bindings: SlotMap<BindingId, Binding<U>>,
+    groups: Vec<Group>,
+    addresses: Addresses,
+    secret: Secret,
+}
+
+#[derive(Debug)]
+struct Client<C> {
+    /// The connection number: lets a caller's stale id be told from a live one even if ids were ever to repeat.
+    number: u64,
+    connection: C,
+    /// Bindings and traces in the list.
+    count: usize,
+    /// Head of the list of this client's bindings and of the traces of lost ones.
+    first: Option<BindingId>,
+}
+
+#[derive(Debug)]
+struct Binding<U> {
+    owner: ClientId,
+    group: GroupId,
+    address: Vec<u8>,
+    chosen: Vec<u8>,
+    forwarded: Digest,
+    state: State<U>,
+    /// The phase it was parked in last.
+    phase: Phase,
+    next_of_client: Option<BindingId>,
+    /// Its client address, until it is lost.
+    source: AddressId,
+    /// Neighbours in the list of its address and phase, while parked.
+    older: Option<BindingId>,
+    newer: Option<BindingId>,
+    /// The time, on the caller's clock, at which it has been parked long enough.
+    deadline: u64,
+    place: Place,
+    progress: Progress,
+    logins: Logins,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State<U> {
+    Parked(U),
+    Busy(U),
+    Lost,
+}
+
+impl<U> State<U> {
+    fn is_live(&self) -> bool {
+        !matches!(self, State::Lost)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    timeout: u64,
+    busy: usize,
+    parked: usize,
+    /// Of those parked.
+    in_phase: [usize; Phase::COUNT],
+    ring: Ring,
+}
+
+/// How many bindings a group has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Those that wait.
+    pub parked: usize,
+    /// Those of them whose last answer was a 401.
+    pub handshaking: usize,
+    /// Those that carry a request.
+    pub busy: usize,
+}
+
+impl<U> Binding<U> {
+    fn is_for(&self, group: GroupId, key: Key<'_>) -> bool {
+        self.group == group
+            && self.forwarded == key.forwarded
+            && are_equal(&self.address, key.address)
+            && are_equal(&self.chosen, key.chosen)
+    }
+}
+
+impl<C: Copy, U: Copy> Default for Bindings<C, U> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<C: Copy, U: Copy> Bindings<C, U> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Bindings {
+            clients: SlotMap::with_key(),
+            bindings: SlotMap::with_key(),
+            groups: Vec::new(),
+            addresses: Addresses::default(),
+            secret: Secret::default(),
+        }
+    }
+
+    /// The digest by which this table compares what a client sent.
+    pub fn digest(&self, parts: &[&[u8]]) -> Digest {
+        self.secret.digest(parts)
+    }
+
+    /// Enters a client connection with its number. The caller calls [`Bindings::leave`] when it closes.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMemory`].
+    pub fn enter(&mut self, number: u64, connection: C) -> Result<ClientId, Refusal> {
+        self.clients.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
+        Ok(self.clients.insert(Client { number, connection, count: 0, first: None }))
+    }
+
+    /// Takes one of a leaving client's parked connections out of the table, until there is none; then forgets the
+    /// client. Call it until it returns `None`, and close what it returns. What is busy at that time is forgotten too,
+    /// so that its request finds a stale id and closes it.
+    pub fn leave(&mut self, id: ClientId) -> Option<U> {
+        while let Some(binding) = self.clients.get(id).and_then(|client| client.first) {
+            let parked = self.forget(binding);
+            if parked.is_some() {
+                return parked;
+            }
+        }
+        self.clients.remove(id);
+        None
+    }
+
+    /// Gives a request the binding that its client has for a group and key, if it waits and `fits`. An id whose
+    /// connection number is another one has nothing.
+    pub fn claim(
+        &mut self,
+        client: ClientId,
+        number: u64,
+        group: GroupId,
+        key: Key<'_>,
+        fits: impl FnOnce(U) -> bool,
+    ) -> Claim<U> {
+        let owner = self.clients.get(client).filter(|owner| owner.number == number);
+        let Some((id, binding)) = owner.and_then(|owner| self.search(owner, group, key)) else {
+            return Claim::None;
+        };
+        match binding.state {
+            State::Lost => Claim::Lost,
+            State::Busy(_) => Claim::Busy,
+            State::Parked(upstream) if !fits(upstream) => Claim::Unfit(id, upstream),
+            State::Parked(upstream) => {
+                self.unpark(id, State::Busy(upstream));
+                Claim::Taken(upstream)
+            }
+        }
+    }
+
+    fn search(&self, owner: &Client<C>, group: GroupId, key: Key<'_>) -> Option<(BindingId, &Binding<U>)> {
+        self.of_client(owner).find(|(_, binding)| binding.is_for(group, key))
+    }
+
+    /// A client's bindings and traces, the youngest first.
+    fn of_client(&self, owner: &Client<C>) -> impl Iterator<Item = (BindingId, &Binding<U>)> {
+        let mut next = owner.first;
+        core::iter::from_fn(move || {
+            let id = next?;
+            let binding = self.bindings.get(id)?;
+            next = binding.next_of_client;
+            Some((id, binding))
+        })
+    }
+
+    /// Binds a connection that a request of this client tainted. It is busy; [`Bindings::park`] follows. The first binding
+    /// of a group says how long all of them may wait.
+    ///
+    /// # Errors
+    ///
+    /// The caller closes the connection; the table is as it was.
+    pub fn bind(
+        &mut self,
+        client: ClientId,
+        group: GroupId,
+        timeout: u64,
+        key: Key<'_>,
+        upstream: U,
+    ) -> Result<BindingId, Refusal> {
+        let owner = self.clients.get(client).ok_or(Refusal::NoClient)?;
+        let trace = match self.search(owner, group, key) {
+            Some((id, Binding { state: State::Lost, .. })) => Some(id),
+            Some(_) => return Err(Refusal::Taken),
+            None if owner.count < SHARE => None,
+            None => {
+                let mut traces = self.of_client(owner).filter(|(_, it)| !it.state.is_live());
+                Some(traces.next().ok_or(Refusal::Share)?.0)
+            }
+        };
+        let (address, chosen) = (copied(key.address)?, copied(key.chosen)?);
+        self.make_group(group, timeout)?;
+        self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
+        let source = self.addresses.add(group, Source::of(key.address))?;
+        if let Some(trace) = trace {
+            self.forget(trace);
+        }
+        let Some(owner) = self.clients.get_mut(client) else { return Err(Refusal::NoClient) };
+        owner.count += 1;
+        let id = self.bindings.insert(Binding {
+            owner: client,
+            group,
+            address,
+            chosen,
+            forwarded: key.forwarded,
+            state: State::Busy(upstream),
+            phase: Phase::Handshaking,
+            next_of_client: owner.first,
+            source,
+            older: None,
+            newer: None,
+            deadline: 0,
+            place: Place::default(),
+            progress: Progress::default(),
+            logins: Logins::default(),
+        });
+        owner.first = Some(id);
+        if let Some(group) = group_in(&mut self.groups, group) {
+            group.busy += 1;
+        }
+        Ok(id)
+    }
+
+    /// Parks a busy binding as the most recently used of its address and phase, from `now` on. Where the group has as many
+    /// parked ones as it may have, one of them ends for it: one of the first phase that has any, of the client connection
+    /// itself or of the address with most bindings, the least recently used.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoClient`] when the id is stale, because its client has left: the caller closes the connection.
+    pub fn park(
+        &mut self,
+        id: BindingId,
+        phase: Phase,
+        connections: usize,
+        now: u64,
+    ) -> Result<Parked<C, U>, Refusal> {
+        let binding = self.bindings.get(id).ok_or(Refusal::NoClient)?;
+        let State::Busy(upstream) = binding.state else { return Err(Refusal::NoClient) };
+        let group = self.group(binding.group).ok_or(Refusal::NoClient)?;
+        let evicted = if group.parked >= connections { self.evict(id) } else { None };
+        Ok(Parked { evicted, expire_by: self.link(id, upstream, phase, now) })
+    }
+
+    /// Ends a parked binding to make room for another one of its group.
+    #[cold]
+    fn evict(&mut self, newcomer: BindingId) -> Option<Evicted<C, U>> {
+        let Binding { owner, group, source, .. } = *self.bindings.get(newcomer)?;
+        let (phase, heaviest, oldest) = self.first_to_lose(group)?;
+        // A client with many keys pays itself, unless another address has many more.
+        let weight = self.addresses.bindings(heaviest);
+        let own = self.own_to_lose(owner, group, phase);
+        let own = own.filter(|&(_, others)| heaviest == source || others * 2 >= weight);
+        let id = own.map_or(oldest, |(id, _)| id);
+        let all = self.group(group).map_or(0, |group| group.parked + group.busy);
+        let of_one = self.addresses.bindings(self.bindings.get(id)?.source);
+        let of_most = of_one < all && of_one * 2 > all;
+        Some(Evicted { ended: self.end(id)?, of_most })
+    }
+
+    /// The first phase of a group with a parked binding; of the addresses with one in it the one with most bindings; and
+    /// its least recently used one in it. Of addresses with as many the one that has waited longest, as far as
+    /// [`LOOKS`] tell.
+    fn first_to_lose(&mut self, group: GroupId) -> Option<(Phase, AddressId, BindingId)> {
+        let counts = self.group(group)?.in_phase;
+        let phase = Phase::ALL.into_iter().zip(counts).find(|&(_, count)| count > 0)?.0;
+        for _ in 0..LOOKS {
+            let top = self.addresses.top(group, phase)?;
+            let oldest = self.addresses.list(top, phase)?.oldest?;
+            let deadline = self.bindings.get(oldest)?.deadline;
+            if !self.addresses.stamp(top, phase, deadline) {
+                return Some((phase, top, oldest));
+            }
+        }
+        let top = self.addresses.top(group, phase)?;
+        Some((phase, top, self.addresses.list(top, phase)?.oldest?))
+    }
+
+    /// The least recently used parked binding of a client in a group and phase, and how many bindings it has in the group
+    /// beside the one that is about to be parked.
+    fn own_to_lose(&self, owner: ClientId, group: GroupId, phase: Phase) -> Option<(BindingId, usize)> {
+        let owner = self.clients.get(owner)?;
+        let live = || {
+            let live = |binding: &Binding<U>| binding.group == group && binding.state.is_live();
+            self.of_client(owner).filter(move |(_, binding)| live(binding))
+        };
+        let parked = live().filter(|(_, it)| it.phase == phase && matches!(it.state, State::Parked(_)));
+        let (id, _) = parked.min_by_key(|(_, binding)| binding.deadline)?;
+        Some((id, live().count() - 1))
+    }
+
+    /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
+    pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
+        let Binding { owner, state, phase, .. } = *self.bindings.get(id)?;
+        let (upstream, phase) = match state {
+            State::Parked(upstream) => (upstream, Some(phase)),
+            State::Busy(upstream) => (upstream, None),
+            State::Lost => return None,
+        };
+        self.lose(id);
+        if self.bindings.get(id).is_some_and(|binding| binding.chosen.len() > TRACED) {
+            self.forget(id);
+        }
+        let client = self.clients.get(owner)?.connection;
+        Some(Ended { client, upstream, phase })
+    }
+
+    /// Ends the parked binding that goes first when connections run short: of the first phase that has any in any group,
+    /// of the address with most bindings of a group, the least recently used.
+    pub fn spare(&mut self) -> Option<Ended<C, U>> {
+        let groups = (0u32..).map(GroupId).take(self.groups.len());
+        let (.., id) = groups
+            .filter_map(|group| {
+                let (phase, heaviest, oldest) = self.first_to_lose(group)?;
+                Some((phase, self.addresses.bindings(heaviest), oldest))
+            })
+            .min_by_key(|&(phase, weight, _)| (phase, core::cmp::Reverse(weight)))?;
+        self.end(id)
+    }
+
+    /// Ends a parked binding that has waited for its timeout. Call it until it returns `None`, all at once or a few at a
+    /// time.
+    pub fn expire(&mut self, now: u64) -> Option<Ended<C, U>> {
+        for group in (0u32..).map(GroupId).take(self.groups.len()) {
+            while let Some(id) = group_in(&mut self.groups, group)?.ring.due(now) {
+                let Binding { state, deadline, .. } = *self.bindings.get(id)?;
+                let parked = matches!(state, State::Parked(_));
+                if parked && deadline <= now {
+                    return self.end(id);
+                }
+                self.leave_ring(id);
+                let timeout = self.group(group)?.timeout;
+                self.join_ring(id, if parked { deadline } else { now + timeout }, now);
+            }
+        }
+        None
+    }
+
+    /// The time at which [`Bindings::expire`] has something to look at.
+    pub fn expire_by(&self) -> Option<u64> {
+        self.groups.iter().filter_map(|group| group.ring.next_time()).min()
+    }
+
+    /// The client connection of a binding.
+    pub fn client(&self, id: BindingId) -> Option<C> {
+        Some(self.clients.get(self.bindings.get(id)?.owner)?.connection)
+    }
+
+    /// What the exchanges over a binding have shown.
+    pub fn progress(&self, id: BindingId) -> Progress {
+        self.bindings.get(id).map(|binding| binding.progress).unwrap_or_default()
+    }
+
+    /// Notes what the exchanges over a binding have shown.
+    pub fn set_progress(&mut self, id: BindingId, progress: Progress) {
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.progress = progress;
+        }
+    }
+
+    /// Notes who is logged in over a binding; `None` while nobody is, with what is known of the mechanism of a login that
+    /// goes on, and whether its last answer was a challenge. True when another user was logged in before.
+    pub fn set_login(
+        &mut self,
+        id: BindingId,
+        login: Option<Login>,
+        mechanism: Option<Mechanism>,
+        challenged: bool,
+    ) -> bool {
+        self.bindings.get_mut(id).is_some_and(|binding| binding.logins.note(login, mechanism, challenged))
+    }
+
+    /// What is known of the logins over a binding, also when it has ended, until its client leaves.
+    pub fn logins(&self, id: BindingId) -> Option<&Logins> {
+        Some(&self.bindings.get(id)?.logins)
+    }
+
+    /// The bindings of a group.
+    pub fn counts(&self, group: GroupId) -> Counts {
+        self.group(group).map_or(Counts::default(), |group| {
+            let [handshaking, ..] = group.in_phase;
+            Counts { parked: group.parked, handshaking, busy: group.busy }
+        })
+    }
+
+    /// Whether a client has a binding for this group and chosen key, or the trace of one, under another address.
+    pub fn has_another_address(&self, client: ClientId, group: GroupId, key: Key<'_>) -> bool {
+        self.clients.get(client).is_some_and(|owner| {
+            self.of_client(owner).any(|(_, binding)| {
+                binding.group == group && binding.chosen == key.chosen && binding.address != key.address
+            })
+        })
+    }
+
+    /// Client connections in the table.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Removes a binding, or the trace of one, altogether. Returns the connection that was parked.
+    fn forget(&mut self, id: BindingId) -> Option<U> {
+        let parked = match self.bindings.get(id)?.state {
+            State::Parked(upstream) => Some(upstream),
+            _ => None,
+        };
+        self.lose(id);
+        let binding = self.bindings.remove(id)?;
+        let owner = self.clients.get_mut(binding.owner)?;
+        owner.count -= 1;
+        if owner.first == Some(id) {
+            owner.first = binding.next_of_client;
+        } else {
+            let mut next = owner.first;
+            while let Some(before) = next.and_then(|id| self.bindings.get_mut(id)) {
+                if before.next_of_client == Some(id) {
+                    before.next_of_client = binding.next_of_client;
+                    break;
+                }
+                next = before.next_of_client;
+            }
+        }
+        parked
+    }
+
+    /// Makes a live binding a trace. Nothing happens to one that is a trace already.
+    fn lose(&mut self, id: BindingId) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let (group, source) = (binding.group, binding.source);
+        match binding.state {
+            State::Parked(_) => self.unpark(id, State::Lost),
+            State::Busy(_) => {
+                binding.state = State::Lost;
+                if let Some(group) = group_in(&mut self.groups, group) {
+                    group.busy -= 1;
+                }
+            }
+            State::Lost => return,
+        }
+        self.leave_ring(id);
+        self.addresses.remove(source);
+    }
+
+    fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(usize::try_from(id.0).ok()?)
+    }
+
+    fn make_group(&mut self, id: GroupId, timeout: u64) -> Result<(), Refusal> {
+        let index = usize::try_from(id.0).map_err(|_| Refusal::NoMemory)?;
+        if let Some(missing) = (index + 1).checked_sub(self.groups.len()) {
+            self.groups.try_reserve(missing).map_err(|_| Refusal::NoMemory)?;
+            self.groups.resize_with(self.groups.len() + missing, Group::default);
+        }
+        self.addresses.make_group(index)?;
+        let group = group_in(&mut self.groups, id).ok_or(Refusal::NoMemory)?;
+        group.timeout = timeout;
+        group.ring.set_up(timeout)
+    }
+
+    /// Puts a busy binding at the new end of the list of its address and phase. Returns the time by which the ring is to be
+    /// looked at, where that is new.
+    fn link(&mut self, id: BindingId, upstream: U, phase: Phase, now: u64) -> Option<u64> {
+        let binding = self.bindings.get_mut(id)?;
+        let group = group_in(&mut self.groups, binding.group)?;
+        let list = self.addresses.list(binding.source, phase)?;
+        group.busy -= 1;
+        group.parked += 1;
+        if let Some(count) = group.in_phase.get_mut(phase as usize) {
+            *count += 1;
+        }
+        let older = list.newest.replace(id);
+        if older.is_none() {
+            list.oldest = Some(id);
+        }
+        binding.state = State::Parked(upstream);
+        binding.phase = phase;
+        binding.older = older;
+        binding.newer = None;
+        binding.deadline = now + group.timeout;
+        let (source, deadline, in_ring) = (binding.source, binding.deadline, binding.place.slot.is_some());
+        if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
+            older.newer = Some(id);
+        }
+        self.addresses.show(source, phase, deadline);
+        if in_ring {
+            return None;
+        }
+        self.join_ring(id, deadline, now);
+        Some(deadline)
+    }
+
+    /// Takes a parked binding out of the list of its address and phase, into another state.
+    fn unpark(&mut self, id: BindingId, state: State<U>) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let busy = matches!(state, State::Busy(_));
+        binding.state = state;
+        let (group, source, phase) = (binding.group, binding.source, binding.phase);
+        let (older, newer) = (binding.older.take(), binding.newer.take());
+        if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
+            older.newer = newer;
+        }
+        if let Some(newer) = newer.and_then(|newer| self.bindings.get_mut(newer)) {
+            newer.older = older;
+        }
+        if let Some(list) = self.addresses.list(source, phase) {
+            if older.is_none() {
+                list.oldest = newer;
+            }
+            if newer.is_none() {
+                list.newest = older;
+            }
+        }
+        let Some(group) = group_in(&mut self.groups, group) else { return };
+        group.parked -= 1;
+        group.busy += usize::from(busy);
+        if let Some(count) = group.in_phase.get_mut(phase as usize) {
+            *count -= 1;
+        }
+    }
+
+    /// Puts a binding that is in no slot into the one of `time`.
+    fn join_ring(&mut self, id: BindingId, time: u64, now: u64) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let Some(group) = group_in(&mut self.groups, binding.group) else { return };
+        let Some((slot, first)) = group.ring.put(id, time, now) else { return };
+        binding.place = Place { slot: Some(slot), before: None, after: first };
+        if let Some(first) = first.and_then(|first| self.bindings.get_mut(first)) {
+            first.place.before = Some(id);
+        }
+    }
+
+    /// Takes a binding out of its slot, if it is in one.
+    fn leave_ring(&mut self, id: BindingId) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let (place, group) = (core::mem::take(&mut binding.place), binding.group);
+        if place.slot.is_none() {
+            return;
+        }
+        if let Some(group) = group_in(&mut self.groups, group) {
+            group.ring.left(place);
+        }
+        if let Some(before) = place.before.and_then(|before| self.bindings.get_mut(before)) {
+            before.place.after = place.after;
+        }
+        if let Some(after) = place.after.and_then(|after| self.bindings.get_mut(after)) {
+            after.place.before = place.before;
+        }
+    }
+}
+
+fn group_in(groups: &mut [Group], id: GroupId) -> Option<&mut Group> {
+    groups.get_mut(usize::try_from(id.0).ok()?)
+}
+
+/// `==`, without a call for what is as long as addresses are.
+fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && match one.len() {
+            0 => true,
+            8..=16 => {
+                one.first_chunk::<8>() == other.first_chunk() && one.last_chunk::<8>() == other.last_chunk()
+            }
+            _ => one == other,
+        }
+}
+
+fn copied(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).map_err(|_| Refusal::NoMemory)?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What keeps logins from finishing or users apart: a name for the status, a sentence for the log, and the remedy.
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Diagnosis {
+    /// A request with credentials goes out with `Connection: close`.
+    ConnectionClose,
+    /// The origin closes its connection after its challenge.
+    OriginCloses,
+    /// `error_page` takes the place of an answer over a bound connection.
+    Intercepted,
+    /// The client connection does not outlive the challenge.
+    ClientKeepaliveOff,
+    /// Credentials come over HTTP/2 or HTTP/3.
+    Multiplexed,
+    /// Logins are evicted.
+    TooSmall,
+    /// Logins are evicted while one of several client addresses has more than half of the group's bindings.
+    OneAddress,
+    /// The origin answers 401 before it has read the body.
+    EarlyUnauthorized,
+    /// A client connection carries several clients.
+    MixedClients,
+    /// `ntlm_key` is empty.
+    EmptyKey,
+    /// Credentials go to a group without `ntlm`.
+    NoDirective,
+}
+
+impl Diagnosis {
+    /// All of them.
+    pub const ALL: [Diagnosis; 11] = [
+        Diagnosis::ConnectionClose,
+        Diagnosis::OriginCloses,
+        Diagnosis::Intercepted,
+        Diagnosis::ClientKeepaliveOff,
+        Diagnosis::Multiplexed,
+        Diagnosis::TooSmall,
+        Diagnosis::OneAddress,
+        Diagnosis::EarlyUnauthorized,
+        Diagnosis::MixedClients,
+        Diagnosis::EmptyKey,
+        Diagnosis::NoDirective,
+    ];
+
+    /// Its name in the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Diagnosis::ConnectionClose => "connection_close",
+            Diagnosis::OriginCloses => "origin_closes",
+            Diagnosis::Intercepted => "intercepted",
+            Diagnosis::ClientKeepaliveOff => "client_keepalive_off",
+            Diagnosis::Multiplexed => "multiplexed",
+            Diagnosis::TooSmall => "too_small",
+            Diagnosis::OneAddress => "one_address",
+            Diagnosis::EarlyUnauthorized => "early_401",
+            Diagnosis::MixedClients => "mixed_clients",
+            Diagnosis::EmptyKey => "empty_key",
+            Diagnosis::NoDirective => "no_directive",
+        }
+    }
+
+    /// What happens, in an operator's words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Diagnosis::ConnectionClose => {
+                "credentials are sent to the origin with \"Connection: close\", so no login can finish"
+            }
+            Diagnosis::OriginCloses => {
+                "the origin closes its connection after the challenge, so no login can finish"
+            }
+            Diagnosis::Intercepted => {
+                "\"error_page\" replaces the origin's answer, so its authenticated connection cannot be kept"
+            }
+            Diagnosis::ClientKeepaliveOff => {
+                "the client connection is closed after the challenge, so no login can finish"
+            }
+            Diagnosis::Multiplexed => {
+                "credentials come over HTTP/2 or HTTP/3, where a binding serves one request at a time"
+            }
+            Diagnosis::TooSmall => "a logged in client's connection was closed to make room for another's",
+            Diagnosis::OneAddress => {
+                "a logged in client's connection was closed to make room, and one client address has most connections"
+            }
+            Diagnosis::EarlyUnauthorized => {
+                "the origin answered 401 before it had read the request's body, so its connection could not be kept"
+            }
+            Diagnosis::MixedClients => "one client connection carries the requests of several clients",
+            Diagnosis::EmptyKey => {
+                "\"ntlm_key\" is empty for a request with credentials, so its login cannot be kept"
+            }
+            Diagnosis::NoDirective => {
+                "credentials that authenticate a connection go to an upstream without \"ntlm\", so no login can finish"
+            }
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Diagnosis::ConnectionClose => "remove \"proxy_set_header Connection\" or set it to \"\"",
+            Diagnosis::OriginCloses => {
+                "let the origin, and whatever is between, keep its connections alive for at least some seconds"
+            }
+            Diagnosis::Intercepted => {
+                "remove the answer's code from \"error_page\", or say \"proxy_intercept_errors off\" in this location"
+            }
+            Diagnosis::ClientKeepaliveOff => {
+                "set \"keepalive_timeout\" to more than 0 and \"keepalive_requests\" to more than 2, and let a proxy in \
+                 front keep its connections"
+            }
+            Diagnosis::Multiplexed => "switch HTTP/2 and HTTP/3 off for this server if it is too slow",
+            Diagnosis::TooSmall => "raise the number in \"ntlm\"",
+            Diagnosis::OneAddress => "limit the connections of one address with \"limit_conn\"",
+            Diagnosis::EarlyUnauthorized => {
+                "let clients log in with an empty request first, set \"proxy_request_buffering on\", or let the origin \
+                 read the body (in IIS \"uploadReadAheadSize\")"
+            }
+            Diagnosis::MixedClients => {
+                "let the proxy in front use a connection for each of its clients, or tell them apart by \"ntlm_key\""
+            }
+            Diagnosis::EmptyKey => {
+                "choose a value for \"ntlm_key\" that every client has, or let the proxy in front send it with every request"
+            }
+            Diagnosis::NoDirective => {
+                "write \"ntlm;\" into its \"upstream\" block, or \"ntlm_guard off;\" if the server authenticates each request"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_diagnosis_has_its_place_and_name() {
+        for (index, diagnosis) in Diagnosis::ALL.into_iter().enumerate() {
+            assert_eq!(diagnosis as usize, index);
+            assert!(
+                Diagnosis::ALL
+                    .into_iter()
+                    .all(|other| other == diagnosis || other.name() != diagnosis.name())
+            );
+        }
+    }
+}
