@@ -290,9 +290,9 @@ mod tests {
         const GROUP: GroupId = GroupId(0);
         let mut addresses = Addresses::default();
         addresses.make_group(0).unwrap();
-        let source = |n: usize| Source::V4([10, 0, (n / 256) as u8, (n % 256) as u8]);
         // Sizes in an order that is neither rising nor falling.
         let sizes: Vec<usize> = (0..64).map(|n| (n * 37) % 64 + 1).collect();
+        let source = |n: usize| Source::V4([10, 0, 0, u8::try_from(n).unwrap()]);
         let ids: Vec<AddressId> = sizes
             .iter()
             .enumerate()

@@ -320,9 +320,9 @@ fn late_timer_expires_all_that_is_due() {
     let mut table = Table::new();
     let mut ids = Vec::new();
     for number in 0..2_000 {
-        let client = table.enter(number, "client").unwrap();
-        let id = table.bind(client, MAIL, 1_000, HOME, number as u32).unwrap();
-        table.park(id, Phase::Proven, usize::MAX, NOW + number).unwrap();
+        let client = table.enter(1, "client").unwrap();
+        let id = table.bind(client, MAIL, 1_000, HOME, number).unwrap();
+        table.park(id, Phase::Proven, usize::MAX, NOW + u64::from(number)).unwrap();
         ids.push(id);
     }
     // No look at the ring for laps and laps; the last ones are not due.
