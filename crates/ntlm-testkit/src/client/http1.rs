@@ -156,7 +156,7 @@ impl Client {
         let mut responses = Vec::new();
         let mut authorization = Some(login.first());
         while let Some(value) = authorization {
-            let response = self.request(request.clone().header("Authorization", &value)).await;
+            let response = self.request(request.clone().header(login.field(), &value)).await;
             authorization = login.next(&response);
             responses.push(response);
         }

@@ -43,13 +43,19 @@ pub struct Login {
     scheme: Scheme,
     ntlm: NtlmClient,
     rounds: VecDeque<String>,
+    to_proxy: bool,
 }
 
 impl Login {
     /// The three legs of NTLM.
     #[must_use]
     pub fn new(scheme: impl Into<Scheme>, user: &str, password: &str) -> Self {
-        Self { scheme: scheme.into(), ntlm: NtlmClient::new(user, password), rounds: VecDeque::new() }
+        Self {
+            scheme: scheme.into(),
+            ntlm: NtlmClient::new(user, password),
+            rounds: VecDeque::new(),
+            to_proxy: false,
+        }
     }
 
     /// As [`Self::new`], with opaque rounds before: `legs` requests in all, 3 of them being the anonymous one and NTLM's two.
@@ -58,6 +64,19 @@ impl Login {
         self.rounds =
             (3..legs).map(|round| to_base64(&[ROUND, round.to_string().as_bytes()].concat())).collect();
         self
+    }
+
+    /// To a proxy: by 407, `Proxy-Authenticate` and `Proxy-Authorization`.
+    #[must_use]
+    pub fn to_proxy(mut self) -> Self {
+        self.to_proxy = true;
+        self
+    }
+
+    /// The field that the credentials are sent in.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        if self.to_proxy { "Proxy-Authorization" } else { "Authorization" }
     }
 
     /// The first `Authorization`.
@@ -75,10 +94,12 @@ impl Login {
     /// The `Authorization` that follows `response`; `None` if the login ends there, well or not.
     #[must_use]
     pub fn next(&mut self, response: &Response) -> Option<String> {
-        if response.status != 401 {
+        let (asks, challenge) =
+            if self.to_proxy { (407, "Proxy-Authenticate") } else { (401, "WWW-Authenticate") };
+        if response.status != asks {
             return None;
         }
-        let token = response.all("WWW-Authenticate").find_map(|value| {
+        let token = response.all(challenge).find_map(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case(&self.scheme.spelling).then(|| from_base64(token.trim()))?
         })?;

@@ -25,16 +25,18 @@ pub(super) fn compose(
     request_body: &Body,
 ) -> Answer {
     let path = head.target.split('?').next().unwrap_or_default();
-    let public = path.starts_with("/public") || behaviour.token_without_auth;
+    let public = path.starts_with("/public") || behaviour.token_without_auth || behaviour.ignore;
     let unknown = verdict.identity.is_none() && !public;
+    let (asks, challenge) =
+        if behaviour.proxy { (407, "Proxy-Authenticate") } else { (401, "WWW-Authenticate") };
     let status = if verdict.challenged || verdict.refused || behaviour.logout || unknown {
-        401
+        asks
     } else if behaviour.upgrade || behaviour.websocket {
         101
     } else {
         behaviour.status.unwrap_or(200)
     };
-    let unauthorized = status == 401;
+    let unauthorized = status == asks;
     let refused_early = behaviour.early && head.expects_continue();
     let ordered = match behaviour.close {
         Some(Close::Challenge | Close::Silent) => verdict.challenged,
@@ -62,10 +64,10 @@ pub(super) fn compose(
     );
     let mut field = |name: &str, value: &str| header.push_str(&format!("{name}: {value}\r\n"));
     match &verdict.token {
-        Some(token) => field("WWW-Authenticate", token),
+        Some(token) => field(challenge, token),
         None if unauthorized => {
-            field("WWW-Authenticate", "Negotiate");
-            field("WWW-Authenticate", "NTLM");
+            field(challenge, "Negotiate");
+            field(challenge, "NTLM");
         }
         None => {}
     }
@@ -146,6 +148,7 @@ fn reason(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
+        407 => "Proxy Authentication Required",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "Whatever",

@@ -184,7 +184,8 @@ impl Connection {
         }
 
         let shared = self.shared.clone();
-        let authorization = head.get("Authorization");
+        let field = if behaviour.proxy { "Proxy-Authorization" } else { "Authorization" };
+        let authorization = head.get(field).filter(|_| !behaviour.ignore);
         let verdict = match &shared.judge {
             Some(judge) => self.judged.consider(judge, authorization).await?,
             None => {

@@ -69,6 +69,8 @@ use crate::ports::Reserved;
 /// | `legs=N` | before a login of more than 3 legs, N-3 opaque rounds are wanted |
 /// | `mutual` | the answer to the last NTLM leg carries a `WWW-Authenticate` token; tickets have one unless `nomutual` |
 /// | `token_without_auth` | anybody is answered, with a `WWW-Authenticate: NTLM` challenge |
+/// | `proxy` | a proxy asks: 407, `Proxy-Authenticate` and `Proxy-Authorization` in place of 401 and the others |
+/// | `ignore` | anybody is answered, and credentials are not looked at: a page that asks nobody |
 /// | `persist=no` | the login holds for this request only |
 /// | `logout` | the connection forgets its user: a 401 out of nowhere |
 /// | `alike` | the answer does not say who it was served as and where: its bytes are the same for everybody |

@@ -8,6 +8,7 @@ mod diagnoses;
 mod eviction;
 mod faults;
 mod floods;
+mod guard;
 mod handshakes;
 mod isolation;
 mod lifetime;

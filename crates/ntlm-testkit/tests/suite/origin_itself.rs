@@ -3,7 +3,7 @@
 use ntlm_testkit::client::curl::Curl;
 use ntlm_testkit::client::{Login, Scheme};
 use ntlm_testkit::origin::{Leg, TlsVersions, body_hash};
-use ntlm_testkit::{Client, Origin, Request};
+use ntlm_testkit::{Client, Origin, Request, password_of};
 
 // Logins.
 
@@ -327,4 +327,24 @@ async fn unix_and_ipv6_are_places_too() {
         let mut alice = Client::connect(&origin).await;
         assert_eq!(alice.login("alice", "/").await[1].origin_name(), origin.name());
     }
+}
+
+#[tokio::test]
+async fn proxy_asks_by_407_and_logs_in() {
+    let origin = Origin::start().await;
+    let mut alice = Client::connect(&origin).await;
+    assert_eq!(alice.get("/?proxy").await.status, 407);
+    let login = Login::new("NTLM", "alice", &password_of("alice")).to_proxy();
+    let legs = alice.login_as(login, Request::get("/?proxy")).await;
+    assert_eq!((legs[0].status, legs[1].status, legs[1].identity()), (407, 200, "alice"));
+    assert!(legs[0].get("Proxy-Authenticate").is_some_and(|value| value.starts_with("NTLM TlRM")));
+    assert_eq!(alice.get("/").await.identity(), "alice");
+}
+
+#[tokio::test]
+async fn page_that_asks_nobody_looks_at_no_credentials() {
+    let origin = Origin::start().await;
+    let mut mallory = Client::connect(&origin).await;
+    let response = mallory.get_with("/?ignore&status=404", "Authorization", "NTLM x").await;
+    assert_eq!((response.status, response.identity()), (404, "anonymous"));
 }
