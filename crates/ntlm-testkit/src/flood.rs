@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::task::JoinSet;
 
+use crate::client::Builder;
 use crate::client::http1::Client;
-use crate::client::{Endpoint, Request, Target, kerberos_token};
+use crate::client::{Endpoint, Login, Request, Target, kerberos_token};
 use crate::ntlm::{NtlmClient, to_base64};
 use crate::{Nginx, Origin, password_of};
 
@@ -102,22 +103,53 @@ pub struct Users(Vec<(String, Client, u64)>);
 impl Users {
     /// Logs in so many, by NTLM.
     pub async fn log_in(nginx: &Nginx, count: usize) -> Self {
-        let mut users = Vec::new();
+        Self::log_in_at(nginx, count, "127.0.0.1").await
+    }
+
+    /// Logs in so many, by NTLM and from this address.
+    pub async fn log_in_at(nginx: &Nginx, count: usize, address: &str) -> Self {
+        let mut users = Self(Vec::new());
         for number in 0..count {
-            let name = format!("user{number}");
-            let mut client = Client::connect(nginx).await;
-            let responses = client.login(&name, "/").await;
-            let connection = responses[responses.len() - 1].connection();
-            users.push((name, client, connection));
+            users.add(&Client::builder().source(address), number, nginx, false).await;
         }
-        Self(users)
+        users
+    }
+
+    /// Logs in so many, each from an address of its own: every other one by NTLM, the rest in one leg by a ticket, which the
+    /// origin answers with a token.
+    pub async fn log_in_apart(nginx: &Nginx, count: usize) -> Self {
+        let mut users = Self(Vec::new());
+        for number in 0..count {
+            let builder = Client::builder().source(&format!("127.0.1.{}", number + 1));
+            users.add(&builder, number, nginx, number % 2 == 1).await;
+        }
+        users
+    }
+
+    async fn add(&mut self, builder: &Builder, number: usize, nginx: &Nginx, by_ticket: bool) {
+        let name = format!("user{number}");
+        let mut client = builder.connect(nginx).await;
+        let response = if by_ticket {
+            let ticket = format!("Negotiate {}", kerberos_token(&name, &password_of(&name)));
+            client.request(Self::request_of(&name).header("Authorization", &ticket)).await
+        } else {
+            let login = Login::new("NTLM", &name, &password_of(&name));
+            client.login_as(login, Self::request_of(&name)).await.pop().expect("a login has responses")
+        };
+        assert_eq!(response.identity(), name, "{response:?}");
+        self.0.push((name, client, response.connection()));
+    }
+
+    /// What a user asks: for a protected page, in a session that has its name.
+    fn request_of(name: &str) -> Request {
+        Request::get("/").header("X-Session", name)
     }
 
     /// How many are served as themselves over the connection they logged in on, asked without credentials.
     pub async fn still_in(&mut self) -> usize {
         let mut count = 0;
         for (name, client, connection) in &mut self.0 {
-            if let Ok(response) = client.try_request(Request::get("/")).await {
+            if let Ok(response) = client.try_request(Self::request_of(name)).await {
                 let same = response.get("X-Connection") == Some(&connection.to_string());
                 count += usize::from(same && response.get("X-Identity") == Some(name));
             }
@@ -204,6 +236,51 @@ impl Flood {
                 forger.abort();
             }
         }
+    }
+}
+
+/// Credentials that mean nothing, each over a client connection of its own, which stays open as long as NGINX leaves it.
+#[derive(Clone, Debug)]
+pub struct Junk {
+    /// The page that is asked for.
+    pub target: String,
+    /// The `Authorization` field.
+    pub credentials: String,
+    /// From so many addresses, the first of which is 127.0.2.1.
+    pub addresses: usize,
+    /// Connections of each address.
+    pub connections: usize,
+}
+
+impl Junk {
+    /// Sends it, and returns the connections: junk goes on for as long as they are held.
+    pub async fn send(&self, nginx: &Nginx) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for address in 0..self.addresses {
+            let builder = Client::builder().source(&format!("127.0.2.{}", address + 1));
+            for _ in 0..self.connections {
+                let mut client = builder.connect(nginx).await;
+                client.request(self.request()).await;
+                clients.push(client);
+            }
+        }
+        clients
+    }
+
+    /// Sends it so often over one connection, each time in another session; over the next one where NGINX ends it.
+    pub async fn send_in_sessions(&self, nginx: &Nginx, sessions: usize) {
+        let mut client = Client::connect(nginx).await;
+        for session in 0..sessions {
+            let request = self.request().header("X-Session", &format!("junk{session}"));
+            if client.try_request(request).await.is_ok_and(|response| !response.says_close()) {
+                continue;
+            }
+            client = Client::connect(nginx).await;
+        }
+    }
+
+    fn request(&self) -> Request {
+        Request::get(&self.target).header("Authorization", &self.credentials)
     }
 }
 

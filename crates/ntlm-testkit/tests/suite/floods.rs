@@ -1,6 +1,8 @@
 //! What many forged logins, or one client that speaks for many, do to the others and to the worker: nothing.
 //! `cargo xtask flood` runs the same with larger numbers.
 
+mod junk;
+
 use ntlm_testkit::client::kerberos_token;
 use ntlm_testkit::flood::{Flood, Usage, Users, bind_and_close, front, settled};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
