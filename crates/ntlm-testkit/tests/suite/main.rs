@@ -6,6 +6,7 @@ mod configuration;
 mod demo;
 mod diagnoses;
 mod eviction;
+mod fairness;
 mod faults;
 mod floods;
 mod guard;
