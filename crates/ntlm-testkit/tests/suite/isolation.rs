@@ -1,6 +1,8 @@
 //! Who is served as whom: a client gets its own identity or none, whatever pools, caches and neighbours are around.
 
 mod caches;
+mod proxy_authorization;
+mod spellings;
 mod ways;
 
 use ntlm_testkit::client::{Login, kerberos_token};
@@ -471,11 +473,11 @@ async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_key() {
 async fn a_key_is_the_same_at_the_end_of_a_request_as_at_its_beginning() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
-        .in_front_of(&[&origin], "ntlm; ntlm_key key$upstream_http_x_identity;")
+        .in_front_of(&[&origin], "ntlm; ntlm_key of-$upstream_http_x_identity;")
         .start()
         .await;
     let mut alice = Client::connect(&nginx).await;
-    // Nothing has answered when a request begins, so the key of each is the same.
+    // Nothing has answered when a request begins, so the key of each is "of-".
     let bound = alice.login("alice", "/").await[1].connection();
     for _ in 0..3 {
         let response = alice.get("/").await;

@@ -1,1 +1,160 @@
-//! x
+//! What a binding is found by beside its client connection: `ntlm_key`, or else what the client says whom it speaks for.
+
+use ntlm_testkit::client::{Login, kerberos_token};
+use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
+
+/// A group with a pool, keyed by a field of the request.
+async fn keyed(origin: &Origin) -> Nginx {
+    Nginx::builder().in_front_of(&[origin], "ntlm; ntlm_key $http_x_session; keepalive 8;").start().await
+}
+
+fn of_session(request: Request, session: Option<&str>) -> Request {
+    match session {
+        Some(session) => request.header("X-Session", session),
+        None => request,
+    }
+}
+
+fn with_ticket(request: Request) -> Request {
+    let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
+    request.header("Authorization", &ticket)
+}
+
+async fn log_in(client: &mut Client, user: &str, request: Request) -> Vec<Response> {
+    client.login_as(Login::new("NTLM", user, &password_of(user)), request).await
+}
+
+fn assert_nobody(response: &Response, context: &str) {
+    assert_eq!((response.status, response.identity()), (401, "anonymous"), "{context}\n{response:?}");
+}
+
+#[tokio::test]
+async fn request_with_an_empty_key_makes_no_binding() {
+    let origin = Origin::start().await;
+    let nginx = keyed(&origin).await;
+    for session in [None, Some("")] {
+        let mut proxy = Client::connect(&nginx).await;
+        let response = proxy.request(with_ticket(of_session(Request::get("/"), session))).await;
+        assert_eq!((response.status, response.identity()), (200, "alice"));
+        assert_nobody(
+            &proxy.request(of_session(Request::get("/"), session)).await,
+            "over the same connection",
+        );
+        assert_nobody(&Client::connect(&nginx).await.get("/").await, "over another");
+        origin.wait_closed(response.connection()).await;
+    }
+}
+
+#[tokio::test]
+async fn ntlm_login_with_an_empty_key_does_not_finish() {
+    let origin = Origin::start().await;
+    let nginx = keyed(&origin).await;
+    let mut proxy = Client::connect(&nginx).await;
+    let legs = log_in(&mut proxy, "alice", Request::get("/")).await;
+    assert_nobody(&legs[1], "the challenge's connection is closed");
+    for leg in &legs {
+        origin.wait_closed(leg.connection()).await;
+    }
+}
+
+#[tokio::test]
+async fn empty_key_leaves_the_bindings_of_others_alone() {
+    let origin = Origin::start().await;
+    let nginx = keyed(&origin).await;
+    let mut proxy = Client::connect(&nginx).await;
+    let of_alice = of_session(Request::get("/"), Some("a"));
+    let bound = log_in(&mut proxy, "alice", of_alice.clone()).await[1].connection();
+    for _ in 0..2 {
+        assert_nobody(&proxy.get("/").await, "without a session");
+        assert_eq!(proxy.request(with_ticket(Request::get("/"))).await.identity(), "alice");
+        let response = proxy.request(of_alice.clone()).await;
+        assert_eq!((response.identity(), response.connection()), ("alice", bound));
+    }
+}
+
+#[tokio::test]
+async fn empty_key_is_told() {
+    let origin = Origin::start().await;
+    let nginx = keyed(&origin).await;
+    for _ in 0..3 {
+        Client::connect(&nginx).await.request(with_ticket(Request::get("/"))).await;
+    }
+    nginx.wait_log(|log| log.contains("[warn]") && log.contains("\"ntlm_key\"")).await;
+    let log = nginx.error_log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("[warn]")).collect();
+    let [line] = lines[..] else { panic!("not one warning but {lines:#?}") };
+    assert!(line.contains("in upstream \"backend\"") && line.contains("empty"), "{line}");
+}
+
+/// The fields by which a proxy says whom it speaks for, with two values each.
+const SPOKEN_FOR: [(&str, &str, &str); 3] = [
+    ("X-Forwarded-For", "192.0.2.1", "192.0.2.2"),
+    ("Forwarded", "for=192.0.2.1", "for=192.0.2.2;proto=https"),
+    ("X-Real-IP", "192.0.2.1", "192.0.2.10"),
+];
+
+#[tokio::test]
+async fn binding_is_for_the_same_forwarded_fields() {
+    let origin = Origin::start().await;
+    for (field, alice, bob) in SPOKEN_FOR {
+        let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+        let mut proxy = Client::connect(&nginx).await;
+        let of = |value: &str| Request::get("/").header(field, value);
+        let bound = log_in(&mut proxy, "alice", of(alice)).await[1].connection();
+        assert_nobody(&proxy.request(of(bob)).await, field);
+        assert_nobody(&proxy.get("/").await, &format!("without {field}"));
+        assert_nobody(&proxy.request(of(&alice[..alice.len() - 1])).await, field);
+        let both = of(alice).header(field, bob);
+        assert_nobody(&proxy.request(both).await, &format!("two lines of {field}"));
+        let response = proxy.request(Request::get("/").header(&field.to_uppercase(), alice)).await;
+        assert_eq!((response.identity(), response.connection()), ("alice", bound), "{field}");
+        // Another's login stands beside hers.
+        let of_bob = log_in(&mut proxy, "bob", of(bob)).await[1].connection();
+        for (user, value, connection) in [("alice", alice, bound), ("bob", bob, of_bob)] {
+            let response = proxy.request(of(value)).await;
+            assert_eq!((response.identity(), response.connection()), (user, connection), "{field}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn value_in_another_forwarded_field_is_another() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+    let mut proxy = Client::connect(&nginx).await;
+    let of = |field: &str| Request::get("/").header(field, "192.0.2.1");
+    log_in(&mut proxy, "alice", of("X-Forwarded-For")).await;
+    for field in ["Forwarded", "X-Real-IP"] {
+        assert_nobody(&proxy.request(of(field)).await, field);
+    }
+}
+
+#[tokio::test]
+async fn login_between_other_forwarded_fields_does_not_finish() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+    let mut proxy = Client::connect(&nginx).await;
+    let mut login = Login::new("NTLM", "alice", &password_of("alice"));
+    let of = |address: &str, credentials: &str| {
+        Request::get("/").header("X-Forwarded-For", address).header("Authorization", credentials)
+    };
+    let challenge = proxy.request(of("192.0.2.1", &login.first())).await;
+    let answer = login.next(&challenge).expect("a challenge");
+    assert_nobody(&proxy.request(of("192.0.2.2", &answer)).await, "a message for another's challenge");
+}
+
+/// A control: the administrator has said how clients are told apart.
+#[tokio::test]
+async fn ntlm_key_stands_for_the_forwarded_fields() {
+    let origin = Origin::start().await;
+    let nginx = keyed(&origin).await;
+    let mut proxy = Client::connect(&nginx).await;
+    let of_alice = || of_session(Request::get("/"), Some("a"));
+    let bound = log_in(&mut proxy, "alice", of_alice()).await[1].connection();
+    for (field, one, another) in SPOKEN_FOR {
+        for value in [one, another] {
+            let response = proxy.request(of_alice().header(field, value)).await;
+            assert_eq!((response.identity(), response.connection()), ("alice", bound), "{field}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod floods;
 mod guard;
 mod handshakes;
 mod isolation;
+mod keys;
 mod lifetime;
 mod multiplexed;
 mod origin_itself;
