@@ -1,6 +1,7 @@
 //! The test suite: one binary, a module for each theme. `cargo xtask test` says which nginx it runs against.
 
 mod balancing;
+mod caps;
 mod chaos;
 mod configuration;
 mod demo;
@@ -16,6 +17,7 @@ mod keys;
 mod lifetime;
 mod multiplexed;
 mod origin_itself;
+mod proof;
 mod runner_itself;
 mod scaling;
 mod smoke;
