@@ -100,6 +100,22 @@ async fn a_page_in_place_of_the_challenge_is_told() {
 }
 
 #[tokio::test]
+async fn page_in_place_of_any_answer_is_told() {
+    for status in [403, 404, 500] {
+        let origin = Origin::start().await;
+        let nginx = Nginx::builder()
+            .conf(&format!("proxy_intercept_errors on; error_page {status} /sorry;"))
+            .in_front_of(&[&origin], "ntlm;")
+            .start()
+            .await;
+        let mut alice = Client::connect(&nginx).await;
+        alice.login("alice", "/").await;
+        alice.get(&format!("/?status={status}")).await;
+        told(&nginx, "replaced by \"error_page\"", &format!("remove {status} from \"error_page\"")).await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_connection_that_does_not_go_on_is_told() {
     for lines in ["keepalive_timeout 0;", "keepalive_requests 1;"] {
         let origin = Origin::start().await;

@@ -1,6 +1,8 @@
 //! How long a binding lives: as long as both its connections, which end together, and no longer than it is allowed to.
 
 mod aborts;
+mod kept_clients;
+mod next_upstream;
 mod reloads;
 mod responses;
 mod retries;

@@ -1,0 +1,73 @@
+//! Client connections that NGINX keeps through a reload (`keepalive_min_timeout`): their bindings last as long.
+
+use ntlm_testkit::nginx::Builder;
+use ntlm_testkit::{Client, Nginx, Origin};
+
+/// nginx that keeps client connections so long, whatever happens; `None` if it cannot.
+fn keeping(origin: &Origin, time: &str) -> Option<Builder> {
+    if Nginx::binary().version() < (1, 27, 4) {
+        return None; // It has no keepalive_min_timeout.
+    }
+    let line = format!("keepalive_min_timeout {time};");
+    Some(Nginx::builder().conf(&line).in_front_of(&[origin], "ntlm;"))
+}
+
+#[tokio::test]
+async fn login_lasts_through_a_reload() {
+    let origin = Origin::start().await;
+    let Some(builder) = keeping(&origin, "60s") else { return };
+    let nginx = builder.start().await;
+    let before = nginx.worker_pids();
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login("alice", "/").await[1].connection();
+    nginx.reload().await;
+    let response = alice.get("/").await;
+    assert_eq!((response.status, response.identity()), (200, "alice"));
+    assert_eq!(response.connection(), bound);
+    assert!(response.says_close(), "the worker is to leave");
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+    nginx.wait_gone(&before).await;
+}
+
+#[tokio::test]
+async fn handshake_finishes_across_a_reload() {
+    let origin = Origin::start().await;
+    let Some(builder) = keeping(&origin, "60s") else { return };
+    let nginx = builder.start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let challenge = alice.leg1("alice", "/").await;
+    nginx.reload().await;
+    let response = alice.leg3(&challenge, "/").await;
+    assert_eq!((response.status, response.identity()), (200, "alice"));
+    assert_eq!(response.connection(), challenge.connection());
+}
+
+#[tokio::test]
+async fn client_that_leaves_lets_the_old_worker_go() {
+    let origin = Origin::start().await;
+    let Some(builder) = keeping(&origin, "60s") else { return };
+    let nginx = builder.start().await;
+    let before = nginx.worker_pids();
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login("alice", "/").await[1].connection();
+    nginx.reload().await;
+    assert_eq!(origin.connection_ids_open(), [bound], "it lasts as long as its client");
+    alice.close().await;
+    origin.wait_closed(bound).await;
+    nginx.wait_gone(&before).await;
+}
+
+#[tokio::test]
+async fn binding_ends_when_its_kept_client_does() {
+    let origin = Origin::start().await;
+    let Some(builder) = keeping(&origin, "1s") else { return };
+    let nginx = builder.start().await;
+    let before = nginx.worker_pids();
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login("alice", "/").await[1].connection();
+    nginx.reload().await;
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+    nginx.wait_gone(&before).await;
+}
