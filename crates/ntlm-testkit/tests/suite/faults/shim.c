@@ -213,16 +213,27 @@ SSL_read(void *ssl, void *bytes, int size)
 
 extern void __libc_free(void *);
 
-/* What lies there afterwards is no pointer, and yet a number like another. */
+#define NGX_HTTP_MODULE  0x50545448
+
+/*
+ * What lies there afterwards is no pointer, and yet a number like another. Of a request the beginning stays, its signature and
+ * its connection, and the rest is nothing: whoever takes it for a live one of HTTP/1.x finds no main request there.
+ */
 
 void
 free(void *place)
 {
     size_t     i;
+    uint64_t   poison = 41;
     uint64_t  *words = place;
 
     for (i = 0; place && i < malloc_usable_size(place) / sizeof(uint64_t); i++) {
-        words[i] = 41;
+        if ((uint32_t) words[i] == NGX_HTTP_MODULE) {
+            i++;
+            poison = 0;
+            continue;
+        }
+        words[i] = poison;
     }
     if (control == NULL || !control->full) {
         __libc_free(place);
