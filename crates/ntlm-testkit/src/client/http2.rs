@@ -5,6 +5,7 @@
 use std::io;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::SendRequest;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -73,10 +74,11 @@ impl Client {
             Ok::<_, io::Error>(Stream::Tls(Box::new(tls.into())))
         };
         let stream = within(connect, || format!("no connection to {address}")).await?;
+        // A stream that is not read holds up no other.
+        let mut builder = h2::client::Builder::new();
+        let handshake = builder.initial_connection_window_size(1 << 20).handshake(stream);
         let (send, connection) =
-            within(h2::client::handshake(stream), || format!("no HTTP/2 with {address}"))
-                .await
-                .map_err(io::Error::other)?;
+            within(handshake, || format!("no HTTP/2 with {address}")).await.map_err(io::Error::other)?;
         let (end, ended) = watch::channel(false);
         let driver = tokio::spawn(async move {
             // How it ended shows in the requests.
@@ -111,7 +113,18 @@ impl Client {
         within(self.exchange(request), || what).await
     }
 
+    /// Sends `request` on a stream of its own and reads no more of the response than its head; panics if there is none.
+    pub async fn begin(&self, request: Request) -> Begun {
+        let what = format!("no head of an answer to {} {}", request.method, request.target);
+        let begun = within(self.head_of(request), || what.clone()).await;
+        begun.unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
     async fn exchange(&self, request: Request) -> Result<Response, h2::Error> {
+        self.head_of(request).await?.read().await
+    }
+
+    async fn head_of(&self, request: Request) -> Result<Begun, h2::Error> {
         let mut send = self.send.clone().ready().await?;
         let body = match request.body {
             Body::None => None,
@@ -123,14 +136,8 @@ impl Client {
             // h2 keeps what the window does not take yet.
             stream.send_data(body, true)?;
         }
-        let (parts, mut body) = response.await?.into_parts();
-        let mut bytes = Vec::new();
-        while let Some(data) = body.data().await {
-            let data = data?;
-            body.flow_control().release_capacity(data.len())?;
-            bytes.extend_from_slice(&data);
-        }
-        Ok(answer("HTTP/2", &parts, bytes))
+        let (parts, body) = response.await?.into_parts();
+        Ok(Begun { parts, body })
     }
 
     /// Logs in by NTLM and returns all responses; panics unless the last one serves `user`.
@@ -176,6 +183,31 @@ impl Client {
         let Self { send, driver, .. } = self;
         drop(send);
         let _ = within(driver, || "the connection does not end".to_owned()).await;
+    }
+}
+
+/// A response whose body waits on its way: what is longer than a stream's window (64 KiB) does not come.
+#[derive(Debug)]
+pub struct Begun {
+    parts: http::response::Parts,
+    body: RecvStream,
+}
+
+impl Begun {
+    /// The rest of it; panics if it does not come.
+    pub async fn finish(self) -> Response {
+        let finished = within(self.read(), || "the rest of a response does not come".to_owned()).await;
+        finished.unwrap_or_else(|error| panic!("no rest of a response: {error}"))
+    }
+
+    async fn read(mut self) -> Result<Response, h2::Error> {
+        let mut bytes = Vec::new();
+        while let Some(data) = self.body.data().await {
+            let data = data?;
+            self.body.flow_control().release_capacity(data.len())?;
+            bytes.extend_from_slice(&data);
+        }
+        Ok(answer("HTTP/2", &self.parts, bytes))
     }
 }
 

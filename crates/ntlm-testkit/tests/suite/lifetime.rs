@@ -77,6 +77,23 @@ async fn an_end_that_comes_along_with_the_response_is_seen() {
 }
 
 #[tokio::test]
+async fn request_that_came_before_the_end_is_answered() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());
+    for _ in 0..5 {
+        let (mut alice, bound) = logged_in(&nginx).await;
+        // The worker learns of both at once, and of the end first.
+        kill(worker, Signal::SIGSTOP).unwrap();
+        origin.close_connection(bound).await;
+        alice.send(Request::get("/public/")).await;
+        kill(worker, Signal::SIGCONT).unwrap();
+        let response = alice.read_response().await;
+        assert_eq!((response.status, response.identity()), (200, "anonymous"));
+    }
+}
+
+#[tokio::test]
 async fn a_client_connection_that_nginx_must_not_end_yet_ends_with_its_next_response() {
     if Nginx::binary().version() < (1, 27, 4) {
         return; // It has no keepalive_min_timeout.

@@ -1,7 +1,7 @@
 //! What an access log can say of bindings and of who is logged in.
 
 use ntlm_testkit::client::curl::Curl;
-use ntlm_testkit::client::{Login, Scheme};
+use ntlm_testkit::client::{Login, Scheme, http2};
 use ntlm_testkit::ntlm::to_base64;
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of, pause, spnego, within};
 /// nginx in front of an origin, and of one that answers the first leg of NTLM with a challenge and accepts whatever else it is
@@ -162,6 +162,32 @@ async fn who_answers_no_challenge_names_nobody() {
     let lines = logged(&nginx, 6).await;
     assert!(!lines.iter().any(|line| line.contains("bob")), "{lines:#?}");
     assert!(lines[1..4].iter().all(|line| line.contains(" NTLMv1 alice ")), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn later_login_of_another_stream_names_no_earlier_one() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; } log_format ntlm '$uri $ntlm_user';
+             server { listen 127.0.0.1:{{port}} http2; access_log {{prefix}}/ntlm.log ntlm;
+                      location / { proxy_pass http://backend; } }",
+        )
+        .allow_log("the \"listen ... http2\" directive is deprecated")
+        .start()
+        .await;
+    let both = http2::Client::connect(&nginx).await;
+    both.login("alice", "/").await;
+    // nginx has all of it, and alice's connection waits again, while her client reads nothing.
+    let slow = both.begin(Request::get("/slow?size=300000")).await;
+    origin.wait_idle_connections(1).await;
+    both.login("bob", "/").await;
+    assert_eq!(slow.finish().await.identity(), "alice");
+    let lines = logged(&nginx, 5).await;
+    let line = lines.iter().find(|line| line.starts_with("/slow")).expect("her request");
+    assert!(!line.contains("bob"), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("bob")).count(), 1, "{lines:?}");
 }
 
 #[tokio::test]

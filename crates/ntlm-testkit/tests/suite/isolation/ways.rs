@@ -53,6 +53,32 @@ async fn a_binding_over_tls_is_for_the_same_name_and_certificate_and_never_for_c
 }
 
 #[tokio::test]
+async fn verified_binding_is_for_the_same_authority() {
+    if !Nginx::binary().has("with-http_ssl_module") {
+        return; // It has no way over TLS.
+    }
+    let origin = Origin::builder().tls().start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; keepalive 8; } \
+             server { listen 127.0.0.1:{{port}}; proxy_ssl_verify on; proxy_ssl_name localhost; \
+             proxy_ssl_session_reuse off; proxy_ssl_trusted_certificate {{ca}}; \
+             location / { proxy_pass https://backend; } \
+             location /other/ { proxy_pass https://backend; \
+             proxy_ssl_trusted_certificate {{client_cert}}; } }",
+        )
+        .start()
+        .await;
+    let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
+    assert_bound(&mut alice, "/same/", "alice", bound).await;
+    // Whom this location trusts has not signed the origin's certificate.
+    let response = alice.get("/other/").await;
+    assert_eq!((response.status, response.get("X-Identity")), (502, None), "{response:?}");
+    assert_ended_unused(&nginx, &origin, bound).await;
+}
+
+#[tokio::test]
 async fn a_binding_is_for_requests_from_the_same_local_address() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
