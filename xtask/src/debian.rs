@@ -22,6 +22,11 @@ const KEYRINGS: &[&str] =
 /// The packages unpacked besides the libraries.
 const PACKAGES: &[&str] = &["nginx", "nginx-common", "nginx-dev"];
 
+/// njs, for the suite, where its package needs no library that nginx does not.
+pub fn added(suite: &str) -> Option<&'static str> {
+    (suite == "bookworm").then_some("libnginx-mod-http-js")
+}
+
 /// Fills `dir` with the NGINX of `suite`: `root`, the wrapper `nginx`, and configured headers in `src`.
 pub fn make(suite: &str, dir: &Path, log: &Path) -> Result<()> {
     let apt = Apt::new(suite, &dir.join("apt"))?;
@@ -29,6 +34,7 @@ pub fn make(suite: &str, dir: &Path, log: &Path) -> Result<()> {
 
     let mut packages: BTreeSet<String> = PACKAGES.iter().map(|name| (*name).to_owned()).collect();
     packages.extend(apt.libraries_of("nginx")?);
+    packages.extend(added(suite).map(str::to_owned));
     let debs = dir.join("debs");
     fs::create_dir(&debs)?;
     ui::quietly("packages", log, apt.get().arg("download").args(&packages).current_dir(&debs))?;

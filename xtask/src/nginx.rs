@@ -144,7 +144,10 @@ impl Nginx {
 
     fn fingerprint(&self) -> String {
         match self.origin {
-            Origin::Debian(suite) => format!("layout {LAYOUT}, debian {suite}"),
+            Origin::Debian(suite) => {
+                let added = debian::added(suite).map_or(String::new(), |package| format!(" and {package}"));
+                format!("layout {LAYOUT}, debian {suite}{added}")
+            }
             Origin::Source { flags, door: Door::Cargo } => format!("layout {LAYOUT}, {}", flags.join(" ")),
             // ./configure copies the door's shell into the Makefile, with the repository's path.
             Origin::Source { flags, .. } => {

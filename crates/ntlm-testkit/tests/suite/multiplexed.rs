@@ -1,6 +1,7 @@
 //! Many requests of one client connection at a time: the streams of HTTP/2 and HTTP/3, and what nginx makes of one request.
 //! One of them uses the binding, the others are served without it, and nobody ever as somebody else.
 
+mod njs;
 mod subrequests;
 
 use ntlm_testkit::client::{Login, http2, http3, kerberos_token};
