@@ -2,6 +2,7 @@
 
 mod aborts;
 mod kept_clients;
+mod masses;
 mod next_upstream;
 mod reloads;
 mod responses;
