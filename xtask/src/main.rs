@@ -163,6 +163,9 @@ struct FloodArgs {
     /// Bindings to make and end
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     cycles: usize,
+    /// Bindings to have time out in one moment
+    #[arg(long, value_name = "N", default_value_t = 4000)]
+    expiring: usize,
 }
 
 /// What `cargo xtask fuzz` can be told.

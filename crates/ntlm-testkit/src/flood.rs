@@ -6,14 +6,17 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::task::JoinSet;
 
 use crate::client::Builder;
 use crate::client::http1::Client;
 use crate::client::{Endpoint, Login, Request, Target, kerberos_token};
 use crate::ntlm::{NtlmClient, to_base64};
-use crate::{Nginx, Origin, password_of};
+use crate::{Nginx, Origin, password_of, pause};
 
 /// What one worker uses of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,6 +285,49 @@ impl Junk {
     fn request(&self) -> Request {
         Request::get(&self.target).header("Authorization", &self.credentials)
     }
+}
+
+/// How long the slowest of many requests waits that have nothing to do with bindings, asked one after the other of a [`front`]
+/// for as long as `goes_on` says so.
+pub async fn longest_wait(nginx: &Nginx, mut goes_on: impl FnMut() -> bool) -> Duration {
+    let mut client = Client::connect(nginx.at("status")).await;
+    let mut longest = Duration::ZERO;
+    while goes_on() {
+        let start = Instant::now();
+        client.get("/").await;
+        longest = longest.max(start.elapsed());
+    }
+    longest
+}
+
+/// Makes so many bindings, each with a client of its own, in a [`front`] whose `ntlm_timeout` is `timeout`, and has all of them
+/// time out in one moment. Returns the [`longest_wait`] before and meanwhile. Panics if one of them ended before.
+pub async fn expire_together(
+    origin: &Origin,
+    nginx: &Nginx,
+    count: usize,
+    timeout: Duration,
+) -> [Duration; 2] {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::connect(nginx).await;
+        client.login_in_one_leg("alice", "/").await;
+        clients.push(client);
+    }
+    let workers = nginx.worker_pids();
+    let [worker] = workers[..] else { panic!("not one worker but {workers:?}") };
+    let worker = Pid::from_raw(i32::try_from(worker).expect("the number of a process"));
+    let mut requests = 0..1000;
+    let before = longest_wait(nginx, || requests.next().is_some()).await;
+    assert_eq!(origin.open_connections(), count, "all of them wait");
+    kill(worker, Signal::SIGSTOP).expect("a worker to stop");
+    let due = Instant::now() + timeout;
+    while Instant::now() < due {
+        pause().await;
+    }
+    kill(worker, Signal::SIGCONT).expect("a worker to go on with");
+    let meanwhile = longest_wait(nginx, || origin.open_connections() > 0).await;
+    [before, meanwhile]
 }
 
 /// Makes bindings and ends them, `count` in all, `at_once` at the same time: by the client's close, its reset, its reset

@@ -2,10 +2,12 @@
 //! `cargo xtask flood` runs it; it finds nginx and the module where the suite does.
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
-use ntlm_testkit::flood::{Flood, Usage, Users, active_clients, bind_and_close, front, settled};
+use ntlm_testkit::flood::{
+    Flood, Junk, Usage, Users, active_clients, bind_and_close, expire_together, front, settled,
+};
 use ntlm_testkit::{Nginx, Origin};
 
 const USERS: usize = 20;
@@ -25,6 +27,9 @@ struct Arguments {
     /// Bindings to make and end.
     #[arg(long, default_value_t = 20_000)]
     cycles: usize,
+    /// Bindings to have time out in one moment.
+    #[arg(long, default_value_t = 4000)]
+    expiring: usize,
 }
 
 #[tokio::main]
@@ -40,6 +45,9 @@ async fn main() -> ExitCode {
     good &= flood("forged first legs", Flood::of_first_legs(arguments.legs, 300)).await;
     good &= flood("tokens of 64 KiB", Flood::of_junk(arguments.legs / 10, 100)).await;
     good &= cycles(arguments.cycles).await;
+    println!();
+    good &= junk().await;
+    good &= expiry(arguments.expiring).await;
     println!("\n{}", if good { "nobody was logged out, nothing grew" } else { "FAILED" });
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -86,6 +94,48 @@ async fn cycles(count: usize) -> bool {
     let good = row("bindings made and ended", count, start, None, &usages, clients);
     nginx.stop().await;
     good && clients == 0
+}
+
+/// Junk to pages that refuse it, ignore it or are not there, from one address and from many, beside users at addresses of their own.
+async fn junk() -> bool {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm 100;", 8192).await;
+    let mut good = true;
+    for (addresses, connections) in [(1, 1000), (200, 5)] {
+        for target in ["/", "/public/?ignore", "/missing?ignore&status=404"] {
+            for credentials in ["NTLM x", "Negotiate x"] {
+                let (target, credentials) = (target.to_owned(), credentials.to_owned());
+                let mut users = Users::log_in_apart(&nginx, USERS).await;
+                let junk = Junk { target, credentials, addresses, connections };
+                let held = junk.send(&nginx).await;
+                let users = users.still_in().await;
+                println!(
+                    "\"{}\" to {} from {addresses} addresses, {connections} connections each: {users} of {USERS} users in",
+                    junk.credentials, junk.target
+                );
+                good &= users == USERS;
+                drop(held);
+            }
+        }
+    }
+    nginx.stop().await;
+    good
+}
+
+/// Bindings that time out in one moment, beside requests that have nothing to do with them.
+async fn expiry(count: usize) -> bool {
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    /// What a request may wait longer.
+    const LONGER: Duration = Duration::from_millis(5);
+    let origin = Origin::start().await;
+    let lines = format!("ntlm {count}; ntlm_timeout {}s;", TIMEOUT.as_secs());
+    let nginx = front(&origin, &lines, 4 * count).await;
+    let [before, meanwhile] = expire_together(&origin, &nginx, count, TIMEOUT).await;
+    println!(
+        "{count} bindings that time out together: a request waits {before:.1?} at most before, {meanwhile:.1?} meanwhile"
+    );
+    nginx.stop().await;
+    meanwhile <= before + LONGER
 }
 
 fn row(
