@@ -79,12 +79,25 @@ impl Auth {
         if verdict.token.is_none() && behaviour.token_without_auth {
             let challenge = ntlm::challenge(&[], policy);
             self.pending = Some(challenge.nonce);
-            verdict.token = Some(format!("NTLM {}", to_base64(&challenge.message)));
+            let scheme = if behaviour.odd { "nTlM\t" } else { "NTLM " };
+            verdict.token = Some(format!("{scheme}{}", to_base64(&challenge.message)));
         }
         verdict.identity.clone_from(&self.identity);
         if !behaviour.persist {
             self.identity = None;
         }
+        verdict
+    }
+
+    /// Serves a request as whoever the connection belongs to, and lets the request's credentials change nothing.
+    pub(super) fn overlook(&self, authorization: Option<&str>) -> Verdict {
+        let mut verdict = Verdict::nothing();
+        let scheme = authorization.map(|value| value.split([' ', '\t']).next().unwrap_or_default());
+        verdict.scheme = scheme.map(str::to_owned);
+        if scheme.is_some_and(|scheme| SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))) {
+            verdict.leg = Leg::Other;
+        }
+        verdict.identity.clone_from(&self.identity);
         verdict
     }
 
