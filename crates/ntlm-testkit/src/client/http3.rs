@@ -2,6 +2,7 @@
 //!
 //! Its methods take `&self`: `tokio::join!` runs streams side by side. It must never open a second connection.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -37,10 +38,20 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// Connects; panics if that fails.
     pub async fn connect(target: impl Target) -> Self {
+        let endpoint = target.endpoint();
+        let connected = Self::try_connect(&endpoint).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to {endpoint:?}: {error}"))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the connection is refused, or ends before HTTP/3 begins.
+    pub async fn try_connect(target: impl Target) -> io::Result<Self> {
         run(Self::over(target.endpoint())).await
     }
 
-    async fn over(endpoint: Endpoint) -> Self {
+    async fn over(endpoint: Endpoint) -> io::Result<Self> {
         let Endpoint::Socket(address) = endpoint else { panic!("there is no QUIC over unix sockets") };
         // Not 127.0.0.1: its ports are reserved for servers (crate::ports).
         let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0));
@@ -50,19 +61,18 @@ impl Client {
         let connecting = endpoint.connect(address, "localhost").expect("an address QUIC can connect to");
         let connection = within(connecting, || format!("no QUIC connection to {address}"))
             .await
-            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+            .map_err(io::Error::other)?;
         let quinn = h3_quinn::Connection::new(connection.clone());
         // NGINX 1.28 takes the frame of a reserved type that requests end with otherwise for a body that is cut off.
         let mut builder = h3::client::builder();
         let connect = builder.send_grease(false).build(quinn);
-        let (mut driving, send) = within(connect, || format!("no HTTP/3 with {address}"))
-            .await
-            .unwrap_or_else(|error| panic!("no HTTP/3 with {address}: {error}"));
+        let (mut driving, send) =
+            within(connect, || format!("no HTTP/3 with {address}")).await.map_err(io::Error::other)?;
         tokio::spawn(async move {
             // How it ended shows in the requests.
             let _ = std::future::poll_fn(|cx| driving.poll_close(cx)).await;
         });
-        Self { send, connection, endpoint }
+        Ok(Self { send, connection, endpoint })
     }
 
     /// GET.
