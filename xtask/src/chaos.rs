@@ -41,7 +41,7 @@ pub fn command(args: &ChaosArgs) -> Result<()> {
 pub fn compile() -> Result<PathBuf> {
     // Optimised a little, it checks three times as many answers; without debug information it is compiled as soon.
     let optimised =
-        ["--features", "http2", "--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"];
+        ["--features", "http3", "--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"];
     demo::testkit_binary_with("ntlm-chaos", &optimised)
 }
 

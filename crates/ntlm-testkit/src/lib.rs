@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 mod background;
-#[cfg(feature = "http2")]
+#[cfg(feature = "http3")]
 pub mod chaos;
 pub mod client;
 pub mod demo;

@@ -1,16 +1,17 @@
-//! What must hold, whatever happened: of each answer at once, of the origins' ledgers at the end.
+//! What must hold, whatever happened, of each answer as it comes. `ledger` has what must hold at the end.
 //!
 //! It must never excuse an answer because of what the client did before.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::ask::{Ask, Sending};
+use super::client::refuses;
 use super::config::Config;
-use super::life::{Ask, Sending};
 use crate::Response;
-use crate::origin::{Entry, Leg, body_hash};
+use crate::origin::body_hash;
 
 /// Something that must not be.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub(super) struct Counts {
     /// Requests that nginx answered itself, and that nobody answered.
     pub(super) refused: AtomicU64,
     pub(super) unanswered: AtomicU64,
+    /// Streams that nginx wanted over HTTP/1.1.
+    pub(super) turned_back: AtomicU64,
     /// Connections that were seen to end with their binding.
     pub(super) mirrored: AtomicU64,
 }
@@ -59,11 +62,13 @@ pub(super) struct Counts {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) client: String,
-    target: String,
-    connection: u64,
-    request: u64,
-    status: u16,
-    identity: String,
+    pub(super) target: String,
+    pub(super) connection: u64,
+    pub(super) request: u64,
+    pub(super) status: u16,
+    pub(super) identity: String,
+    /// nginx had it in its cache.
+    pub(super) cached: bool,
 }
 
 /// What a run knows.
@@ -73,7 +78,7 @@ pub(super) struct Judge {
     /// Nobody needs to go on.
     pub(super) over: AtomicBool,
     findings: Mutex<Vec<Finding>>,
-    seen: Mutex<Vec<Seen>>,
+    pub(super) seen: Mutex<Vec<Seen>>,
 }
 
 /// What an answer turned out to be.
@@ -122,7 +127,7 @@ impl Judge {
         &self,
         config: &Config,
         client: &str,
-        users: &BTreeSet<String>,
+        users: Option<&BTreeSet<String>>,
         ask: &Ask,
         target: &str,
         response: &Response,
@@ -147,10 +152,10 @@ impl Judge {
             return Answer::Nginx;
         };
         let at = Some(connection);
-        if identity != "anonymous" && !users.contains(identity) {
+        if identity != "anonymous" && !users.is_some_and(|users| users.contains(identity)) {
             found("identity", format!("{target} was served as {identity}"), at);
         }
-        if response.status != 401
+        if !refuses(response.status)
             && identity == "anonymous"
             && !ask.public
             && ask.ordered("token_without_auth").is_none()
@@ -187,46 +192,9 @@ impl Judge {
             request,
             status: response.status,
             identity: identity.clone(),
+            cached: response.get("X-Cache") == Some("HIT"),
         });
         Answer::Origin { status: response.status, identity, connection }
-    }
-
-    /// Compares with all that the origins did.
-    pub(super) fn ledger(&self, ledger: &[Entry]) {
-        let mut owner: HashMap<u64, &str> = HashMap::new();
-        for entry in ledger {
-            let client = entry.x_client.as_deref().unwrap_or_default();
-            match owner.get(&entry.connection) {
-                Some(of) if *of != client => self.find(
-                    "ownership",
-                    format!("{} was sent over a connection that {of} had tainted", entry.target),
-                    Some(client),
-                    Some(entry.connection),
-                ),
-                Some(_) => {}
-                None if taints(entry) => {
-                    owner.insert(entry.connection, client);
-                }
-                None => {}
-            }
-        }
-        let entries: HashMap<(u64, u64), &Entry> =
-            ledger.iter().map(|entry| ((entry.connection, entry.request), entry)).collect();
-        for seen in self.seen.lock().unwrap().iter() {
-            let Some(entry) = entries.get(&(seen.connection, seen.request)) else {
-                let what = format!("{} was answered by a request that no ledger has", seen.target);
-                self.find("ledger", what, Some(&seen.client), Some(seen.connection));
-                continue;
-            };
-            let same = entry.target == seen.target
-                && entry.status == seen.status
-                && entry.identity.as_deref().unwrap_or("anonymous") == seen.identity
-                && entry.x_client.as_deref() == Some(&seen.client);
-            if !same {
-                let what = format!("{} got the answer to {entry}", seen.target);
-                self.find("ledger", what, Some(&seen.client), Some(seen.connection));
-            }
-        }
     }
 
     /// Fails a run in which too few logins succeeded to tell anything.
@@ -237,11 +205,6 @@ impl Judge {
             self.find("logins", format!("of {begun} logins {done} succeeded"), None, None);
         }
     }
-}
-
-/// The request, or the answer to it, ties its connection to whoever sent it.
-pub(super) fn taints(entry: &Entry) -> bool {
-    entry.leg != Leg::None || entry.target.contains("token_without_auth")
 }
 
 /// The body sent with a request: no two requests have the same.

@@ -2,17 +2,17 @@
 //!
 //! It must never take a decision of its own, nor open a second connection.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
+use super::ask::{Ask, KEYLESS, Sending, x_client};
 use super::checks::{Answer, Judge, body};
-use super::config::Config;
-use super::life::{Ask, End, Goal, How, Life, LogIn, Sending, Step};
-use crate::client::{Client, Endpoint, Login, Scheme, http2, kerberos_token};
-use crate::{Request, Response, password_of, slowness, within};
+use super::config::{Config, Front, PLAIN};
+use super::life::{End, Goal, How, Life, LogIn, Over, Step};
+use super::wire::{Doors, Lost, Wire, bytes_of};
+use crate::client::{Login, Scheme, kerberos_token};
+use crate::{Request, Response, password_of, slowness};
 
 /// How long a binding may take to end with its timeout, and a connection with it, times [`slowness`].
 const SOON: Duration = Duration::from_secs(8);
@@ -25,15 +25,7 @@ const MOMENT: Duration = Duration::from_millis(4);
 pub(super) struct World {
     pub(super) config: Config,
     pub(super) judge: Judge,
-    pub(super) http1: Endpoint,
-    pub(super) http2: Endpoint,
-    /// Both protocols, over TLS.
-    pub(super) tls: Endpoint,
-}
-
-enum Wire {
-    Http1(Box<Client>),
-    Http2(http2::Client),
+    pub(super) doors: Doors,
 }
 
 /// The connection cannot be used any more.
@@ -44,35 +36,26 @@ struct Living<'a> {
     life: &'a Life,
     wire: Wire,
     sent: u64,
-    /// Whom the client's connections may be served as: those it has sent whole credentials of.
-    users: BTreeSet<String>,
-    /// For each group the user and the connection of a login that must still hold.
-    holds: HashMap<usize, (String, u64)>,
+    /// Whom the connection's users may be served as: those of whom they have sent whole credentials.
+    users: HashMap<usize, BTreeSet<String>>,
+    /// For each user and group the name and the connection of a login that must still hold.
+    holds: HashMap<(usize, usize), (String, u64)>,
+    /// Groups with a login that was begun and did not come to its end: nginx may turn other streams back there.
+    begun: HashSet<usize>,
 }
 
 /// Lives a life to its end. Nothing that happens to it is a failure, but what the judge says.
 pub(super) async fn live(world: &World, life: &Life) {
     count(&world.judge.counts.lives);
-    let builder = Client::builder().name(&life.name);
-    let http1 = |client| Wire::Http1(Box::new(client));
-    let wire = match (life.http2, life.tls) {
-        (false, false) => builder.try_connect(&world.http1).await.map(http1),
-        (false, true) => {
-            let tls = builder.tls();
-            let connected = within(tls.try_connect(&world.tls), || "no TLS with nginx".to_owned()).await;
-            connected.map(http1)
-        }
-        (true, false) => http2::Client::try_connect(&world.http2).await.map(Wire::Http2),
-        (true, true) => http2::Client::try_connect_tls(&world.tls).await.map(Wire::Http2),
-    };
-    let Ok(wire) = wire else {
+    let Ok(wire) = Wire::connect(&world.doors, life).await else {
         count(&world.judge.counts.unanswered);
         if world.config.is_strict() {
             world.judge.find("answers", "no connection to nginx".to_owned(), Some(&life.name), None);
         }
         return;
     };
-    let mut living = Living { world, life, wire, sent: 0, users: BTreeSet::new(), holds: HashMap::new() };
+    let (users, holds, begun) = (HashMap::new(), HashMap::new(), HashSet::new());
+    let mut living = Living { world, life, wire, sent: 0, users, holds, begun };
     for step in &life.steps {
         if world.judge.is_over() || living.step(step).await.is_err() {
             return;
@@ -86,7 +69,7 @@ impl Living<'_> {
         match step {
             Step::Ask(ask) => {
                 let target = self.target(ask);
-                let response = self.exchange(ask, &target, None).await?;
+                let Some(response) = self.exchange(ask, &target, None).await? else { return Ok(()) };
                 let answer = self.look(ask, &target, &response);
                 self.must_hold(ask, &target, &answer);
                 self.remember(ask, &answer);
@@ -104,10 +87,14 @@ impl Living<'_> {
     }
 
     async fn log_in(&mut self, login: &LogIn) -> Result<(), Gone> {
-        let LogIn { ask, how, outcome, second, legs } = login;
-        let user = self.life.user(*second);
-        let password = if *outcome == Goal::WrongPassword { "wrong".to_owned() } else { password_of(&user) };
-        let counted = *outcome == Goal::Whole && ask.harmless;
+        let LogIn { ask, how, outcome, second, legs, space, wanders } = login;
+        let user = match outcome {
+            Goal::Forged => format!("forged-{}", self.life.name),
+            _ => self.life.user(ask.who, *second),
+        };
+        let wrong = matches!(outcome, Goal::WrongPassword | Goal::Forged);
+        let password = if wrong { "wrong".to_owned() } else { password_of(&user) };
+        let counted = self.can_succeed(login);
         if counted {
             count(&self.world.judge.counts.logins);
         }
@@ -122,26 +109,63 @@ impl Living<'_> {
             (Some(handshake), _) => handshake.first(),
             (None, _) => return Ok(()),
         };
-        self.holds.remove(&ask.group);
+        self.others_log_in(ask.who);
+        self.holds.remove(&(ask.who, ask.group));
+        self.begun.insert(ask.group);
         let mut first = handshake.is_some();
+        let mut ask = ask.clone();
+        let mut target = self.target(&ask);
         loop {
             if !first && *outcome == Goal::Whole {
-                self.users.insert(user.clone());
+                self.users.entry(ask.who).or_default().insert(user.clone());
             }
             first = false;
-            let target = self.target(ask);
-            let response = self.exchange(ask, &target, Some(&authorization)).await?;
-            let answer = self.look(ask, &target, &response);
+            let value = authorization.replacen(' ', space, 1);
+            let Some(response) = self.exchange(&ask, &target, Some(&value)).await? else { return Ok(()) };
+            let answer = self.look(&ask, &target, &response);
             if *outcome == Goal::FirstLeg {
                 return after(&response);
             }
-            if let Some(next) = handshake.as_mut().and_then(|handshake| handshake.next(&response)) {
+            if let Some(next) = handshake.as_mut().and_then(|handshake| handshake.next(&www(&response))) {
                 authorization = next;
+                if counted && self.world.config.logins_succeed() && response.says_close() {
+                    let what = format!("{target}: the connection is to end within a login");
+                    self.world.judge.find("logins", what, Some(&self.life.name), None);
+                }
                 after(&response)?;
+                if *outcome == Goal::Forged {
+                    ask.public = true;
+                    ask.orders.extend(["blind".to_owned(), "status=404".to_owned()]);
+                }
+                if *wanders || *outcome == Goal::Forged {
+                    target = self.target(&ask);
+                }
                 continue;
             }
-            self.logged_in(ask, &target, &answer, &user, counted);
+            self.logged_in(&ask, &target, &answer, &user, counted);
             return after(&response);
+        }
+    }
+
+    /// Nothing but what happens meanwhile can keep the login from succeeding.
+    fn can_succeed(&self, login: &LogIn) -> bool {
+        let LogIn { ask, outcome, .. } = login;
+        // A second user of a client connection may have to wait where no key tells the two apart, and a stream of HTTP/2 where
+        // another login was begun.
+        let alone = matches!(self.world.config.front, None | Some(Front::Key)) || ask.who == 0;
+        let turned_back = self.life.over == Over::Http2 && self.begun.contains(&ask.group);
+        *outcome == Goal::Whole
+            && ask.harmless
+            && ask.group != PLAIN
+            && ask.who != KEYLESS
+            && alone
+            && !turned_back
+    }
+
+    /// Where no key tells users apart, one who logs in may take the place of another.
+    fn others_log_in(&mut self, who: usize) {
+        if matches!(self.world.config.front, Some(Front::RealIp | Front::Field(_))) {
+            self.holds.retain(|(user, _), _| *user == who);
         }
     }
 
@@ -149,9 +173,10 @@ impl Living<'_> {
     fn logged_in(&mut self, ask: &Ask, target: &str, answer: &Answer, user: &str, counted: bool) {
         let judge = &self.world.judge;
         let is_in = match answer {
-            Answer::Origin { status, identity, connection } if *status != 401 && identity == user => {
-                if ask.harmless {
-                    self.holds.insert(ask.group, (user.to_owned(), *connection));
+            Answer::Origin { status, identity, connection } if !refuses(*status) && identity == user => {
+                self.begun.remove(&ask.group);
+                if ask.harmless && ask.group != PLAIN && ask.who != KEYLESS {
+                    self.holds.insert((ask.who, ask.group), (user.to_owned(), *connection));
                 }
                 true
             }
@@ -159,30 +184,30 @@ impl Living<'_> {
         };
         if counted && is_in {
             count(&judge.counts.logged_in);
-        } else if counted && self.world.config.is_strict() {
+        } else if counted && self.world.config.logins_succeed() {
             judge.find("logins", format!("{target}: no login, but {answer:?}"), Some(&self.life.name), None);
         }
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for its answer; `None` if nginx turned it back.
     async fn exchange(
         &mut self,
         ask: &Ask,
         target: &str,
         credentials: Option<&str>,
-    ) -> Result<Response, Gone> {
+    ) -> Result<Option<Response>, Gone> {
         let mut request = self.request(ask, target);
         if let Some(value) = credentials {
-            request = request.header("Authorization", value);
+            request = request.header(ask.door.field(), value);
         }
-        let response = match &mut self.wire {
-            Wire::Http1(client) => match ask.body {
-                Sending::Slowly(_, pause) => slowly(client, &self.life.name, request, pause).await,
-                _ => client.try_request(request).await,
-            },
-            Wire::Http2(client) => client.try_request(request).await.map_err(io::Error::other),
+        let pause = match ask.body {
+            Sending::Slowly(_, pause) => Some(pause),
+            _ => None,
         };
-        response.map_err(|error| self.unanswered(target, &error))
+        match self.wire.exchange(request, pause).await {
+            Ok(response) => Ok(Some(response)),
+            Err(lost) => self.lost(ask, target, lost, false).map(|()| None),
+        }
     }
 
     async fn burst(&mut self, asks: &[Ask]) -> Result<(), Gone> {
@@ -192,17 +217,18 @@ impl Living<'_> {
         if asks.iter().any(|ask| !ask.harmless) {
             self.holds.clear();
         }
-        if let Wire::Http2(client) = &self.wire {
-            let streams = requests.into_iter().map(|request| client.try_request(request));
-            let responses = together(streams).await;
+        if let Some(responses) = self.wire.streams(&requests).await {
             for ((ask, target), response) in asks.iter().zip(&targets).zip(responses) {
-                let response = response.map_err(|error| self.unanswered(target, &io::Error::other(error)))?;
-                self.look(ask, target, &response);
+                match response {
+                    Ok(response) => {
+                        self.look(ask, target, &response);
+                    }
+                    Err(lost) => self.lost(ask, target, lost, true)?,
+                }
             }
             return Ok(());
         }
-        let bytes = requests.into_iter().flat_map(|request| wire_bytes(request, &self.life.name));
-        let bytes: Vec<u8> = bytes.collect();
+        let bytes: Vec<u8> = requests.iter().flat_map(bytes_of).collect();
         for (number, (ask, target)) in asks.iter().zip(&targets).enumerate() {
             let Wire::Http1(client) = &mut self.wire else { return Ok(()) };
             if number == 0 {
@@ -210,7 +236,10 @@ impl Living<'_> {
                 let _ = client.try_send_raw(&bytes).await;
             }
             let response = client.try_read_response().await;
-            let response = response.map_err(|error| self.unanswered(target, &error))?;
+            let response = match response {
+                Ok(response) => response,
+                Err(error) => return self.lost(ask, target, Lost::Gone(error), false),
+            };
             let answer = self.look(ask, target, &response);
             self.must_hold(ask, target, &answer);
             after(&response)?;
@@ -225,14 +254,7 @@ impl Living<'_> {
         }
         let client = Some(self.life.name.as_str());
         let judge = &self.world.judge;
-        let soon = SOON * slowness();
-        let ended = match &mut self.wire {
-            Wire::Http1(wire) => {
-                tokio::time::timeout(soon, wire.try_read_response()).await.map(|response| response.is_err())
-            }
-            Wire::Http2(wire) => tokio::time::timeout(soon, wire.closed()).await.map(|()| true),
-        };
-        match ended {
+        match tokio::time::timeout(SOON * slowness(), self.wire.ended()).await {
             Ok(true) => count(&judge.counts.mirrored),
             Ok(false) => judge.find("mirror", "bytes that nobody asked for".to_owned(), client, None),
             // Its binding ended while nginx must not let go of it: its next response would say so.
@@ -256,9 +278,11 @@ impl Living<'_> {
             End::MidBody(_) => Request::post(&target, body(&target, 20_000)),
             _ => Request::get(&target),
         };
+        let request = self.signed(request, 0);
+        let stays = !matches!(end, End::Close | End::Reset);
         match self.wire {
             Wire::Http1(mut client) => {
-                let mut bytes = wire_bytes(request, name);
+                let mut bytes = bytes_of(&request);
                 match end {
                     End::Close | End::Reset => bytes.clear(),
                     End::MidHead(_) | End::MidBody(_) => bytes.truncate(bytes.len() / 2),
@@ -281,11 +305,16 @@ impl Living<'_> {
                 }
             }
             Wire::Http2(client) => {
-                if !matches!(end, End::Close | End::Reset) {
-                    let request = request.header("X-Client", name);
+                if stays {
                     let _ = tokio::time::timeout(MOMENT * slowness(), client.try_request(request)).await;
                 }
                 client.abort();
+            }
+            Wire::Http3(client) => {
+                if stays {
+                    let _ = tokio::time::timeout(MOMENT * slowness(), client.try_request(request)).await;
+                }
+                client.close().await;
             }
         }
     }
@@ -299,31 +328,41 @@ impl Living<'_> {
     }
 
     fn request(&self, ask: &Ask, target: &str) -> Request {
-        let request = match ask.body {
+        let mut request = match ask.body {
             Sending::Nothing => Request::get(target),
             Sending::Chunked(n) => Request::new("POST", target).chunked(body(target, n), 3000),
             Sending::Sized(n) | Sending::Slowly(n, _) => Request::post(target, body(target, n)),
         };
-        match self.wire {
-            // The client adds its name itself.
-            Wire::Http1(_) => request,
-            Wire::Http2(_) => request.header("X-Client", &self.life.name),
+        if let Some(odd) = ask.odd {
+            request = request.header(ask.door.field(), odd);
+        }
+        self.signed(request, ask.who)
+    }
+
+    /// The request with all that says whose it is.
+    fn signed(&self, request: Request, who: usize) -> Request {
+        let request = request.header("X-Client", &x_client(&self.life.name, who));
+        match self.life.told_apart_by(&self.world.config, who) {
+            Some((field, value)) => request.header(field, &value),
+            None => request,
         }
     }
 
     fn look(&self, ask: &Ask, target: &str, response: &Response) -> Answer {
         let World { config, judge, .. } = self.world;
-        judge.response(config, &self.life.name, &self.users, ask, target, response)
+        let users = self.users.get(&ask.who);
+        judge.response(config, &x_client(&self.life.name, ask.who), users, ask, target, response)
     }
 
     /// Where nothing can end a login, it is in force.
     fn must_hold(&self, ask: &Ask, target: &str, answer: &Answer) {
-        let Some((user, bound)) = self.holds.get(&ask.group).filter(|_| self.world.config.is_strict()) else {
+        if !self.world.config.logins_hold() || self.life.stranger || ask.cached || !ask.harmless {
             return;
-        };
+        }
+        let Some((user, bound)) = self.holds.get(&(ask.who, ask.group)) else { return };
         let held = matches!(
             answer,
-            Answer::Origin { status, identity, connection } if *status != 401 && identity == user && connection == bound
+            Answer::Origin { status, identity, connection } if !refuses(*status) && identity == user && connection == bound
         );
         if !held {
             let what = format!("{target} should have been served as {user} over {bound}, but: {answer:?}");
@@ -333,61 +372,65 @@ impl Living<'_> {
 
     /// Forgets a login that may have ended with an answer.
     fn remember(&mut self, ask: &Ask, answer: &Answer) {
-        let held = self.holds.get(&ask.group).is_some_and(|(user, bound)| {
+        let place = (ask.who, ask.group);
+        let held = self.holds.get(&place).is_some_and(|(user, bound)| {
             matches!(answer, Answer::Origin { identity, connection, .. } if identity == user && connection == bound)
         });
-        if !held || !ask.harmless {
-            self.holds.remove(&ask.group);
+        if (!held && !ask.cached) || !ask.harmless {
+            self.holds.remove(&place);
+        }
+        if ask.odd.is_some() && !ask.harmless {
+            self.begun.insert(ask.group);
         }
     }
 
-    fn unanswered(&self, target: &str, error: &io::Error) -> Gone {
+    /// A request without a response; the connection goes on if nginx turned a stream back where it may.
+    fn lost(&self, ask: &Ask, target: &str, lost: Lost, beside_others: bool) -> Result<(), Gone> {
         let judge = &self.world.judge;
-        count(&judge.counts.unanswered);
-        if self.world.config.is_strict() {
-            judge.find("answers", format!("no answer to {target}: {error}"), Some(&self.life.name), None);
-        }
-        Gone
-    }
-}
-
-/// The bytes of a request, under the client's name.
-fn wire_bytes(request: Request, name: &str) -> Vec<u8> {
-    let request = request.header("X-Client", name);
-    let mut bytes = request.head_bytes("localhost");
-    bytes.extend(request.body_bytes());
-    bytes
-}
-
-/// Sends a request in two parts, with a pause between them that the seed chose.
-async fn slowly(client: &mut Client, name: &str, request: Request, pause: u64) -> io::Result<Response> {
-    let bytes = wire_bytes(request, name);
-    let (begin, end) = bytes.split_at(bytes.len() - bytes.len() / 8);
-    client.try_send_raw(begin).await?;
-    // Nothing is waited for: this is how slow the client is.
-    tokio::time::sleep(Duration::from_millis(pause)).await;
-    // What the server had to say may still be readable where writing fails.
-    let sent = client.try_send_raw(end).await;
-    client.try_read_response().await.map_err(|error| sent.err().unwrap_or(error))
-}
-
-/// Awaits all of these side by side.
-async fn together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|cx| {
-        let mut waiting = false;
-        for (future, output) in &mut futures {
-            if output.is_none() {
-                match future.as_mut().poll(cx) {
-                    Poll::Ready(value) => *output = Some(value),
-                    Poll::Pending => waiting = true,
+        let client = Some(self.life.name.as_str());
+        match lost {
+            Lost::TurnedBack => {
+                count(&judge.counts.turned_back);
+                let may = beside_others || self.begun.contains(&ask.group);
+                if !may || !matches!(ask.body, Sending::Nothing) {
+                    judge.find("answers", format!("{target} was turned back"), client, None);
                 }
+                Ok(())
+            }
+            Lost::Gone(error) => {
+                count(&judge.counts.unanswered);
+                let config = &self.world.config;
+                let held =
+                    self.holds.values().next().filter(|_| config.crowd.is_some() && !self.life.stranger);
+                if config.is_strict() {
+                    judge.find("answers", format!("no answer to {target}: {error}"), client, None);
+                } else if let Some((user, bound)) = held {
+                    let what = format!("{target} was not answered as the login of {user} ended: {error}");
+                    judge.find("holding", what, client, Some(*bound));
+                }
+                Err(Gone)
             }
         }
-        if waiting { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    futures.into_iter().filter_map(|(_, output)| output).collect()
+    }
+}
+
+/// The origin asks for credentials.
+pub(super) fn refuses(status: u16) -> bool {
+    matches!(status, 401 | 407)
+}
+
+/// The response as a login reads it: with 407 for 401.
+fn www(response: &Response) -> Response {
+    let mut response = response.clone();
+    if response.status == 407 {
+        response.status = 401;
+        for (name, _) in &mut response.headers {
+            if name.eq_ignore_ascii_case("Proxy-Authenticate") {
+                *name = "WWW-Authenticate".to_owned();
+            }
+        }
+    }
+    response
 }
 
 /// Whether the connection goes on after a response.

@@ -49,6 +49,8 @@ pub(super) async fn bring(
                 tokio::time::sleep(Duration::from_millis(rng.u64(0..60)) * slowness()).await;
                 origin.start_again().await;
             }
+            // A QUIC connection ends with the worker that has it.
+            (37, _) if world.config.http3 => {}
             (37, _) => {
                 nginx.reload().await;
                 workers = nginx.worker_pids();

@@ -6,17 +6,31 @@ use std::fmt;
 
 use fastrand::Rng;
 
-use super::config::{Config, GROUPS, pick};
+use super::ask::{Ask, Door, KEYLESS, Sending, x_client};
+use super::config::{Config, Front, PLAIN, pick};
+use super::crowd;
 
 /// A client connection from its first byte to its last.
 #[derive(Clone, Debug)]
 pub(super) struct Life {
-    /// Names the client connection, and its user: nobody else has either.
+    /// Names the client connection, and its first user: nobody else has either.
     pub(super) name: String,
-    pub(super) http2: bool,
+    pub(super) over: Over,
     pub(super) tls: bool,
+    /// Where it connects from, if that matters.
+    pub(super) source: Option<String>,
+    /// Its logins, requests and connection may be ended for others.
+    pub(super) stranger: bool,
     pub(super) steps: Vec<Step>,
     pub(super) end: End,
+}
+
+/// The protocol of a client connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    Http1,
+    Http2,
+    Http3,
 }
 
 /// What a client does next.
@@ -34,38 +48,20 @@ pub(super) enum Step {
     Outlive,
 }
 
-/// A request.
-#[derive(Clone, Debug)]
-pub(super) struct Ask {
-    pub(super) group: usize,
-    pub(super) public: bool,
-    pub(super) body: Sending,
-    /// The query: how the origin answers.
-    pub(super) orders: Vec<String>,
-    /// No order harms the connection, or the login on it.
-    pub(super) harmless: bool,
-}
-
-/// The body of a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Sending {
-    Nothing,
-    Sized(usize),
-    Chunked(usize),
-    /// In two parts, with so many milliseconds between.
-    Slowly(usize, u64),
-}
-
 /// A login.
 #[derive(Clone, Debug)]
 pub(super) struct LogIn {
     pub(super) ask: Ask,
     pub(super) how: How,
     pub(super) outcome: Goal,
-    /// As the client's second user.
+    /// As the second name of the user.
     pub(super) second: bool,
     /// Requests in all, if more than NTLM takes.
     pub(super) legs: usize,
+    /// What stands between the scheme and its token.
+    pub(super) space: &'static str,
+    /// Each leg asks for a page of its own.
+    pub(super) wanders: bool,
 }
 
 /// The mechanism.
@@ -82,6 +78,8 @@ pub(super) enum Goal {
     Whole,
     FirstLeg,
     WrongPassword,
+    /// The last leg bears a made-up name, and goes to a page that looks at no credentials.
+    Forged,
 }
 
 /// How a client leaves.
@@ -105,34 +103,46 @@ impl Life {
         let stream = config.seed ^ (slot as u64) << 40 ^ (number as u64) << 16;
         let mut rng = Rng::with_seed(stream.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let rng = &mut rng;
+        let name = format!("s{slot}-{number}");
+        if let Some(kind) = config.crowd {
+            return crowd::draw(config, kind, slot, name, rng);
+        }
+        let users = if config.front.is_some() && rng.bool() { rng.usize(2..4) } else { 1 };
         let http2 = config.http2 != 0 && rng.u64(0..config.http2) == 0;
         let mut steps = Vec::new();
         if rng.u8(0..3) == 0 {
-            steps.push(Step::Ask(Ask::draw(config, rng)));
+            steps.push(Step::Ask(Ask::draw(config, users, rng)));
         }
-        let mut busy = true;
+        let mut busy = !config.mass || slot.is_multiple_of(4);
         let logs_in = rng.u8(0..10) < 7;
         for turn in 0.. {
             if logs_in && (turn == 0 || rng.u8(0..8) == 0) {
-                steps.push(Step::Login(LogIn::draw(config, rng)));
+                steps.push(Step::Login(LogIn::draw(config, users, rng)));
                 if rng.u8(0..10) == 0 {
                     // Credentials on every request.
-                    let again = LogIn::draw(config, rng);
+                    let again = LogIn::draw(config, users, rng);
                     steps.extend(std::iter::repeat_n(Step::Login(again), rng.usize(1..4)));
                 }
             }
             for _ in 0..rng.usize(1..5) {
-                steps.push(Step::draw(config, rng));
+                steps.push(Step::draw(config, users, rng));
             }
             busy = busy && rng.u8(0..4) != 0;
             if !busy || turn == 6 {
                 break;
             }
         }
-        if config.short_timeout && config.cap == 1000 && !config.capped && rng.u8(0..4) == 0 {
-            let mut last = LogIn::draw(config, rng);
-            last.outcome = Goal::Whole;
-            steps.push(Step::Login(last));
+        let outlives = config.short_timeout && config.cap == 1000 && !config.capped;
+        if outlives && (rng.u8(0..4) == 0 || (config.mass && !slot.is_multiple_of(4))) {
+            // Side by side, where users have bindings of their own over one connection.
+            let users = if config.front == Some(Front::Key) { 4 } else { 1 };
+            for who in 0..users {
+                let mut last = LogIn::draw(config, 1, rng);
+                last.outcome = Goal::Whole;
+                last.ask.who = who;
+                last.ask.group = rng.usize(..config.groups);
+                steps.push(Step::Login(last));
+            }
             steps.push(Step::Outlive);
         }
         let reset = rng.bool();
@@ -145,133 +155,105 @@ impl Life {
             _ => End::MidResponse(reset),
         };
         let tls = config.tls != 0 && rng.u64(0..config.tls) == 0;
-        Self { name: format!("s{slot}-{number}"), http2, tls, steps, end }
+        let over = match http2 {
+            true => Over::Http2,
+            false if config.http3 && rng.u8(0..4) == 0 => Over::Http3,
+            false => Over::Http1,
+        };
+        Self { name, over, tls, source: None, stranger: false, steps, end }
     }
 
-    /// The client's users.
-    pub(super) fn user(&self, second: bool) -> String {
-        if second { format!("{}b", self.name) } else { self.name.clone() }
+    /// The user `who`, by the first name or the second.
+    pub(super) fn user(&self, who: usize, second: bool) -> String {
+        let name = match who {
+            KEYLESS => format!("{}k", self.name),
+            who => x_client(&self.name, who),
+        };
+        if second { format!("{name}b") } else { name }
+    }
+
+    /// What tells nginx, or should, that a request is of the user `who`.
+    pub(super) fn told_apart_by(&self, config: &Config, who: usize) -> Option<(&'static str, String)> {
+        let address = || format!("10.0.{}.{}", self.name.len(), who);
+        match config.front? {
+            _ if who == KEYLESS => None,
+            Front::Key => Some(("X-Session", x_client(&self.name, who))),
+            // The first user is a browser that has no proxy in front.
+            _ if who == 0 => None,
+            Front::RealIp => Some(("X-Forwarded-For", address())),
+            Front::Field("Forwarded") => Some(("Forwarded", format!("for={}", address()))),
+            Front::Field(field) => Some((field, address())),
+        }
     }
 }
 
 impl Step {
-    fn draw(config: &Config, rng: &mut Rng) -> Self {
+    fn draw(config: &Config, users: usize, rng: &mut Rng) -> Self {
         match rng.u8(0..20) {
             0 => Self::Idle(rng.u64(1..20)),
             1 if config.short_timeout => Self::Idle(rng.u64(100..400)),
-            2 | 3 => Self::Burst((0..rng.usize(2..6)).map(|_| Ask::draw(config, rng)).collect()),
-            _ => Self::Ask(Ask::draw(config, rng)),
+            2 | 3 => Self::Burst((0..rng.usize(2..6)).map(|_| Ask::draw(config, users, rng)).collect()),
+            _ => Self::Ask(Ask::draw(config, users, rng)),
         }
-    }
-}
-
-impl Ask {
-    fn draw(config: &Config, rng: &mut Rng) -> Self {
-        let mut orders = Vec::new();
-        let mut harmless = true;
-        if rng.u8(0..6) == 0 {
-            orders.push(format!("delay={}", rng.u64(1..12)));
-        }
-        if rng.u8(0..8) == 0 {
-            orders.push("chunked".to_owned());
-        }
-        match rng.u8(0..12) {
-            0 => orders.push(format!("size={}", rng.usize(1..200_000))),
-            1 => orders.push(format!("status={}", pick(rng, &[204, 302, 304, 403, 404, 500, 503]))),
-            _ => {}
-        }
-        let mut body = match rng.u8(0..10) {
-            0 => Sending::Sized(rng.usize(0..40_000)),
-            1 => Sending::Chunked(rng.usize(1..40_000)),
-            2 => Sending::Slowly(rng.usize(2..2_000), rng.u64(1..10)),
-            _ => Sending::Nothing,
-        };
-        if config.faults && rng.u8(0..8) == 0 {
-            harmless = false;
-            let fault = pick(
-                rng,
-                &[
-                    "close=after",
-                    "close=header",
-                    "close=mid",
-                    "close=read",
-                    "rst=read",
-                    "extra=0",
-                    "extra=3",
-                    "early",
-                    "logout",
-                    "persist=no",
-                    "http10",
-                    "delimit=close",
-                    "token_without_auth",
-                    "close=challenge",
-                    "mutual",
-                    "delay_body=5",
-                ],
-            );
-            orders.push(fault.to_owned());
-            if fault == "early" {
-                body = Sending::Sized(rng.usize(1..300_000));
-            }
-        }
-        Self { group: rng.usize(..config.groups), public: rng.u8(0..3) == 0, body, orders, harmless }
-    }
-
-    /// Path and query, with a part that no other request has.
-    pub(super) fn target(&self, unique: &str) -> String {
-        let public = if self.public { "/public" } else { "" };
-        let mut target = format!("{public}/{}/{unique}", GROUPS[self.group]);
-        for (index, order) in self.orders.iter().enumerate() {
-            target.push(if index == 0 { '?' } else { '&' });
-            target.push_str(order);
-        }
-        target
-    }
-
-    /// The value of an order, such as the size of the answer.
-    pub(super) fn ordered(&self, name: &str) -> Option<&str> {
-        self.orders.iter().find_map(|order| {
-            let (key, value) = order.split_once('=').unwrap_or((order, ""));
-            (key == name).then_some(value)
-        })
     }
 }
 
 impl LogIn {
-    fn draw(config: &Config, rng: &mut Rng) -> Self {
-        let mut ask = Ask::draw(config, rng);
+    pub(super) fn draw(config: &Config, users: usize, rng: &mut Rng) -> Self {
+        let mut ask = Ask::draw(config, users, rng);
+        if ask.cached || ask.odd.is_some() {
+            ask = Ask::simple(ask.group, ask.who);
+        }
         ask.public = rng.u8(0..6) == 0;
         if let Sending::Slowly(..) = ask.body {
             ask.body = Sending::Nothing;
         }
-        let how = match rng.u8(0..10) {
-            0..=3 => How::Ntlm("NTLM"),
+        let mut how = match rng.u8(0..10) {
+            0..=2 => How::Ntlm("NTLM"),
+            3 => How::Ntlm(pick(rng, &["nTlM", "Ntlm"])),
             4 => How::Ntlm("ntlm"),
             5 => How::Ntlm("Negotiate"),
             6 | 7 => How::Spnego,
             _ => How::Ticket(pick(rng, &["Negotiate", "Kerberos", "NEGOTIATE", "Nego2"])),
         };
+        if ask.group == PLAIN && rng.bool() {
+            // No other login comes to its end there.
+            how = How::Ticket("Negotiate");
+        }
         if matches!(how, How::Ticket(_)) && rng.bool() {
             ask.orders.push("nomutual".to_owned());
         }
-        let outcome = match rng.u8(0..10) {
-            0 => Goal::FirstLeg,
-            1 => Goal::WrongPassword,
+        let outcome = match rng.u8(0..20) {
+            0 | 1 => Goal::FirstLeg,
+            2 | 3 => Goal::WrongPassword,
+            4 if matches!(how, How::Ntlm(_)) && ask.door == Door::Straight => Goal::Forged,
             _ => Goal::Whole,
         };
         let legs = if !matches!(how, How::Ticket(_)) && rng.u8(0..10) == 0 { rng.usize(4..7) } else { 3 };
         if legs > 3 {
             ask.orders.push(format!("legs={legs}"));
         }
-        Self { ask, how, outcome, second: rng.u8(0..6) == 0, legs }
+        let space = pick(rng, &[" ", " ", " ", "\t", "   ", " \t "]);
+        Self { ask, how, outcome, second: rng.u8(0..6) == 0, legs, space, wanders: rng.u8(0..4) == 0 }
+    }
+
+    /// Three legs of NTLM, with nothing unusual about them.
+    pub(super) fn simple(group: usize, who: usize) -> Self {
+        let (how, outcome) = (How::Ntlm("NTLM"), Goal::Whole);
+        let ask = Ask::simple(group, who);
+        Self { ask, how, outcome, second: false, legs: 3, space: " ", wanders: false }
     }
 }
 
 impl fmt::Display for Life {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (http, tls) =
-            (if self.http2 { "HTTP/2" } else { "HTTP/1.1" }, if self.tls { " and TLS" } else { "" });
-        writeln!(f, "client {} over {http}{tls}:", self.name)?;
+        let Self { name, over, source, .. } = self;
+        let tls = if self.tls { " and TLS" } else { "" };
+        write!(f, "client {name} over {over:?}{tls}")?;
+        if let Some(source) = source {
+            write!(f, " from {source}")?;
+        }
+        writeln!(f, ":")?;
         for step in &self.steps {
             match step {
                 Step::Ask(ask) => writeln!(f, "  ask {ask}")?,
@@ -280,24 +262,19 @@ impl fmt::Display for Life {
                     writeln!(f, "  at once: {}", asks.join(" | "))?;
                 }
                 Step::Login(login) => {
-                    let LogIn { ask, how, outcome, second, legs } = login;
-                    let user = if *second { " as the second user" } else { "" };
-                    writeln!(f, "  log in by {how:?}{user}, {outcome:?}, {legs} legs, {ask}")?;
+                    let LogIn { ask, how, outcome, second, legs, space, wanders } = login;
+                    let user = if *second { " by the second name" } else { "" };
+                    let pages = if *wanders { ", each for another page" } else { "" };
+                    let field = ask.door.field();
+                    writeln!(
+                        f,
+                        "  log in by {how:?}{user}, {outcome:?}, {legs} legs in {field}{pages}, {space:?}, {ask}"
+                    )?;
                 }
                 Step::Idle(time) => writeln!(f, "  idle for {time} ms")?,
                 Step::Outlive => writeln!(f, "  idle until the binding ends")?,
             }
         }
         writeln!(f, "  end: {:?}", self.end)
-    }
-}
-
-impl fmt::Display for Ask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.target("…"))?;
-        match self.body {
-            Sending::Nothing => Ok(()),
-            body => write!(f, " {body:?}"),
-        }
     }
 }

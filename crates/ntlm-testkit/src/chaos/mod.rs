@@ -4,12 +4,16 @@
 //! so a seed that found something is run again until it does again. What is checked stands in `checks`. It must never
 //! retry what failed, nor excuse it.
 
+mod ask;
 mod checks;
 mod client;
 mod config;
+mod crowd;
 mod faults;
+mod ledger;
 mod life;
 mod report;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,10 +25,12 @@ use tokio::sync::watch;
 pub use self::checks::Finding;
 pub use self::report::smallest;
 
-use self::checks::{Judge, taints};
+use self::checks::Judge;
 use self::client::World;
 use self::config::Config;
+use self::ledger::taints;
 use self::life::Life;
+use self::wire::Doors;
 use crate::client::Target as _;
 use crate::origin::Entry;
 use crate::{Nginx, Origin, patience};
@@ -66,6 +72,8 @@ pub struct Outcome {
     pub logins: (u64, u64),
     /// Requests that nginx answered itself, and those that nobody answered.
     pub failed: (u64, u64),
+    /// Streams that nginx wanted over HTTP/1.1.
+    pub turned_back: u64,
     /// Client connections that were seen to end with their binding.
     pub mirrored: u64,
     /// How often a worker had no connection left.
@@ -80,12 +88,24 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, responses, lives, logins, failed, mirrored, shortages, time, config, .. } = self;
+        let Self {
+            seed,
+            responses,
+            lives,
+            logins,
+            failed,
+            turned_back,
+            mirrored,
+            shortages,
+            time,
+            config,
+            ..
+        } = self;
         let rate = *responses as f64 / time.as_secs_f64().max(0.001);
         write!(
             f,
             "seed {seed}: {responses} responses ({rate:.0}/s), {lives} clients, {} of {} logins, {} refused, \
-             {} unanswered, {mirrored} ended with their binding, {shortages} shortages; {config}",
+             {} unanswered, {turned_back} turned back, {mirrored} ended with their binding, {shortages} shortages; {config}",
             logins.1, logins.0, failed.0, failed.1
         )
     }
@@ -94,7 +114,9 @@ impl fmt::Display for Outcome {
 /// Runs one seed.
 pub async fn run(seed: u64, size: Size) -> Outcome {
     let begun = Instant::now();
-    let config = Config::draw(seed);
+    let config = Config::draw(seed, Nginx::binary().has("http_v3"));
+    // What is to end at the same moment must be many.
+    let slots = if config.mass { 4 * size.clients } else { size.clients };
     let mut origins = Vec::new();
     for number in 0..config.origins {
         let origin = Origin::builder().name(&format!("origin{number}"));
@@ -105,19 +127,19 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
     let nginx = Nginx::builder()
         .conf(&config.http(&addresses, Nginx::binary().version()))
         .workers(config.workers)
-        .worker_connections(config.worker_connections(size.clients))
+        .worker_connections(config.worker_connections(slots))
         .log_level("notice")
         .allow_log(SHORTAGE)
         .start()
         .await;
     let (http1, http2, tls) = (nginx.endpoint(), nginx.at("h2"), nginx.at("tls"));
-    let world = Arc::new(World { config, judge: Judge::default(), http1, http2, tls });
+    let doors = Doors { http1, http2, tls, quic: config.http3.then(|| nginx.at("quic")) };
+    let world = Arc::new(World { config, judge: Judge::default(), doors });
     let (nginx, origins) = (Arc::new(nginx), Arc::new(origins));
 
     let (end, over) = watch::channel(false);
     let faults = tokio::spawn(faults::bring(world.clone(), nginx.clone(), origins.clone(), over));
-    let slots: Vec<_> =
-        (0..size.clients).map(|slot| tokio::spawn(occupy(world.clone(), slot, size))).collect();
+    let slots: Vec<_> = (0..slots).map(|slot| tokio::spawn(occupy(world.clone(), slot, size))).collect();
     for slot in slots {
         if let Err(error) = slot.await {
             world.judge.find("patience", said(error), None, None);
@@ -137,7 +159,13 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
     let ledger: Vec<Entry> = origins.iter().flat_map(Origin::ledger).collect();
     world.judge.ledger(&ledger);
     world.judge.logins(&world.config);
-    all_ended(&world.judge, &ledger, &origins).await;
+    if !world.judge.is_over() {
+        all_ended(&world.judge, &ledger, &origins).await;
+    }
+    // What nginx logged was answered before.
+    let access_log = nginx.access_log();
+    let answered: Vec<Entry> = origins.iter().flat_map(Origin::ledger).collect();
+    world.judge.names(&answered, &access_log);
     let log = nginx.error_log();
     if let Some(nginx) = Arc::into_inner(nginx)
         && let Err(error) = tokio::spawn(nginx.stop()).await
@@ -168,6 +196,7 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
         lives: read(&counts.lives),
         logins: (read(&counts.logins), read(&counts.logged_in)),
         failed: (read(&counts.refused), read(&counts.unanswered)),
+        turned_back: read(&counts.turned_back),
         mirrored: read(&counts.mirrored),
         shortages: log.matches(SHORTAGE).count(),
         time: begun.elapsed(),

@@ -19,7 +19,8 @@ pub(super) fn details(world: &World, findings: &[Finding], ledger: &[Entry], log
     let mut text = String::new();
     let Some(finding) = findings.first() else { return text };
     if let Some(name) = &finding.client {
-        let numbers = name.trim_start_matches('s').split_once('-');
+        let connection = name.split(['.', '~']).next().unwrap_or_default();
+        let numbers = connection.trim_start_matches('s').split_once('-');
         if let Some((Ok(slot), Ok(number))) = numbers.map(|(slot, number)| (slot.parse(), number.parse())) {
             let _ = write!(text, "\nplan of {}", Life::draw(&world.config, slot, number));
         }

@@ -1,0 +1,56 @@
+//! What a seed is about beside what is drawn for every seed: sixteen seeds in a row meet each kind of configuration.
+//!
+//! It must never leave a kind to chance: what chaos is to find, it finds with the first sixteen seeds.
+
+/// What tells the users of one client connection apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::chaos) enum Front {
+    /// `ntlm_key $http_x_session`; a request without the field has no binding.
+    Key,
+    /// The address in `X-Forwarded-For`, by way of `realip`.
+    RealIp,
+    /// A field that nginx is not told to believe.
+    Field(&'static str),
+}
+
+/// Strangers who fill the groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::chaos) enum Crowd {
+    /// Forged credentials from one address.
+    OneAddress,
+    /// Forged credentials, each stranger at an address of its own.
+    ManyAddresses,
+    /// Real logins, all from one address.
+    Hog,
+}
+
+/// What the seed decides by its place among sixteen.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Theme {
+    pub(super) faults: bool,
+    pub(super) short_timeout: bool,
+    pub(super) capped: bool,
+    pub(super) plain: bool,
+    pub(super) doors: bool,
+    pub(super) cached: bool,
+    pub(super) mass: bool,
+    pub(super) front: Option<Front>,
+    pub(super) crowd: Option<Crowd>,
+}
+
+impl Theme {
+    pub(super) fn of(seed: u64) -> Self {
+        let quiet = Self::default();
+        let faults = Self { faults: true, ..quiet };
+        match seed % 16 {
+            1 => Self { doors: true, ..quiet },
+            2 => Self { doors: true, ..faults },
+            5 => Self { short_timeout: true, ..quiet },
+            9 => Self { doors: true, ..quiet },
+            11 => Self { doors: true, ..faults },
+            13 => Self { short_timeout: true, ..quiet },
+            15 => Self { doors: true, ..faults },
+            _ => faults,
+        }
+    }
+}
