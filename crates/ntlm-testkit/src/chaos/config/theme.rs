@@ -47,7 +47,7 @@ impl Theme {
             2 => Self { doors: true, ..faults },
             5 => Self { short_timeout: true, ..quiet },
             9 => Self { doors: true, ..quiet },
-            11 => Self { doors: true, ..faults },
+            11 => Self { cached: true, doors: true, ..faults },
             13 => Self { short_timeout: true, ..quiet },
             15 => Self { doors: true, ..faults },
             _ => faults,
