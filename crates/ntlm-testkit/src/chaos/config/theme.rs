@@ -45,11 +45,12 @@ impl Theme {
         match seed % 16 {
             1 => Self { doors: true, ..quiet },
             2 => Self { doors: true, ..faults },
+            3 => Self { plain: true, ..faults },
             5 => Self { short_timeout: true, ..quiet },
-            9 => Self { doors: true, ..quiet },
+            9 => Self { plain: true, doors: true, ..quiet },
             11 => Self { cached: true, doors: true, ..faults },
             13 => Self { short_timeout: true, ..quiet },
-            15 => Self { doors: true, ..faults },
+            15 => Self { plain: true, doors: true, ..faults },
             _ => faults,
         }
     }
