@@ -40,14 +40,21 @@ pub(super) struct Theme {
 
 impl Theme {
     pub(super) fn of(seed: u64) -> Self {
+        let round = seed / 16;
         let quiet = Self::default();
         let faults = Self { faults: true, ..quiet };
         match seed % 16 {
+            0 => Self { front: Some(Front::Key), ..faults },
             1 => Self { doors: true, ..quiet },
             2 => Self { doors: true, ..faults },
             3 => Self { plain: true, ..faults },
             5 => Self { short_timeout: true, ..quiet },
-            9 => Self { plain: true, doors: true, ..quiet },
+            7 => {
+                let fields = ["X-Forwarded-For", "Forwarded", "X-Real-IP"];
+                Self { front: Some(Front::Field(fields[(round % 3) as usize])), ..faults }
+            }
+            8 => Self { front: Some(Front::RealIp), ..faults },
+            9 => Self { plain: true, doors: true, front: Some(Front::Key), ..quiet },
             11 => Self { cached: true, doors: true, ..faults },
             13 => Self { short_timeout: true, ..quiet },
             15 => Self { plain: true, doors: true, ..faults },
