@@ -55,6 +55,7 @@ impl Theme {
             }
             8 => Self { front: Some(Front::RealIp), ..faults },
             9 => Self { plain: true, doors: true, front: Some(Front::Key), ..quiet },
+            10 => Self { capped: true, ..quiet },
             11 => Self { cached: true, doors: true, ..faults },
             13 => Self { short_timeout: true, ..quiet },
             15 => Self { plain: true, doors: true, ..faults },
