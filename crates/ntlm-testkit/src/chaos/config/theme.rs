@@ -43,12 +43,15 @@ impl Theme {
         let round = seed / 16;
         let quiet = Self::default();
         let faults = Self { faults: true, ..quiet };
+        let keys = Some(Front::Key).filter(|_| round.is_multiple_of(2));
+        let crowd = |crowd, front| Self { crowd: Some(crowd), front, ..quiet };
         match seed % 16 {
             0 => Self { front: Some(Front::Key), ..faults },
             1 => Self { doors: true, ..quiet },
             2 => Self { doors: true, ..faults },
             3 => Self { plain: true, ..faults },
             5 => Self { short_timeout: true, ..quiet },
+            6 => crowd(Crowd::OneAddress, keys),
             7 => {
                 let fields = ["X-Forwarded-For", "Forwarded", "X-Real-IP"];
                 Self { front: Some(Front::Field(fields[(round % 3) as usize])), ..faults }
@@ -57,7 +60,9 @@ impl Theme {
             9 => Self { plain: true, doors: true, front: Some(Front::Key), ..quiet },
             10 => Self { capped: true, ..quiet },
             11 => Self { cached: true, doors: true, ..faults },
+            12 => crowd(Crowd::ManyAddresses, None),
             13 => Self { short_timeout: true, ..quiet },
+            14 => crowd(Crowd::Hog, None),
             15 => Self { plain: true, doors: true, ..faults },
             _ => faults,
         }
