@@ -61,7 +61,7 @@ impl Theme {
             10 => Self { capped: true, ..quiet },
             11 => Self { cached: true, doors: true, ..faults },
             12 => crowd(Crowd::ManyAddresses, None),
-            13 => Self { short_timeout: true, ..quiet },
+            13 => Self { short_timeout: true, mass: true, front: keys, ..quiet },
             14 => crowd(Crowd::Hog, None),
             15 => Self { plain: true, doors: true, ..faults },
             _ => faults,
