@@ -150,6 +150,11 @@ impl Client {
         within(self.connection.closed(), || "the server does not close the connection".to_owned()).await;
     }
 
+    /// Closes at once (CONNECTION_CLOSE): requests under way fail.
+    pub fn leave(&self) {
+        self.connection.close(CLOSED, b"");
+    }
+
     /// Closes at once (CONNECTION_CLOSE), and waits until nothing is left to send.
     pub async fn close(self) {
         self.connection.close(CLOSED, b"");
