@@ -140,7 +140,7 @@ impl Ask {
             _ => Door::Straight,
         };
         if matches!(door, Door::Proxied | Door::PutProxied) {
-            orders.push("proxied".to_owned());
+            orders.push("proxy".to_owned());
         }
         let odd = match rng.u8(0..40) {
             0 => Some(pick(rng, &OTHER)),

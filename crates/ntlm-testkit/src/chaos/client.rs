@@ -135,7 +135,7 @@ impl Living<'_> {
                 after(&response)?;
                 if *outcome == Goal::Forged {
                     ask.public = true;
-                    ask.orders.extend(["blind".to_owned(), "status=404".to_owned()]);
+                    ask.orders.extend(["ignore".to_owned(), "status=404".to_owned()]);
                 }
                 if *wanders || *outcome == Goal::Forged {
                     target = self.target(&ask);

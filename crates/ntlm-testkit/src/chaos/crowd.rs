@@ -76,11 +76,11 @@ fn forger(config: &Config, rng: &mut Rng) -> Vec<Step> {
             0 => {}
             1 => {
                 ask.public = true;
-                ask.orders.extend(["blind".to_owned(), "status=404".to_owned()]);
+                ask.orders.extend(["ignore".to_owned(), "status=404".to_owned()]);
             }
             _ => {
                 ask.public = true;
-                ask.orders.push("blind".to_owned());
+                ask.orders.push("ignore".to_owned());
             }
         }
         steps.push(Step::Ask(ask));

@@ -30,14 +30,13 @@ pub(super) fn compose(
     let (asks, challenge) =
         if behaviour.proxy { (407, "Proxy-Authenticate") } else { (401, "WWW-Authenticate") };
     let status = if verdict.challenged || verdict.refused || behaviour.logout || unknown {
-        if behaviour.proxied { 407 } else { 401 }
+        asks
     } else if behaviour.upgrade || behaviour.websocket {
         101
     } else {
         behaviour.status.unwrap_or(200)
     };
-    let unauthorized = matches!(status, 401 | 407);
-    let asks = if behaviour.proxied { "Proxy-Authenticate" } else { "WWW-Authenticate" };
+    let unauthorized = status == asks;
     let refused_early = behaviour.early && head.expects_continue();
     let ordered = match behaviour.close {
         Some(Close::Challenge | Close::Silent) => verdict.challenged,
@@ -65,13 +64,13 @@ pub(super) fn compose(
     );
     let mut field = |name: &str, value: &str| header.push_str(&format!("{name}: {value}\r\n"));
     if unauthorized && behaviour.bearer {
-        field(asks, "Bearer");
+        field(challenge, "Bearer");
     }
     match &verdict.token {
-        Some(token) => field(asks, token),
+        Some(token) => field(challenge, token),
         None if unauthorized => {
-            field(asks, "Negotiate");
-            field(asks, "NTLM");
+            field(challenge, "Negotiate");
+            field(challenge, "NTLM");
         }
         None => {}
     }

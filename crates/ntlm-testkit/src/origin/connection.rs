@@ -184,10 +184,10 @@ impl Connection {
         }
 
         let shared = self.shared.clone();
-        let field = if behaviour.proxied { "Proxy-Authorization" } else { "Authorization" };
+        let field = if behaviour.proxy { "Proxy-Authorization" } else { "Authorization" };
         let authorization = head.get(field);
         let verdict = match &shared.judge {
-            _ if behaviour.blind => self.auth.overlook(authorization),
+            _ if behaviour.ignore => self.auth.overlook(authorization),
             Some(judge) => self.judged.consider(judge, authorization).await?,
             None => {
                 self.auth.consider(authorization, &behaviour, &shared.policy, |user| shared.password_of(user))

@@ -74,8 +74,6 @@ use crate::ports::Reserved;
 /// | `persist=no` | the login holds for this request only |
 /// | `logout` | the connection forgets its user: a 401 out of nowhere |
 /// | `alike` | the answer does not say who it was served as and where: its bytes are the same for everybody |
-/// | `proxied` | credentials are taken from `Proxy-Authorization`, and asked for with 407 and `Proxy-Authenticate` |
-/// | `blind` | the request's credentials are not looked at |
 /// | `bearer` | `Bearer` is offered before any other scheme of a 401 |
 /// | `odd` | the challenge of `token_without_auth` is spelled `nTlM`, with a tab before its token |
 /// | `field=NAME:VALUE` | one more field in the answer; may be repeated |
