@@ -2,6 +2,8 @@
 //!
 //! The names are stable: scripts compare them. It must never name a cause that nothing seen speaks for.
 
+use std::io;
+
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -309,6 +311,27 @@ impl From<Cause> for Failure {
     fn from(cause: Cause) -> Self {
         Self::new(cause, "")
     }
+}
+
+/// The failure behind an I/O error of TLS.
+pub fn tls_failure(error: &io::Error) -> Failure {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let cause = match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => Cause::TlsCertificate,
+        Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) => {
+            Cause::Http2Only
+        }
+        Some(rustls::Error::NoApplicationProtocol) => Cause::Http2Only,
+        Some(_) => Cause::TlsFailed,
+        None if is_timeout(error) => Cause::Timeout,
+        None => Cause::TlsFailed,
+    };
+    Failure::new(cause, error.to_string())
+}
+
+/// The time for an answer is over.
+pub fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]

@@ -67,11 +67,6 @@ impl Endpoint {
         self.tls.is_some()
     }
 
-    /// The longest to wait for anything.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Connects.
     pub fn connect(&self) -> Result<Box<dyn Connection>, Failure> {
         let stream = self.tcp()?;
@@ -79,7 +74,8 @@ impl Endpoint {
             Some(config) => Some((config.clone(), self.server_name()?)),
             None => None,
         };
-        if self.http2 { http2::connect(self, stream, tls) } else { http1::connect(self, stream, tls) }
+        let connect = if self.http2 { http2::connect } else { http1::connect };
+        connect(stream, tls, self.authority(), self.timeout)
     }
 
     fn server_name(&self) -> Result<ServerName<'static>, Failure> {
@@ -115,25 +111,4 @@ impl Endpoint {
         }
         Err(last)
     }
-}
-
-/// The failure behind an I/O error of TLS.
-pub fn tls_failure(error: &io::Error) -> Failure {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let cause = match inner {
-        Some(rustls::Error::InvalidCertificate(_)) => Cause::TlsCertificate,
-        Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) => {
-            Cause::Http2Only
-        }
-        Some(rustls::Error::NoApplicationProtocol) => Cause::Http2Only,
-        Some(_) => Cause::TlsFailed,
-        None if is_timeout(error) => Cause::Timeout,
-        None => Cause::TlsFailed,
-    };
-    Failure::new(cause, error.to_string())
-}
-
-/// The time for an answer is over.
-pub fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

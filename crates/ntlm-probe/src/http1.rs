@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::cause::{Cause, Failure};
-use crate::connect::{Endpoint, is_timeout, tls_failure};
+use crate::cause::{Cause, Failure, is_timeout, tls_failure};
 use crate::message::{Broken, Connection, Idle, Request, Response};
 use crate::tls;
 
@@ -19,13 +18,14 @@ const MAX_FIELDS: usize = 256;
 
 /// Connects, and finishes the TLS handshake.
 pub fn connect(
-    endpoint: &Endpoint,
     stream: TcpStream,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    authority: String,
+    timeout: Duration,
 ) -> Result<Box<dyn Connection>, Failure> {
     let failed = |error: io::Error| Failure::new(Cause::ConnectFailed, error.to_string());
-    stream.set_read_timeout(Some(endpoint.timeout())).map_err(failed)?;
-    stream.set_write_timeout(Some(endpoint.timeout())).map_err(failed)?;
+    stream.set_read_timeout(Some(timeout)).map_err(failed)?;
+    stream.set_write_timeout(Some(timeout)).map_err(failed)?;
     let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
     let (stream, end_point, description) = match tls {
         None => (Stream::Plain(stream), None, peer),
@@ -46,7 +46,7 @@ pub fn connect(
             (stream, end_point, format!("{peer}, {version}"))
         }
     };
-    Ok(Box::new(Http1 { stream, buf: Vec::new(), host: endpoint.authority(), end_point, description }))
+    Ok(Box::new(Http1 { stream, buf: Vec::new(), host: authority, end_point, description }))
 }
 
 enum Stream {

@@ -11,24 +11,23 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::cause::{Cause, Failure};
-use crate::connect::{Endpoint, tls_failure};
+use crate::cause::{Cause, Failure, tls_failure};
 use crate::message::{Broken, Connection, Idle, Request, Response};
 use crate::tls;
 
 /// Connects, by ALPN for https and with prior knowledge for http.
 pub fn connect(
-    endpoint: &Endpoint,
     stream: TcpStream,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    authority: String,
+    timeout: Duration,
 ) -> Result<Box<dyn Connection>, Failure> {
     let failed = |error: std::io::Error| Failure::new(Cause::ConnectFailed, error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
     stream.set_nonblocking(true).map_err(failed)?;
-    let timeout = endpoint.timeout();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let base = format!("{scheme}://{}", endpoint.authority());
+    let base = format!("{scheme}://{authority}");
     let connecting = async {
         let stream = tokio::net::TcpStream::from_std(stream).map_err(failed)?;
         let Some((config, name)) = tls else {

@@ -1,9 +1,12 @@
+//! Bytes that servers send, and what the client makes of them.
+
 use std::net::TcpListener;
 
 use clap::Parser as _;
 
 use super::*;
 use crate::args::Args;
+use crate::connect::Endpoint;
 
 /// What the client makes of these bytes, with which so many requests are answered before the connection ends.
 fn read(bytes: &'static [u8], requests: usize) -> Vec<Result<Response, Broken>> {
