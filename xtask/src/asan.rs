@@ -17,7 +17,7 @@ use anyhow::{Result, bail};
 use crate::build;
 use crate::nginx;
 use crate::packages::{self, Need};
-use crate::test::Suite;
+use crate::suite::Suite;
 use crate::{AsanArgs, Watcher, chaos, paths, ui};
 
 /// What a watcher's report has. Where valgrind only remarks something its lines have none of these.

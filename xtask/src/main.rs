@@ -15,6 +15,7 @@ mod package;
 mod packages;
 mod paths;
 mod source;
+mod suite;
 mod test;
 mod ui;
 

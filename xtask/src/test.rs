@@ -1,22 +1,17 @@
 //! What a change has to pass, stage by stage; the first stage that fails is the last that runs.
-//!
-//! The suite is compiled once and run against several versions: it finds NGINX and the module in `NTLM_NGINX` and
-//! `NTLM_MODULE` (not set where the module is in the binary). The test runner's output goes to stdout.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use crate::build::{self, Built};
+use crate::build;
 use crate::nginx::{self, Nginx, Tested};
 use crate::packages::{self, Need};
+use crate::suite::{self, Suite};
 use crate::{TestArgs, deny, interop, package, paths, ui};
 
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
-/// The tests that run on every version live below a module of this name.
-const SMOKE: &str = "smoke::";
 
 /// `cargo xtask test`
 pub fn command(args: &TestArgs) -> Result<()> {
@@ -47,8 +42,8 @@ pub fn command(args: &TestArgs) -> Result<()> {
         let built = ui::stage(&format!("module for nginx {}", nginx.name), || build::build(nginx.name))?;
         let how_much = if *tested == Tested::Smoke { "smoke tests" } else { "suite" };
         ui::stage(&format!("{how_much} on nginx {}", nginx.name), || {
-            suite.run(&built, *tested, args)?;
-            probe.run(&built, *tested, args)
+            suite.run(&built, *tested, args.test_threads, &args.filter)?;
+            probe.run(&built, *tested, args.test_threads, &args.filter)
         })?;
     }
     if !args.quick && !filtered && args.nginx.is_empty() {
@@ -80,12 +75,12 @@ fn lint() -> Result<()> {
     ui::stage("format", || ui::run(cargo("fmt").args(["--all", "--check"])))?;
     ui::stage("clippy", || {
         let mut plain = with_packages("clippy");
-        plain.args(["--all-targets", "--features", "ntlm-testkit/suite", "--", "-D", "warnings"]);
+        plain.args(["--all-targets", "--features", suite::FEATURES, "--", "-D", "warnings"]);
         ui::run(&mut plain)
     })?;
     ui::stage("rustdoc", || {
         let mut plain = with_packages("doc");
-        plain.args(["--no-deps", "--document-private-items", "--features", "ntlm-testkit/suite"]);
+        plain.args(["--no-deps", "--document-private-items", "--features", suite::FEATURES]);
         ui::run(plain.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
 
@@ -103,76 +98,6 @@ fn lint() -> Result<()> {
         ui::run(module.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     ui::stage("licences, sources and bans", deny::check_if_installed)
-}
-
-/// The compiled suite.
-pub struct Suite {
-    unit_tests: Vec<PathBuf>,
-    tests: Vec<PathBuf>,
-}
-
-impl Suite {
-    /// Compiles it.
-    pub fn compile() -> Result<Self> {
-        Self::of("ntlm-testkit")
-    }
-
-    /// Compiles the tests of the probe, which need nginx as the suite does, and the probe before them.
-    fn of_probe() -> Result<Self> {
-        Self::of("ntlm-probe")
-    }
-
-    fn of(package: &str) -> Result<Self> {
-        let mut cargo = cargo("test");
-        // The same features for both: the test kit is compiled once.
-        cargo.args(["--package", package, "--features", "ntlm-testkit/suite", "--no-run"]);
-        let messages = ui::output(cargo.args(["--message-format", "json-render-diagnostics"]))?;
-        let suite =
-            Self { unit_tests: ui::executables(&messages, "lib"), tests: ui::executables(&messages, "test") };
-        if suite.tests.is_empty() {
-            bail!("{package} has no tests with the feature \"suite\" of ntlm-testkit");
-        }
-        Ok(suite)
-    }
-
-    fn run_unit_tests(&self) -> Result<()> {
-        self.unit_tests.iter().try_for_each(|test| ui::run(&mut in_testkit(test)))
-    }
-
-    fn run(&self, built: &Built, tested: Tested, args: &TestArgs) -> Result<()> {
-        let smoke = (tested == Tested::Smoke).then(|| SMOKE.to_owned());
-        let filter: Vec<String> = smoke.into_iter().chain(args.filter.iter().cloned()).collect();
-        self.run_with(built, args.test_threads, &filter, &[])
-    }
-
-    /// Runs what `filter` lets through, with an environment of the caller's.
-    pub fn run_with(
-        &self,
-        built: &Built,
-        test_threads: usize,
-        filter: &[String],
-        environment: &[(&str, String)],
-    ) -> Result<()> {
-        for test in &self.tests {
-            let mut test = in_testkit(test);
-            test.env("NTLM_NGINX", &built.nginx).env_remove("NTLM_MODULE");
-            if let Some(module) = &built.module {
-                test.env("NTLM_MODULE", module);
-            }
-            test.envs(environment.iter().map(|(name, value)| (name, value)));
-            test.arg(format!("--test-threads={test_threads}")).args(filter);
-            ui::run(&mut test).context("tests failed; what they printed is above")?;
-        }
-        Ok(())
-    }
-}
-
-/// A test executable, in the environment `cargo test` would give it.
-fn in_testkit(test: &Path) -> Command {
-    let package = paths::repo().join("crates/ntlm-testkit");
-    let mut command = Command::new(test);
-    command.env("CARGO_MANIFEST_DIR", &package).env("CARGO_PKG_NAME", "ntlm-testkit").current_dir(package);
-    command
 }
 
 fn cargo(subcommand: &str) -> Command {

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use crate::build::Built;
 use crate::nginx::Nginx;
 use crate::packages::{self, Need};
-use crate::test::Suite;
+use crate::suite::Suite;
 use crate::{PackageArgs, paths, ui};
 use deb::Deb;
 use source::Source;

@@ -159,14 +159,14 @@ fn leave_out_members(manifest: &Path) -> Result<()> {
     Ok(fs::write(manifest, new)?)
 }
 
-/// Cuts what only tests depend on out of a member's manifest.
+/// Cuts the tests, and what only they depend on, out of a member's manifest.
 fn leave_out_tests(manifest: &Path) -> Result<()> {
     let text = fs::read_to_string(manifest)?;
     let mut kept = String::new();
     let mut of_tests = false;
     for line in text.lines() {
         if line.starts_with('[') {
-            of_tests = line == "[dev-dependencies]";
+            of_tests = line == "[dev-dependencies]" || line == "[[test]]";
         }
         if !of_tests {
             kept = kept + line + "\n";
