@@ -8,8 +8,9 @@ use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::nginx::{self, Door, Nginx};
+use crate::nginx::{self, Nginx};
 use crate::packages::{self, Need};
+use crate::source::Door;
 use crate::{paths, source, ui};
 
 /// The file NGINX loads.
@@ -53,17 +54,20 @@ pub fn build(name: &str) -> Result<Built> {
     Ok(Built { nginx: nginx.binary(), module: Some(module) })
 }
 
+/// What cargo and nginx-sys read to compile the module for `nginx`.
+pub fn environment(nginx: &Nginx) -> [(&'static str, PathBuf); 3] {
+    [
+        ("NGINX_SOURCE_DIR", nginx.source_dir()),
+        ("NGINX_BUILD_DIR", nginx.build_dir()),
+        ("CARGO_TARGET_DIR", nginx.dir().join("cargo")),
+    ]
+}
+
 /// A cargo that compiles the module for `nginx`; the caller adds the subcommand.
 pub fn cargo_for(nginx: &Nginx, subcommand: &str) -> Command {
     let mut cargo = paths::cargo();
-    cargo
-        .arg(subcommand)
-        .args(["--package", "ngx-http-upstream-ntlm"])
-        .arg("--target-dir")
-        .arg(nginx.dir().join("cargo"))
-        .env("NGINX_SOURCE_DIR", nginx.source_dir())
-        .env("NGINX_BUILD_DIR", nginx.build_dir())
-        .current_dir(paths::repo());
+    cargo.arg(subcommand).args(["--package", "ngx-http-upstream-ntlm"]);
+    cargo.envs(environment(nginx)).current_dir(paths::repo());
     cargo
 }
 

@@ -7,6 +7,7 @@ mod chaos;
 mod debian;
 mod demo;
 mod deny;
+mod env;
 mod flood;
 mod fuzz;
 mod interop;
@@ -45,6 +46,12 @@ enum Command {
     /// Build the module for one NGINX and print where it is
     Build {
         /// The NGINX to build against
+        #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
+        nginx: String,
+    },
+    /// Print, for a shell's `eval`, the environment in which a bare cargo compiles the module
+    Env {
+        /// The NGINX to compile for
         #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
         nginx: String,
     },
@@ -233,6 +240,7 @@ fn main() -> ExitCode {
         Command::Nginx { list: true, .. } => nginx::list(),
         Command::Nginx { names, .. } => nginx::get_all(&names),
         Command::Build { nginx } => build::command(&nginx),
+        Command::Env { nginx } => env::command(&nginx),
         Command::Test(args) => test::command(&args),
         Command::Asan(args) => asan::command(&args),
         Command::Deny => deny::command(),

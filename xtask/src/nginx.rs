@@ -11,6 +11,7 @@ use std::process;
 use anyhow::{Context, Result};
 
 use crate::packages::{self, Need};
+use crate::source::Door;
 use crate::{debian, paths, source, ui};
 
 /// The NGINX taken when none is named: the oldest we support.
@@ -43,17 +44,6 @@ pub enum Origin {
         /// How the module gets in.
         door: Door,
     },
-}
-
-/// The ways a module gets into an NGINX.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Door {
-    /// Built by cargo, loaded with `load_module`.
-    Cargo,
-    /// Built by NGINX's `make modules`, loaded with `load_module`.
-    Dynamic,
-    /// Built into the binary by NGINX's `make`.
-    Static,
 }
 
 /// How much of the suite is run on a version.

@@ -8,7 +8,6 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::nginx::Door;
 use crate::{paths, ui};
 
 /// The releases taken: `nginx-src` is numbered as NGINX is, up to the patch level.
@@ -60,6 +59,17 @@ const fn watched(compiler: &'static str, linker: &'static str) -> [&'static str;
 
 /// Nothing that can be left out: no debug log, no SSL, no HTTP/2, and structures without the space for compatibility.
 pub const BARE: &[&str] = &["--with-http_realip_module"];
+
+/// The ways a module gets into an NGINX.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Built by cargo, loaded with `load_module`.
+    Cargo,
+    /// Built by NGINX's `make modules`, loaded with `load_module`.
+    Dynamic,
+    /// Built into the binary by NGINX's `make`.
+    Static,
+}
 
 /// Fills `dir`: `src`, configured with `flags`, and `nginx`.
 ///
