@@ -5,7 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use clap::{Arg, ArgAction, CommandFactory as _};
+use clap::CommandFactory as _;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::args::{Args, PASSWORD};
 
@@ -22,83 +24,50 @@ fn the_man_page_says_what_help_says() {
 
 fn page() -> String {
     let mut command = Args::command();
-    // Adds --help and --version.
-    command.build();
-    let usage = command.render_usage().to_string();
-    let about = command.get_about().unwrap().to_string();
-    let (name, version) = (command.get_name(), command.get_version().unwrap());
+    let usage = command.render_usage().to_string().replacen("Usage: ", "", 1);
+    let description = command.get_about().unwrap().to_string();
+    let after_help = command.get_after_help().unwrap().to_string();
+    let about = env!("CARGO_PKG_DESCRIPTION").replacen("Logs", "logs", 1);
+    let man = Man::new(command.about(about).long_about(description).override_usage(usage));
 
-    let mut page = format!(".TH {} 1 \"\" \"{name} {version}\" \"User Commands\"\n", name.to_uppercase());
-    let description = env!("CARGO_PKG_DESCRIPTION").replacen("Logs", "logs", 1);
-    page += &format!(".SH NAME\n{} \\- {}\n", escaped(name), escaped(&description));
-    page += &format!(".SH SYNOPSIS\n{}\n", escaped(usage.trim_start_matches("Usage: ")));
-    page += ".SH DESCRIPTION\n";
-    for paragraph in about.split("\n\n") {
-        page += &format!(".PP\n{}\n", escaped(paragraph));
-    }
-    page += ".SH OPTIONS\n";
-    for argument in command.get_arguments() {
-        page += &option(argument);
-    }
-    for section in command.get_after_help().unwrap().to_string().split("\n\n") {
-        let (title, items) = section.split_once(":\n").expect("a section has a title");
-        page += &format!(".SH {}\n", title.to_uppercase());
-        page.extend(items.lines().map(item_line));
-    }
-    page += &format!(".SH ENVIRONMENT\n.TP\n\\fB{PASSWORD}\\fR\n");
-    page += "The password, where no file with it is named\n";
-    page += ".SH SEE ALSO\n.PP\nprobe.md, in the same package, tells how each cause is found, ";
-    page + "and what the fields of the JSON are.\n"
+    let mut page = Vec::new();
+    // No version: a release would have to write the page anew, and "--version" tells it.
+    Roff::new().control("TH", ["NTLM-PROBE", "1"]).to_writer(&mut page).unwrap();
+    man.render_name_section(&mut page).unwrap();
+    man.render_synopsis_section(&mut page).unwrap();
+    man.render_description_section(&mut page).unwrap();
+    man.render_options_section(&mut page).unwrap();
+    sections(&after_help).to_writer(&mut page).unwrap();
+    String::from_utf8(page).unwrap()
 }
 
-fn option(argument: &Arg) -> String {
-    let values = argument.get_value_names().unwrap_or_default().iter().map(|name| format!("\\fI{name}\\fR"));
-    let value = values.collect::<Vec<_>>().join(" ");
-    let mut names = Vec::new();
-    names.extend(argument.get_short().map(|short| format!("\\fB\\-{short}\\fR")));
-    names.extend(argument.get_long().map(|long| format!("\\fB\\-\\-{}\\fR", escaped(long))));
-    let mut tag = names.join(", ");
-    if argument.get_action().takes_values() {
-        tag = format!("{tag} {value}").trim().to_owned();
+/// What follows the options: the sections below them in `--help`, and two that only the page has.
+fn sections(after_help: &str) -> Roff {
+    let mut roff = Roff::new();
+    for section in after_help.split("\n\n") {
+        let (title, items) = section.split_once(":\n").expect("a section has a title");
+        roff.control("SH", [title.to_uppercase().as_str()]);
+        items.lines().for_each(|line| item_line(&mut roff, line));
     }
-    let mut help = escaped(&argument.get_help().unwrap().to_string());
-    if let (ArgAction::Set, [default]) = (argument.get_action(), argument.get_default_values()) {
-        help += &format!(" [default: {}]", default.to_string_lossy());
-    }
-    format!(".TP\n{tag}\n{help}\n")
+    roff.control("SH", ["ENVIRONMENT"]).control("TP", []);
+    roff.text([bold(PASSWORD)]).text([roman("The password, where no file with it is named")]);
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman(
+        "probe.md, in the same package, tells how each cause is found, and what the fields of the JSON are.",
+    )]);
+    roff
 }
 
 /// A line with two blanks before it is an item, what is after two more blanks its text; further lines go on with the text.
-fn item_line(line: &str) -> String {
+fn item_line(roff: &mut Roff, line: &str) {
     match line.strip_prefix("  ") {
         Some(item) if !item.starts_with(' ') => {
             let (tag, text) = item.split_once("  ").unwrap_or((item, ""));
-            let text = if text.is_empty() { String::new() } else { format!("{}\n", escaped(text)) };
-            format!(".TP\n\\fB{}\\fR\n{text}", escaped(tag))
-        }
-        _ => format!("{}\n", escaped(line.trim())),
-    }
-}
-
-/// As roff writes it.
-fn escaped(text: &str) -> String {
-    let mut roff = String::new();
-    for (number, line) in text.lines().enumerate() {
-        if number > 0 {
-            roff.push('\n');
-        }
-        if line.starts_with(['.', '\'']) {
-            roff += "\\&";
-        }
-        for char in line.chars() {
-            match char {
-                '\\' => roff += "\\(rs",
-                '\'' => roff += "\\(aq",
-                '-' => roff += "\\-",
-                char if char.is_ascii() => roff.push(char),
-                char => roff += &format!("\\[u{:04X}]", u32::from(char)),
+            roff.control("TP", []).text([bold(tag)]);
+            if !text.is_empty() {
+                roff.text([roman(text)]);
             }
         }
+        _ => _ = roff.text([roman(line.trim())]),
     }
-    roff
 }
