@@ -3,6 +3,7 @@
 mod asan;
 mod bench;
 mod build;
+mod changelog;
 mod chaos;
 mod debian;
 mod demo;

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::root::Root;
 use super::source::Source;
+use crate::changelog::{self, Changelog};
 use crate::{paths, ui};
 
 /// The source package, and the binary package of the module.
@@ -73,7 +74,7 @@ pub fn build(
     let upstream = format!("{PACKAGE}_{}", source.version);
     fs::copy(&source.tarball, work.join(format!("{upstream}.orig.tar.xz")))?;
     fs::copy(&source.vendor, work.join(format!("{upstream}.orig-vendor.tar.xz")))?;
-    name_suite(&tree.join("debian/changelog"), release, source)?;
+    write_changelog(&tree.join("debian"), release, source)?;
 
     let profile =
         if with_probe { "" } else { " --build-profiles=pkg.libnginx-mod-http-upstream-ntlm.noprobe" };
@@ -98,31 +99,19 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     ui::run(Command::new("cp").args(["-r", "--"]).arg(from).arg(to))
 }
 
-/// Puts an entry for the suite on top of the changelog, as a backport has one.
-fn name_suite(changelog: &Path, release: &Release, source: &Source) -> Result<()> {
-    let text = fs::read_to_string(changelog)?;
-    let top = text.lines().next().unwrap_or_default();
-    let version =
-        top.split(['(', ')']).nth(1).context("debian/changelog names no version in its first line")?;
-    if version.rsplit_once('-').map(|(upstream, _)| upstream) != Some(source.version) {
-        bail!(
-            "packaging/deb/changelog is for version {version}, Cargo.toml for {}: add an entry to the changelog",
-            source.version
-        );
-    }
-    let signed = text.lines().find_map(|line| line.strip_prefix(" -- ")?.split("  ").next());
-    let signed = signed.context("debian/changelog says nobody's name")?;
-    let date = ui::output(Command::new("date").args([
-        "--utc",
-        "--rfc-email",
-        &format!("--date=@{}", source.epoch),
-    ]))?;
-    let entry = format!(
-        "{PACKAGE} ({version}{}) {suite}; urgency=medium\n\n  * Build for {suite}.\n\n -- {signed}  {date}\n",
-        release.suffix,
-        suite = release.suite,
-    );
-    Ok(fs::write(changelog, entry + &text)?)
+/// Writes the changelog that dpkg reads the version from.
+fn write_changelog(debian: &Path, release: &Release, source: &Source) -> Result<()> {
+    let maintainer = maintainer()?;
+    let package = changelog::Package { name: PACKAGE, version: source.version, maintainer: &maintainer };
+    let text = Changelog::read()?.debian(&package, release.suite, release.suffix, source.epoch)?;
+    Ok(fs::write(debian.join("changelog"), text)?)
+}
+
+/// Who the packages say to write to.
+pub fn maintainer() -> Result<String> {
+    let control = fs::read_to_string(paths::repo().join("packaging/deb/control"))?;
+    let line = control.lines().find_map(|line| line.strip_prefix("Maintainer: "));
+    Ok(line.context("debian/control names no maintainer")?.to_owned())
 }
 
 /// The binary packages that were made.

@@ -9,12 +9,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::deb;
 use super::source::Source;
+use super::{NAME, deb};
+use crate::changelog::{self, Changelog};
 use crate::{nginx, paths, source as nginx_source, ui};
 
 /// Where it is built: rpm writes that into the source package.
 pub const INSIDE: &str = "/mnt/rpmbuild";
+
+/// The spec, and in `packaging/rpm` with ".in" what it is made of.
+const SPEC: &str = "nginx-module-ntlm.spec";
 
 /// Builds in `work` and copies the packages to `out`.
 pub fn build(source: &Source, work: &Path, out: &Path) -> Result<()> {
@@ -25,10 +29,9 @@ pub fn build(source: &Source, work: &Path, out: &Path) -> Result<()> {
         fs::copy(tarball, sources.join(tarball.file_name().unwrap_or_default()))?;
     }
     let version = nginx_sources(source, work, &sources)?;
-    fs::copy(
-        paths::repo().join("packaging/rpm/nginx-module-ntlm.spec"),
-        work.join("nginx-module-ntlm.spec"),
-    )?;
+    fs::write(work.join(SPEC), spec(source)?)?;
+    // For other versions of nginx, and for RHEL's own tools.
+    fs::copy(work.join(SPEC), out.join(SPEC))?;
 
     let defines = [
         format!("_topdir {INSIDE}"),
@@ -47,7 +50,7 @@ pub fn build(source: &Source, work: &Path, out: &Path) -> Result<()> {
     // Debian's packages are none of rpm's.
     let line = format!(
         "touch --date=@$SOURCE_DATE_EPOCH SOURCES/* *.spec; \
-         rpmbuild --nodeps -ba{defines} nginx-module-ntlm.spec; rpm2archive RPMS/*/*.rpm >/dev/null"
+         rpmbuild --nodeps -ba{defines} {SPEC}; rpm2archive RPMS/*/*.rpm >/dev/null"
     );
     root.run("RPM", work, INSIDE, source.epoch, &line)?;
 
@@ -87,7 +90,7 @@ pub fn unpack(work: &Path, dir: &Path) -> Result<PathBuf> {
 pub fn lint(out: &Path) -> Result<()> {
     let folder = paths::repo().join("packaging/rpm");
     let mut rpmlint = Command::new("rpmlint");
-    rpmlint.arg("--config").arg(folder.join("rpmlint.toml")).arg(folder.join("nginx-module-ntlm.spec"));
+    rpmlint.arg("--config").arg(folder.join("rpmlint.toml")).arg(out.join(SPEC));
     for entry in fs::read_dir(out)? {
         let path = entry?.path();
         if path.extension().is_some_and(|end| end == "rpm") {
@@ -95,6 +98,21 @@ pub fn lint(out: &Path) -> Result<()> {
         }
     }
     ui::run(&mut rpmlint)
+}
+
+/// The spec with what is said once in the repository, elsewhere.
+fn spec(source: &Source) -> Result<String> {
+    let template = fs::read_to_string(paths::repo().join("packaging/rpm").join(format!("{SPEC}.in")))?;
+    let manifest = fs::read_to_string(source.tree.join("crates/ntlm-probe/Cargo.toml"))?;
+    let rust = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "));
+    let rust = rust.context("the probe names no rust-version")?.trim_matches('"');
+    let maintainer = deb::maintainer()?;
+    let package = changelog::Package { name: NAME, version: source.version, maintainer: &maintainer };
+    let changelog = Changelog::read()?.rpm(&package, source.epoch)?;
+    Ok(template
+        .replace("@VERSION@", source.version)
+        .replace("@RUST@", rust)
+        .replace("@CHANGELOG@\n", &changelog))
 }
 
 /// Packs the sources of nginx as nginx.org does; returns their version.

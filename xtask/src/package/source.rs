@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::NAME;
+use crate::changelog::{self, Changelog};
 use crate::{paths, ui};
 
 /// What users build and read: the module and the probe, not what tests them.
@@ -74,6 +75,9 @@ impl Source {
             }
             fs::copy(paths::repo().join(&name), &to).with_context(|| format!("cannot copy {name}"))?;
         }
+        let epoch = epoch()?;
+        let changelog = Changelog::read()?.packaged(version, &changelog::day(epoch)?)?;
+        fs::write(tree.join("CHANGELOG.md"), changelog)?;
         leave_out_members(&tree.join("Cargo.toml"))?;
         for member in MEMBERS {
             leave_out_tests(&tree.join(member).join("Cargo.toml"))?;
@@ -92,7 +96,7 @@ impl Source {
 
         let source = Self {
             version,
-            epoch: epoch()?,
+            epoch,
             tarball: work.join(format!("{NAME}-{version}.tar.xz")),
             vendor: work.join(format!("{NAME}-{version}-vendor.tar.xz")),
             tree,
