@@ -19,6 +19,7 @@ mod paths;
 mod source;
 mod suite;
 mod test;
+mod tidy;
 mod ui;
 
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ enum Command {
     },
     /// Run what a change has to pass
     Test(TestArgs),
+    /// Check what holds for all sources: imports, sizes, the reference, versions
+    Tidy,
     /// Run the suite and chaos with AddressSanitizer, then with valgrind's memcheck, watching every access to memory
     Asan(AsanArgs),
     /// Check the dependencies' licences, sources and bans, installing cargo-deny if it is missing
@@ -243,6 +246,7 @@ fn main() -> ExitCode {
         Command::Build { nginx } => build::command(&nginx),
         Command::Env { nginx } => env::command(&nginx),
         Command::Test(args) => test::command(&args),
+        Command::Tidy => tidy::command(),
         Command::Asan(args) => asan::command(&args),
         Command::Deny => deny::command(),
         Command::Bench { what: Bench::Bound { nginx } } => bench::bound(&nginx),

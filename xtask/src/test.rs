@@ -8,7 +8,7 @@ use crate::build;
 use crate::nginx::{self, Nginx, Tested};
 use crate::packages::{self, Need};
 use crate::suite::{self, Suite};
-use crate::{TestArgs, deny, interop, package, paths, ui};
+use crate::{TestArgs, deny, interop, package, paths, tidy, ui};
 
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
@@ -24,6 +24,7 @@ pub fn command(args: &TestArgs) -> Result<()> {
         lint()?;
     }
     if !filtered {
+        ui::stage("tidy", tidy::command)?;
         // In a checkout without NGINX, as the core promises.
         ui::stage("tests of the core, the probe and xtask", || {
             let mut cargo = cargo("test");

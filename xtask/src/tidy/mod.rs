@@ -1,0 +1,93 @@
+//! `cargo xtask tidy`: what holds for all the sources and can be said without compiling them.
+//!
+//! Each check returns sentences about what it found. What is known and not yet mended stands in [`KNOWN`], and has to leave
+//! it when it is.
+
+mod files;
+mod imports;
+mod reference;
+mod versions;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::{paths, ui};
+
+/// Where the module's sources are.
+const MODULE: &str = "crates/ngx-http-upstream-ntlm/src";
+
+/// How findings begin that are to go, and why they are still here. Only ever gets shorter.
+const KNOWN: &[(&str, &str)] = &[
+    ("crates/ngx-http-upstream-ntlm/src: imports go in a circle", REDESIGN),
+    ("crates/ngx-http-upstream-ntlm/src/conf.rs: has", REDESIGN),
+    ("crates/ntlm-core/src: imports go in a circle", REDESIGN),
+    ("crates/ntlm-core/src/bindings.rs: has", REDESIGN),
+    ("crates/ntlm-core/src/bindings/tests.rs: does not open", REDESIGN),
+    ("crates/ntlm-core/src/ntlmssp/tests.rs: does not open", REDESIGN),
+    ("crates/ntlm-core/src/spnego/tests.rs: does not open", REDESIGN),
+    ("crates/ntlm-core/src/token/tests.rs: does not open", REDESIGN),
+    ("crates/ntlm-testkit/src: imports go in a circle", REDESIGN),
+    ("crates/ntlm-testkit/tests/suite/handshakes.rs: has", REDESIGN),
+    ("crates/ntlm-testkit/tests/suite/isolation.rs: has", REDESIGN),
+];
+
+const REDESIGN: &str = "its crate is being laid out anew";
+
+/// `cargo xtask tidy`
+pub fn command() -> Result<()> {
+    let found = findings(&paths::repo())?;
+    let (known, new): (Vec<&String>, Vec<&String>) =
+        found.iter().partition(|finding| KNOWN.iter().any(|(start, _)| finding.starts_with(start)));
+    for finding in &known {
+        let reason =
+            KNOWN.iter().find(|(start, _)| finding.starts_with(start)).map_or("", |(_, reason)| reason);
+        ui::say(format!("  known ({reason}): {finding}"));
+    }
+    for finding in &new {
+        ui::say(format!("  {finding}"));
+    }
+    if let Some((gone, _)) =
+        KNOWN.iter().find(|(start, _)| !known.iter().any(|finding| finding.starts_with(start)))
+    {
+        bail!("nothing begins with \"{gone}\" any more: take it out of KNOWN in xtask/src/tidy/mod.rs");
+    }
+    if !new.is_empty() {
+        bail!("{} to put in order", new.len());
+    }
+    Ok(())
+}
+
+/// What is not as it should be in the repository at `root`.
+fn findings(root: &Path) -> Result<Vec<String>> {
+    let rust = files::all(root, &[".rs"])?;
+    let mut found = files::shapes(&rust);
+    let is_root = |file: &&files::File| ["lib.rs", "main.rs"].iter().any(|name| file.path.ends_with(name));
+    let roots: BTreeSet<&Path> = rust.iter().filter(is_root).filter_map(|file| file.path.parent()).collect();
+    for root in roots {
+        found.extend(imports::circles(root, &rust)?);
+    }
+
+    let ends = [".md", ".in", ".toml", ".1", "rules", "control", "rust", "Dockerfile", "README.source"];
+    let mut texts = files::all(root, &ends)?;
+    // The lists of other ecosystems are full of versions.
+    texts.retain(|file| {
+        !file.path.starts_with("crates/ntlm-testkit/interop") && !file.path.starts_with("fuzz")
+    });
+    let sources: Vec<_> = rust.into_iter().filter(|file| file.path.starts_with(MODULE)).collect();
+    found.extend(reference::differences(&sources, &texts));
+
+    let metadata = metadata(root)?;
+    found.extend(versions::too_old(&metadata)?);
+    found.extend(versions::other_rusts(&metadata, &texts)?);
+    found.extend(versions::other_places(env!("CARGO_PKG_VERSION"), &texts));
+    Ok(found)
+}
+
+fn metadata(root: &Path) -> Result<Value> {
+    let mut cargo = paths::cargo();
+    cargo.args(["metadata", "--locked", "--format-version=1"]).current_dir(root);
+    Ok(serde_json::from_str(&ui::output(&mut cargo)?)?)
+}
