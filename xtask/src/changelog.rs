@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{paths, ui};
 
@@ -57,6 +57,15 @@ impl Changelog {
         let (_, rest) = self.text.split_once(&format!("## {UNRELEASED}\n"))?;
         let body = rest.split("\n## ").next().unwrap_or_default().trim();
         (!body.is_empty()).then_some(body)
+    }
+
+    /// The text with `version` as the name of what had none.
+    pub fn release(&self, version: &str, date: &str) -> Result<String> {
+        ensure!(self.unreleased().is_some(), "CHANGELOG.md has nothing under \"## {UNRELEASED}\"");
+        if let Some(other) = self.releases()?.iter().find(|release| release.version == version) {
+            bail!("CHANGELOG.md says that {version} was released on {}", other.date);
+        }
+        Ok(self.text.replacen(&format!("## {UNRELEASED}\n"), &format!("## {version} - {date}\n"), 1))
     }
 
     /// The text for packages of `version` that are made of a commit of `date`: whoever has them has what is in them.
@@ -145,7 +154,7 @@ fn date(when: &str, format: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Changelog, Package};
+    use super::{Changelog, Package, Release};
 
     const HEAD: &str = "# Changelog\n\nWhat is new.\n\n";
     const NEW: &str = "## Unreleased\n\n### Added\n\n- This.\n\n";
@@ -156,6 +165,31 @@ mod tests {
 
     fn changelog(parts: &[&str]) -> Changelog {
         Changelog { text: parts.concat() }
+    }
+
+    #[test]
+    fn a_release_names_what_had_no_name() {
+        let changelog = changelog(&[HEAD, NEW, OLD]);
+        assert_eq!(changelog.unreleased(), Some("### Added\n\n- This."));
+        let text = changelog.release("0.2.0", "2026-11-25").unwrap();
+        assert_eq!(text, [HEAD, "## 0.2.0 - 2026-11-25\n\n### Added\n\n- This.\n\n", OLD].concat());
+        let releases = Changelog { text };
+        let (new, old) = (
+            Release { version: "0.2.0", date: "2026-11-25" },
+            Release { version: "0.1.0", date: "2026-11-22" },
+        );
+        assert_eq!(releases.releases().unwrap(), [new, old]);
+        assert_eq!(releases.unreleased(), None);
+    }
+
+    #[test]
+    fn nothing_new_is_no_release() {
+        assert!(changelog(&[HEAD, OLD]).release("0.2.0", "2026-11-25").is_err());
+        assert!(changelog(&[HEAD, "## Unreleased\n\n", OLD]).release("0.2.0", "2026-11-25").is_err());
+        assert!(
+            changelog(&[HEAD, NEW, OLD]).release("0.1.0", "2026-11-25").is_err(),
+            "it was released before"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod nginx;
 mod package;
 mod packages;
 mod paths;
+mod release;
 mod source;
 mod suite;
 mod test;
@@ -82,6 +83,8 @@ enum Command {
     Demo(DemoArgs),
     /// Make what users install, into dist: Debian packages, an RPM, their sources, checksums and a bill of materials
     Package(PackageArgs),
+    /// Raise the version, date the changelog, tag, and make the packages, all in a clone first (RELEASING.md)
+    Release(ReleaseArgs),
 }
 
 #[derive(Subcommand)]
@@ -239,6 +242,22 @@ struct PackageArgs {
     test_threads: usize,
 }
 
+/// What `cargo xtask release` can be told.
+#[derive(Args)]
+struct ReleaseArgs {
+    /// The new version, such as 0.2.0
+    version: String,
+    /// A rehearsal: do everything in a clone, show it, and throw it away
+    #[arg(long)]
+    dry_run: bool,
+    /// Only the Debian packages for these, for a rehearsal that is not to take long
+    #[arg(long, value_name = "NAME", num_args = 1.., requires = "dry_run")]
+    nginx: Vec<String>,
+    /// Make the packages once, and do not test them
+    #[arg(long, requires = "dry_run")]
+    no_check: bool,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Nginx { list: true, .. } => nginx::list(),
@@ -256,6 +275,7 @@ fn main() -> ExitCode {
         Command::Interop(args) => interop::command(&args),
         Command::Demo(args) => demo::command(&args),
         Command::Package(args) => package::command(&args),
+        Command::Release(args) => release::command(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
