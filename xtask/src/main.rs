@@ -13,6 +13,7 @@ mod flood;
 mod fuzz;
 mod interop;
 mod nginx;
+mod oldest;
 mod package;
 mod packages;
 mod paths;
@@ -62,6 +63,8 @@ enum Command {
     Test(TestArgs),
     /// Check what holds for all sources: imports, sizes, the reference, versions
     Tidy,
+    /// Compile each crate with the oldest Rust that its manifest names, which rustup downloads
+    OldestRust,
     /// Run the suite and chaos with AddressSanitizer, then with valgrind's memcheck, watching every access to memory
     Asan(AsanArgs),
     /// Check the dependencies' licences, sources and bans, installing cargo-deny if it is missing
@@ -266,6 +269,7 @@ fn main() -> ExitCode {
         Command::Env { nginx } => env::command(&nginx),
         Command::Test(args) => test::command(&args),
         Command::Tidy => tidy::command(),
+        Command::OldestRust => oldest::command(),
         Command::Asan(args) => asan::command(&args),
         Command::Deny => deny::command(),
         Command::Bench { what: Bench::Bound { nginx } } => bench::bound(&nginx),
