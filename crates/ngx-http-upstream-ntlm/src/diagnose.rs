@@ -40,8 +40,8 @@ pub fn diagnose_no_group(log: *mut ngx_log_t, server: &[u8]) {
     if is_told {
         warn!(
             log,
-            "ntlm: credentials that authenticate a connection go to \"{}\", which has no \"upstream\" block with \"ntlm\", so \
-             no login can finish: write \"upstream name {{ server {}; ntlm; }}\" and pass to that name",
+            "ntlm: credentials that authenticate a connection go to \"{}\", which is in no \"upstream\" block with \"ntlm\", so no \
+             login can finish: write a block with \"server {};\" and \"ntlm;\", and its name into \"proxy_pass\"",
             server.escape_ascii(),
             server.escape_ascii()
         );

@@ -126,7 +126,7 @@ fn spare() -> bool {
     let Some(ended) = with_table(Table::spare).flatten() else { return false };
     count_end(ended.upstream, End::Shortage);
     told(ended.upstream, End::Shortage);
-    close_now(ended.upstream, Some(ended.client));
+    close_now(ended.upstream, mirrored(ended));
     true
 }
 
@@ -135,7 +135,12 @@ fn spare() -> bool {
 pub fn close(ended: Ended<Connection, Bound>, end: End) {
     count_end(ended.upstream, end);
     told(ended.upstream, end);
-    close_soon(ended.upstream, Some(ended.client));
+    close_soon(ended.upstream, mirrored(ended));
+}
+
+/// The client connection that ends with a binding: not one over which other clients go on.
+fn mirrored(ended: Ended<Connection, Bound>) -> Option<Connection> {
+    (!ended.shared).then_some(ended.client)
 }
 
 /// Closes an upstream connection whose client has left.

@@ -20,19 +20,7 @@ use crate::{paths, ui};
 const MODULE: &str = "crates/ngx-http-upstream-ntlm/src";
 
 /// How findings begin that are to go, and why they are still here. Only ever gets shorter.
-const KNOWN: &[(&str, &str)] = &[
-    ("crates/ngx-http-upstream-ntlm/src: imports go in a circle", REDESIGN),
-    ("crates/ngx-http-upstream-ntlm/src/conf.rs: has", REDESIGN),
-    ("crates/ntlm-core/src: imports go in a circle", REDESIGN),
-    ("crates/ntlm-core/src/bindings.rs: has", REDESIGN),
-    ("crates/ntlm-core/src/bindings/tests.rs: does not open", REDESIGN),
-    ("crates/ntlm-core/src/ntlmssp/tests.rs: does not open", REDESIGN),
-    ("crates/ntlm-core/src/spnego/tests.rs: does not open", REDESIGN),
-    ("crates/ntlm-core/src/token/tests.rs: does not open", REDESIGN),
-    ("crates/ntlm-testkit/src: imports go in a circle", REDESIGN),
-    ("crates/ntlm-testkit/tests/suite/handshakes.rs: has", REDESIGN),
-    ("crates/ntlm-testkit/tests/suite/isolation.rs: has", REDESIGN),
-];
+const KNOWN: &[(&str, &str)] = &[];
 
 const REDESIGN: &str = "its crate is being laid out anew";
 

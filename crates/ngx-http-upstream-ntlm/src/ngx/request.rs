@@ -109,6 +109,14 @@ impl Request {
         }
     }
 
+    /// Whether the method is GET, HEAD, POST or PUT.
+    pub fn is_plain_method(self) -> bool {
+        use nginx_sys::{NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_POST, NGX_HTTP_PUT};
+        // SAFETY: alive (from_raw).
+        let method = unsafe { (*self.as_ptr()).method };
+        method & (NGX_HTTP_GET | NGX_HTTP_HEAD | NGX_HTTP_POST | NGX_HTTP_PUT) as ngx_uint_t != 0
+    }
+
     /// The method as the client wrote it.
     pub fn method_name(self) -> Slice {
         // SAFETY: alive (from_raw), and the bytes of its header with it.

@@ -25,7 +25,7 @@ impl NtlmPeer {
             Source::Nowhere => {
                 // No attempt gave this response: the client is left without what its credentials were for.
                 if self.lost.get() {
-                    self.r.close_client_after_response();
+                    self.dismiss_client();
                 }
                 return;
             }
@@ -33,7 +33,7 @@ impl NtlmPeer {
         let exchange = self.foreseen(bound);
         if !exchange.is_tainted() {
             if exchange.lost {
-                self.r.close_client_after_response();
+                self.dismiss_client();
             }
             return;
         }
@@ -54,7 +54,7 @@ impl NtlmPeer {
         };
         let verdict = Exchange { kept_alive, ..exchange }.verdict(&self.group().limits);
         if verdict.client == Client::Leaves {
-            self.r.close_client_after_response();
+            self.dismiss_client();
         }
     }
 }

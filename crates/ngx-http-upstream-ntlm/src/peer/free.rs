@@ -193,9 +193,11 @@ impl NtlmPeer {
         }
     }
 
-    /// Names what the client asks for: the method, the host, and path and query as the server gets them.
+    /// Names what the client asks for: the host, and path and query as the server gets them; and the method, since servers
+    /// may answer an OPTIONS without a login. Clients change between the others within a login.
     fn target(&self) -> Digest {
-        let (sent, method, host) = (self.u.target(), self.r.method_name(), self.r.host());
+        let (sent, host) = (self.u.target(), self.r.host());
+        let method = if self.r.is_plain_method() { Slice::EMPTY } else { self.r.method_name() };
         let field = self.r.host_field().unwrap_or(Slice::EMPTY);
         let target = if sent.as_bytes().is_empty() { self.r.unparsed_uri() } else { sent };
         let parts = [&method, &host, &field, &target].map(Slice::as_bytes);
@@ -220,6 +222,15 @@ impl NtlmPeer {
             diagnose(log, self.group(), diagnosis);
         }
         if exchange.client_after(end) == Client::Leaves {
+            self.dismiss_client();
+        }
+    }
+
+    /// Makes nginx close the client connection after the response, unless other clients of a proxy in front go on over it.
+    pub(super) fn dismiss_client(&self) {
+        let id = client::find(self.r.client_connection());
+        let shared = id.and_then(|id| with_table(|table| table.is_shared(id, self.group().id)));
+        if shared != Some(true) {
             self.r.close_client_after_response();
         }
     }

@@ -166,7 +166,7 @@ impl End {
             End::AnotherTransport => row("the request goes another way to its server", Other, Leaves),
             End::Background => row("no client waits for its request", Other, Stays),
             End::Cached => row("a cached answer replaced the server's", Other, Stays),
-            End::NoKey => row("\"ntlm_key\" is empty or cannot be evaluated", Other, Leaves),
+            End::NoKey => row("\"ntlm_key\" is empty or cannot be evaluated", Other, Stays),
             End::Taken => row("the client connection has another one", Other, Stays),
             End::Share => row("the client connection has too many", Other, Stays),
             End::NoClient => row("the client connection is gone", Other, Leaves),

@@ -83,7 +83,7 @@ pub struct Exchange {
     pub background: bool,
     /// The request may have a binding: `ntlm_key` is not empty for it, or the group has none.
     pub keyed: bool,
-    /// Method, host, path and query.
+    /// Host, path and query, and the method where servers may answer it without a login.
     pub target: Digest,
     /// The status of the answer; 0 without one.
     pub status: usize,
@@ -160,7 +160,7 @@ fn is_unauthorized(status: usize) -> bool {
 /// Whether servers give an answer before they look at credentials: they could not read the request, or have no time for
 /// it.
 fn is_given_to_anybody(status: usize) -> bool {
-    matches!(status, 0 | 400 | 408 | 411 | 413 | 414 | 417 | 421 | 429 | 431 | 501 | 503 | 505)
+    matches!(status, 0 | 400 | 405 | 408 | 411 | 413 | 414 | 417 | 421 | 429 | 431 | 501 | 503 | 505)
 }
 
 impl Exchange {
@@ -252,6 +252,9 @@ impl Exchange {
         if self.outcome == Outcome::Failed || self.broken {
             return Some(End::Broken);
         }
+        if self.outcome == Outcome::Next {
+            return Some(End::AnotherServer);
+        }
         if phase != Phase::Handshaking
             && let Some(cap) = limits.reached(self.requests, self.age)
         {
@@ -261,7 +264,7 @@ impl Exchange {
             return Some(End::RequestUnsent);
         }
         if !self.kept_alive {
-            return Some(if self.outcome == Outcome::Next { End::AnotherServer } else { End::NotKeptAlive });
+            return Some(End::NotKeptAlive);
         }
         if self.exiting {
             return Some(End::Exiting);

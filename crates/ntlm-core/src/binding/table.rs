@@ -86,6 +86,8 @@ pub struct Ended<C, U> {
     pub upstream: U,
     /// How far its login was; `None` for a binding that was busy.
     pub phase: Option<Phase>,
+    /// The client connection has other bindings of the group: a proxy in front mixes its clients there, and the others go on.
+    pub shared: bool,
 }
 
 /// What parking a binding brought about.
@@ -420,18 +422,26 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
     pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
-        let Binding { owner, state, phase, .. } = *self.bindings.get(id)?;
+        let Binding { owner, group, state, phase, .. } = *self.bindings.get(id)?;
         let (upstream, phase) = match state {
             State::Parked(upstream) => (upstream, Some(phase)),
             State::Busy(upstream) => (upstream, None),
             State::Lost => return None,
         };
         self.lose(id);
+        let shared = self.is_shared(owner, group);
         if self.bindings.get(id).is_some_and(|binding| binding.chosen.len() > TRACED) {
             self.forget(id);
         }
         let client = self.clients.get(owner)?.connection;
-        Some(Ended { client, upstream, phase })
+        Some(Ended { client, upstream, phase, shared })
+    }
+
+    /// Whether a client connection has a binding of a group.
+    pub fn is_shared(&self, client: ClientId, group: GroupId) -> bool {
+        self.clients.get(client).is_some_and(|owner| {
+            self.of_client(owner).any(|(_, binding)| binding.group == group && binding.state.is_live())
+        })
     }
 
     /// Ends the parked binding that goes first when connections run short: of the first phase that has any in any group,

@@ -213,7 +213,9 @@ impl Both {
         let entry = self.model.iter_mut().find(|e| e.id == id && e.state != State::Lost)?;
         let phase = if let State::Parked(phase) = entry.state { Some(phase) } else { None };
         entry.state = State::Lost;
-        Some(Ended { client: entry.client, upstream: entry.upstream, phase })
+        let (client, upstream, group) = (entry.client, entry.upstream, entry.group);
+        let shared = self.live(group).any(|e| e.client == client);
+        Some(Ended { client, upstream, phase, shared })
     }
 
     /// The one of `allowed` that the table chose: the model ends it too.
@@ -352,12 +354,14 @@ impl Both {
                 self.clock += time;
                 let now = self.clock;
                 let parked = (0..2).flat_map(|group| self.parked(group));
-                let due = parked.filter(|e| Self::deadline(e) <= now).map(|e| e.id).collect::<Vec<_>>();
-                let mut expected: Vec<_> = due.into_iter().filter_map(|id| self.model_end(id)).collect();
-                let mut expired: Vec<_> = std::iter::from_fn(|| self.table.expire(now)).collect();
-                expected.sort_unstable_by_key(|ended| ended.upstream);
-                expired.sort_unstable_by_key(|ended| ended.upstream);
-                assert_eq!(expired, expected);
+                let mut due: Vec<_> =
+                    parked.filter(|e| Self::deadline(e) <= now).map(|e| (e.upstream, e.id)).collect();
+                while let Some(ended) = self.table.expire(now) {
+                    let at = due.iter().position(|&(upstream, _)| upstream == ended.upstream);
+                    let (_, id) = due.swap_remove(at.expect("it is due"));
+                    assert_eq!(self.model_end(id), Some(ended));
+                }
+                assert_eq!(due, []);
             }
             Event::Spare => {
                 let allowed = self.spared();

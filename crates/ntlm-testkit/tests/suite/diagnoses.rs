@@ -111,7 +111,7 @@ async fn page_in_place_of_any_answer_is_told() {
         let mut alice = Client::connect(&nginx).await;
         alice.login("alice", "/").await;
         alice.get(&format!("/?status={status}")).await;
-        told(&nginx, "replaced by \"error_page\"", &format!("remove {status} from \"error_page\"")).await;
+        told(&nginx, "\"error_page\" replaces the origin's answer", "remove the answer's code").await;
     }
 }
 

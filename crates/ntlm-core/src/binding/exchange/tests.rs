@@ -61,7 +61,7 @@ fn each_condition_alone_ends_the_connection() {
         (Exchange { outcome: Outcome::Failed, ..HEALTHY }, End::Broken),
         (Exchange { broken: true, ..HEALTHY }, End::Broken),
         (Exchange { kept_alive: false, ..HEALTHY }, End::NotKeptAlive),
-        (Exchange { kept_alive: false, outcome: Outcome::Next, ..HEALTHY }, End::AnotherServer),
+        (Exchange { outcome: Outcome::Next, ..HEALTHY }, End::AnotherServer),
         (Exchange { request_sent: false, ..HEALTHY }, End::RequestUnsent),
         (Exchange { exiting: true, ..HEALTHY }, End::Exiting),
         (Exchange { keyed: false, ..HEALTHY }, End::NoKey),

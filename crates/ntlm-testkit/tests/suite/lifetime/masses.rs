@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ntlm_testkit::client::Target as _;
 use ntlm_testkit::{Client, Nginx, Origin, pause};
+use tokio::task::JoinSet;
 
 /// Connections that a turn may close: as many bindings as epoll tells nginx of at a time, and a client with each.
 const MOST: usize = 2 * 512;
@@ -20,7 +22,7 @@ fn bindings() -> usize {
 
 #[tokio::test]
 async fn bindings_that_expire_together_are_closed_in_batches() {
-    let (count, timeout) = (bindings(), Duration::from_secs(4));
+    let (count, timeout) = (bindings(), Duration::from_secs(8));
     // The log tells the turns apart where nginx can write so much.
     if count < MOST || !Nginx::binary().has("--with-debug") {
         return;
@@ -29,17 +31,25 @@ async fn bindings_that_expire_together_are_closed_in_batches() {
     let nginx = Nginx::builder()
         .worker_connections(4 * count)
         .conf("access_log off;")
-        .in_front_of(&[&origin], "ntlm 100000; ntlm_timeout 4s;")
+        .in_front_of(&[&origin], "ntlm 100000; ntlm_timeout 8s;")
         .start()
         .await;
     let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());
+    let mut logins = JoinSet::new();
     let mut clients = Vec::new();
     for _ in 0..count {
-        let mut client = Client::connect(&nginx).await;
-        client.login_in_one_leg("alice", "/").await;
-        clients.push(client);
+        let endpoint = nginx.endpoint();
+        logins.spawn(async move {
+            let mut client = Client::connect(&endpoint).await;
+            client.login_in_one_leg("alice", "/").await;
+            client
+        });
+        if logins.len() == 50 {
+            clients.extend(logins.join_next().await.map(Result::unwrap));
+        }
     }
-    assert_eq!(origin.open_connections(), count, "none has expired yet");
+    clients.extend(logins.join_all().await);
+    assert_eq!(origin.open_connections(), clients.len(), "none has expired yet");
     kill(worker, Signal::SIGSTOP).unwrap();
     let start = Instant::now();
     while start.elapsed() < timeout {
