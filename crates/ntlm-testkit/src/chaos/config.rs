@@ -121,9 +121,7 @@ impl Config {
                 server.push_str(line);
             }
         }
-        for line in
-            ["proxy_request_buffering off; ", "lingering_close always; ", "reset_timedout_connection on; "]
-        {
+        for line in [text::UNBUFFERED, "lingering_close always; ", "reset_timedout_connection on; "] {
             if rng.u8(0..4) == 0 {
                 server.push_str(line);
             }
@@ -140,6 +138,8 @@ impl Config {
         }
         let workers = rng.usize(1..=2);
         let tight = faults && rng.u8(0..3) == 0;
+        // A second worker takes datagrams that belong to the first, and streams of HTTP/3 stall beside unbuffered bodies.
+        let http3 = http3 && workers == 1 && !tight && crowd.is_none() && !server.contains(text::UNBUFFERED);
         Self {
             seed,
             workers,
@@ -170,8 +170,7 @@ impl Config {
             cached: theme.cached || rng.u8(0..4) == 0,
             crowd,
             mass: theme.mass,
-            // A second worker takes datagrams that belong to the first.
-            http3: rng.u8(0..4) != 0 && http3 && workers == 1 && !tight && crowd.is_none(),
+            http3: rng.u8(0..4) != 0 && http3,
         }
     }
 

@@ -10,6 +10,9 @@ use crate::slowness;
 /// What lets nginx before 1.29.7 keep connections to its servers.
 pub(super) const KEPT: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\"; ";
 
+/// What has nginx pass on a body before it has all of it.
+pub(super) const UNBUFFERED: &str = "proxy_request_buffering off; ";
+
 /// What the access log says of each request.
 const LOG: &str = "log_format chaos '$http_x_client $ntlm_user $ntlm_binding $status $request_uri';\n";
 
@@ -47,11 +50,15 @@ impl Spelling {
 impl Config {
     /// The `http` block, in front of origins at these addresses.
     pub(in crate::chaos) fn http(&self, servers: &[String], version: (u32, u32, u32)) -> String {
-        let mut text = String::from(
-            "access_log off; client_body_buffer_size 512k; keepalive_requests 100000; keepalive_timeout 1h;\n",
-        );
+        let mut text =
+            String::from("access_log off; client_body_buffer_size 512k; keepalive_requests 100000;\n");
         text.push_str(LOG);
         let seconds = |seconds: u32| seconds * slowness();
+        // A client of HTTP/3 says once that it leaves; where that datagram is lost, nginx waits for so long.
+        text.push_str(&match self.http3 {
+            true => format!("keepalive_timeout {}s;\n", seconds(3)),
+            false => "keepalive_timeout 1h;\n".to_owned(),
+        });
         text.push_str(&format!(
             "proxy_connect_timeout {0}s; client_header_timeout {1}s; client_body_timeout {1}s;\n",
             seconds(3),
