@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ask::{Ask, KEYLESS, Sending, x_client};
 use super::checks::{Answer, Judge, body};
@@ -40,6 +40,8 @@ struct Living<'a> {
     users: HashMap<usize, BTreeSet<String>>,
     /// For each user and group the name and the connection of a login that must still hold.
     holds: HashMap<(usize, usize), (String, u64)>,
+    /// Users and groups of whom credentials were sent: what they have may be a binding that is old.
+    known: HashSet<(usize, usize)>,
     /// Groups with a login that was begun and did not come to its end: nginx may turn other streams back there.
     begun: HashSet<usize>,
 }
@@ -54,8 +56,9 @@ pub(super) async fn live(world: &World, life: &Life) {
         }
         return;
     };
-    let (users, holds, begun) = (HashMap::new(), HashMap::new(), HashSet::new());
-    let mut living = Living { world, life, wire, sent: 0, users, holds, begun };
+    let (users, holds) = (HashMap::new(), HashMap::new());
+    let (known, begun) = (HashSet::new(), HashSet::new());
+    let mut living = Living { world, life, wire, sent: 0, users, holds, known, begun };
     for step in &life.steps {
         if world.judge.is_over() || living.step(step).await.is_err() {
             return;
@@ -109,6 +112,8 @@ impl Living<'_> {
             (Some(handshake), _) => handshake.first(),
             (None, _) => return Ok(()),
         };
+        let (begun, is_new) = (Instant::now(), !self.known.contains(&(ask.who, ask.group)));
+        let mut requests = 0;
         self.others_log_in(ask.who);
         self.holds.remove(&(ask.who, ask.group));
         self.begun.insert(ask.group);
@@ -120,6 +125,7 @@ impl Living<'_> {
                 self.users.entry(ask.who).or_default().insert(user.clone());
             }
             first = false;
+            requests += 1;
             let value = authorization.replacen(' ', space, 1);
             let Some(response) = self.exchange(&ask, &target, Some(&value)).await? else { return Ok(()) };
             let answer = self.look(&ask, &target, &response);
@@ -143,7 +149,21 @@ impl Living<'_> {
                 continue;
             }
             self.logged_in(&ask, &target, &answer, &user, counted);
+            if counted && is_new && response.says_close() {
+                self.must_be_capped(&target, requests, begun.elapsed());
+            }
             return after(&response);
+        }
+    }
+
+    /// The connection ends with a login: the binding must be as old as its caps, counted from the login's first request.
+    fn must_be_capped(&self, target: &str, requests: u64, time: Duration) {
+        let Some((most, longest)) = self.world.config.spared else { return };
+        let longest = Duration::from_millis(longest.saturating_mul(u64::from(slowness())));
+        if requests < most && time < longest {
+            let what =
+                format!("{target}: the connection ends with a login of {requests} requests and {time:?}");
+            self.world.judge.find("logins", what, Some(&self.life.name), None);
         }
     }
 
@@ -204,6 +224,9 @@ impl Living<'_> {
             Sending::Slowly(_, pause) => Some(pause),
             _ => None,
         };
+        if credentials.or(ask.odd).is_some() {
+            self.known.insert((ask.who, ask.group));
+        }
         match self.wire.exchange(request, pause).await {
             Ok(response) => Ok(Some(response)),
             Err(lost) => self.lost(ask, target, lost, false).map(|()| None),
@@ -217,6 +240,7 @@ impl Living<'_> {
         if asks.iter().any(|ask| !ask.harmless) {
             self.holds.clear();
         }
+        self.known.extend(asks.iter().filter(|ask| ask.odd.is_some()).map(|ask| (ask.who, ask.group)));
         if let Some(responses) = self.wire.streams(&requests).await {
             for ((ask, target), response) in asks.iter().zip(&targets).zip(responses) {
                 match response {

@@ -49,6 +49,8 @@ pub(super) struct Config {
     pub(super) short_timeout: bool,
     /// `ntlm_requests` or `ntlm_time` ends bindings.
     pub(super) capped: bool,
+    /// Requests and milliseconds that a binding has to itself at least, where nothing else ends it.
+    pub(super) spared: Option<(u64, u64)>,
     /// Origins misbehave and nginx is reloaded. Without it everything must go well.
     pub(super) faults: bool,
     /// Milliseconds from fault to fault.
@@ -95,11 +97,18 @@ impl Config {
         };
         let short_timeout = short_timeout || (faults && rng.u8(0..4) == 0);
         let capped = capped || (faults && rng.u8(0..3) == 0);
+        let spared = theme.capped.then(|| pick(&mut rng, &[(4, u64::MAX), (u64::MAX, 200)]));
         let mut lines = vec![format!("ntlm {cap};")];
         if short_timeout {
             lines.push(format!("ntlm_timeout {}ms;", pick(&mut rng, &[150, 300]) * slowness()));
         }
-        if capped {
+        if let Some((requests, time)) = spared {
+            let time = time.saturating_mul(u64::from(slowness()));
+            lines.push(match requests {
+                u64::MAX => format!("ntlm_time {time}ms;"),
+                requests => format!("ntlm_requests {requests};"),
+            });
+        } else if capped {
             let time = format!("ntlm_time {}ms;", 50 * slowness());
             lines.push(pick(&mut rng, &["ntlm_requests 3;", "ntlm_requests 2;", &time, &time]).to_owned());
         }
@@ -156,6 +165,7 @@ impl Config {
             min_timeout: rng.u8(0..3) == 0,
             short_timeout,
             capped,
+            spared,
             faults,
             pause: pick(&mut rng, &[10, 30, 100]),
             // Who comes from an address of its own does so over HTTP/1.1.
