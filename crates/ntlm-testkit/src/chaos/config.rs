@@ -125,7 +125,7 @@ impl Config {
             lines.insert(0, pick(&mut rng, &["least_conn;", "zone shared 64k;", "random;"]).to_owned());
         }
         let mut server = String::new();
-        for line in [text::KEPT, "proxy_buffering off; "] {
+        for line in [text::KEPT, text::UNBUFFERED_ANSWERS] {
             if rng.bool() {
                 server.push_str(line);
             }
@@ -147,8 +147,9 @@ impl Config {
         }
         let workers = rng.usize(1..=2);
         let tight = faults && rng.u8(0..3) == 0;
-        // A second worker takes datagrams that belong to the first, and streams of HTTP/3 stall beside unbuffered bodies.
-        let http3 = http3 && workers == 1 && !tight && crowd.is_none() && !server.contains(text::UNBUFFERED);
+        // A second worker takes datagrams that belong to the first, and streams of HTTP/3 stall where nginx buffers no bodies.
+        let buffered = !server.contains(text::UNBUFFERED) && !server.contains(text::UNBUFFERED_ANSWERS);
+        let http3 = http3 && workers == 1 && !tight && crowd.is_none() && buffered;
         Self {
             seed,
             workers,

@@ -13,6 +13,9 @@ pub(super) const KEPT: &str = "proxy_http_version 1.1; proxy_set_header Connecti
 /// What has nginx pass on a body before it has all of it.
 pub(super) const UNBUFFERED: &str = "proxy_request_buffering off; ";
 
+/// The same for the answers.
+pub(super) const UNBUFFERED_ANSWERS: &str = "proxy_buffering off; ";
+
 /// What the access log says of each request.
 const LOG: &str = "log_format chaos '$http_x_client $ntlm_user $ntlm_binding $status $request_uri';\n";
 
