@@ -1,6 +1,6 @@
 //! The ways by which a login reaches a group without `ntlm`, other than a client's own field and a plain answer.
 
-use ntlm_testkit::client::{Login, http2};
+use ntlm_testkit::client::{Login, http2, http3};
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 use super::{assert_strangers_are_nobody, front, kept_alive, of_alice, ticket};
@@ -113,6 +113,25 @@ async fn http2_client_leaves_no_connection_to_strangers() {
     assert_strangers_are_nobody(&nginx, &origin, "HTTP/2").await;
     alice.login_with("NTLM", "alice", &password_of("alice"), "/").await;
     assert_strangers_are_nobody(&nginx, &origin, "HTTP/2").await;
+}
+
+#[tokio::test]
+async fn http3_client_leaves_no_connection_to_strangers() {
+    if !Nginx::binary().has("http_v3") {
+        return; // It speaks no HTTP/3.
+    }
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "keepalive 8;")
+        .conf(
+            "server { listen 127.0.0.1:{{port:quic}} quic; ssl_certificate {{cert}}; \
+             ssl_certificate_key {{key}}; location / { proxy_pass http://backend; } }",
+        )
+        .start()
+        .await;
+    let alice = http3::Client::connect(nginx.at("quic")).await;
+    let response = alice.request(of_alice(Request::get("/?nomutual"))).await;
+    assert_eq!(response.identity(), "alice");
+    assert_strangers_are_nobody(&nginx, &origin, "HTTP/3").await;
 }
 
 #[tokio::test]

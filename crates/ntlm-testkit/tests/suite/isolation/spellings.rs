@@ -106,6 +106,19 @@ async fn location_credentials_taint_however_the_field_is_spelled() {
 }
 
 #[tokio::test]
+async fn trouble_is_told_however_proxy_pass_is_spelled() {
+    for (origin, way) in ways().await {
+        let nginx =
+            front(&origin, "backend", "ntlm;", "proxy_set_header CONNECTION \"TE, Close\";", &way).await;
+        Client::connect(&nginx).await.leg1("alice", "/").await;
+        nginx.wait_log(|log| log.contains("[warn]")).await;
+        let log = nginx.error_log();
+        let line = log.lines().find(|line| line.contains("[warn]")).expect("a warning");
+        assert!(line.contains("with \"Connection: close\""), "{way}\n{line}");
+    }
+}
+
+#[tokio::test]
 async fn every_spelling_of_a_scheme_is_the_same_way() {
     let origin = Origin::start().await;
     let mut locations = String::from("location / { proxy_pass http://backend; }");
