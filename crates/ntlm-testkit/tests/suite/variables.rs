@@ -172,16 +172,22 @@ async fn later_login_of_another_stream_names_no_earlier_one() {
         .conf(
             "upstream backend { server {{origin}}; ntlm; } log_format ntlm '$uri $ntlm_user';
              server { listen 127.0.0.1:{{port}} http2; access_log {{prefix}}/ntlm.log ntlm;
-                      location / { proxy_pass http://backend; } }",
+                      location / { proxy_pass http://backend; }
+                      location /public/ { access_log off; proxy_pass http://backend; } }",
         )
         .allow_log("the \"listen ... http2\" directive is deprecated")
         .start()
         .await;
     let both = http2::Client::connect(&nginx).await;
-    both.login("alice", "/").await;
-    // nginx has all of it, and alice's connection waits again, while her client reads nothing.
+    let bound = both.login("alice", "/").await[1].connection();
     let slow = both.begin(Request::get("/slow?size=300000")).await;
-    origin.wait_idle_connections(1).await;
+    // Once nginx has all of it, alice's connection waits again, while her client reads nothing.
+    let waits = async {
+        while both.get("/public/").await.connection() != bound {
+            pause().await;
+        }
+    };
+    within(waits, || "the binding is at work all the time".to_owned()).await;
     both.login("bob", "/").await;
     assert_eq!(slow.finish().await.identity(), "alice");
     let lines = logged(&nginx, 5).await;

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ntlm_testkit::client::Target as _;
-use ntlm_testkit::{Client, Nginx, Origin, pause};
-use tokio::task::JoinSet;
+use ntlm_testkit::{Client, Nginx, Origin, pause, slowness};
 
 /// Connections that a turn may close: as many bindings as epoll tells nginx of at a time, and a client with each.
 const MOST: usize = 2 * 512;
@@ -22,7 +20,7 @@ fn bindings() -> usize {
 
 #[tokio::test]
 async fn bindings_that_expire_together_are_closed_in_batches() {
-    let (count, timeout) = (bindings(), Duration::from_secs(8));
+    let (count, timeout) = (bindings(), Duration::from_secs(4) * slowness());
     // The log tells the turns apart where nginx can write so much.
     if count < MOST || !Nginx::binary().has("--with-debug") {
         return;
@@ -31,7 +29,7 @@ async fn bindings_that_expire_together_are_closed_in_batches() {
     let nginx = Nginx::builder()
         .worker_connections(4 * count)
         .conf("access_log off;")
-        .in_front_of(&[&origin], "ntlm 100000; ntlm_timeout 8s;")
+        .in_front_of(&[&origin], &format!("ntlm 100000; ntlm_timeout {}s;", timeout.as_secs()))
         .start()
         .await;
     let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());
@@ -48,9 +46,10 @@ async fn bindings_that_expire_together_are_closed_in_batches() {
             clients.extend(logins.join_next().await.map(Result::unwrap));
         }
     }
-    clients.extend(logins.join_all().await);
-    assert_eq!(origin.open_connections(), clients.len(), "none has expired yet");
     kill(worker, Signal::SIGSTOP).unwrap();
+    // On a slow machine the first have expired already.
+    let waiting = origin.open_connections();
+    assert!(2 * waiting > MOST, "{waiting} bindings are too few");
     let start = Instant::now();
     while start.elapsed() < timeout {
         pause().await;
@@ -65,6 +64,6 @@ async fn bindings_that_expire_together_are_closed_in_batches() {
     let turns = log[before..].split("worker cycle");
     // What could be closed for want of connections is so no longer once it is closed.
     let closed: Vec<usize> = turns.map(|turn| turn.matches("reusable connection: 0").count()).collect();
-    assert!(closed.iter().sum::<usize>() >= 2 * count, "all of them are closed: {closed:?}");
+    assert!(closed.iter().sum::<usize>() >= 2 * waiting, "all of them are closed: {closed:?}");
     assert!(closed.iter().all(|&closed| closed <= MOST), "connections closed turn by turn: {closed:?}");
 }
