@@ -5,7 +5,7 @@ mod proxy_authorization;
 mod spellings;
 mod ways;
 
-use ntlm_testkit::client::{Login, kerberos_token};
+use ntlm_testkit::client::kerberos_token;
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
 
 /// From here on every upstream group has a keepalive pool of its own accord.
@@ -438,87 +438,4 @@ async fn credentials_that_a_location_sends_taint_the_connection_on_which_they_ar
         assert_eq!(stranger.status, 401, "{stranger:?}");
         assert_ne!(stranger.connection(), again.connection());
     }
-}
-
-#[tokio::test]
-async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_key() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder()
-        .in_front_of(&[&origin], "ntlm; ntlm_key $http_x_session; keepalive 8;")
-        .start()
-        .await;
-    let mut proxy = Client::connect(&nginx).await;
-    let of = |session: &str| Request::get("/").header("X-Session", session);
-    let mut bound = Vec::new();
-    for (user, session) in [("alice", "a"), ("bob", "b")] {
-        assert_eq!(proxy.request(of(session)).await.status, 401, "nobody is bob because alice is in");
-        let legs = proxy.login_as(Login::new("NTLM", user, &password_of(user)), of(session)).await;
-        assert_eq!(legs[1].identity(), user);
-        bound.push((user, session, legs[1].connection()));
-    }
-    for &(user, session, connection) in bound.repeat(3).iter() {
-        let response = proxy.request(of(session)).await;
-        assert_eq!((response.identity(), response.connection()), (user, connection));
-    }
-    for response in [proxy.request(of("A")).await, proxy.request(of("ab")).await, proxy.get("/").await] {
-        assert_eq!(response.status, 401);
-        assert!(bound.iter().all(|&(_, _, connection)| connection != response.connection()));
-    }
-    proxy.close().await;
-    origin.wait_closed(bound[0].2).await;
-    origin.wait_closed(bound[1].2).await;
-}
-
-#[tokio::test]
-async fn a_key_is_the_same_at_the_end_of_a_request_as_at_its_beginning() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder()
-        .in_front_of(&[&origin], "ntlm; ntlm_key of-$upstream_http_x_identity;")
-        .start()
-        .await;
-    let mut alice = Client::connect(&nginx).await;
-    // Nothing has answered when a request begins, so the key of each is "of-".
-    let bound = alice.login("alice", "/").await[1].connection();
-    for _ in 0..3 {
-        let response = alice.get("/").await;
-        assert_eq!((response.identity(), response.connection()), ("alice", bound));
-    }
-    // What the key was when a request without credentials arrived is not known any more when its answer has a token.
-    let mut bob = Client::connect(&nginx).await;
-    let tainted = bob.get("/?token_without_auth").await.connection();
-    bob.closed().await;
-    origin.wait_closed(tainted).await;
-}
-
-#[tokio::test]
-async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_address() {
-    if !Nginx::binary().has("with-http_realip_module") {
-        return; // To this nginx all its users have the proxy's address.
-    }
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder()
-        .conf("set_real_ip_from 127.0.0.0/8; real_ip_header X-Forwarded-For;")
-        .in_front_of(&[&origin], "ntlm; keepalive 8;")
-        .start()
-        .await;
-    let mut proxy = Client::connect(&nginx).await;
-    let of = |address: &str| Request::get("/").header("X-Forwarded-For", address);
-    let mut bound = Vec::new();
-    for (user, address) in [("alice", "192.0.2.1"), ("bob", "192.0.2.2")] {
-        assert_eq!(proxy.request(of(address)).await.status, 401, "nobody is bob because alice is in");
-        let legs = proxy.login_as(Login::new("NTLM", user, &password_of(user)), of(address)).await;
-        assert_eq!(legs[1].identity(), user);
-        bound.push((user, address, legs[1].connection()));
-    }
-    for &(user, address, connection) in bound.repeat(3).iter() {
-        let response = proxy.request(of(address)).await;
-        assert_eq!((response.identity(), response.connection()), (user, connection));
-    }
-    for response in [proxy.request(of("192.0.2.3")).await, proxy.get("/").await] {
-        assert_eq!(response.status, 401);
-        assert!(bound.iter().all(|&(_, _, connection)| connection != response.connection()));
-    }
-    proxy.close().await;
-    origin.wait_closed(bound[0].2).await;
-    origin.wait_closed(bound[1].2).await;
 }

@@ -158,3 +158,84 @@ async fn ntlm_key_stands_for_the_forwarded_fields() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_key() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .in_front_of(&[&origin], "ntlm; ntlm_key $http_x_session; keepalive 8;")
+        .start()
+        .await;
+    let mut proxy = Client::connect(&nginx).await;
+    let of = |session: &str| Request::get("/").header("X-Session", session);
+    let mut bound = Vec::new();
+    for (user, session) in [("alice", "a"), ("bob", "b")] {
+        assert_eq!(proxy.request(of(session)).await.status, 401, "nobody is bob because alice is in");
+        let legs = proxy.login_as(Login::new("NTLM", user, &password_of(user)), of(session)).await;
+        assert_eq!(legs[1].identity(), user);
+        bound.push((user, session, legs[1].connection()));
+    }
+    for &(user, session, connection) in bound.repeat(3).iter() {
+        let response = proxy.request(of(session)).await;
+        assert_eq!((response.identity(), response.connection()), (user, connection));
+    }
+    for response in [proxy.request(of("A")).await, proxy.request(of("ab")).await, proxy.get("/").await] {
+        assert_eq!(response.status, 401);
+        assert!(bound.iter().all(|&(_, _, connection)| connection != response.connection()));
+    }
+    proxy.close().await;
+    origin.wait_closed(bound[0].2).await;
+    origin.wait_closed(bound[1].2).await;
+}
+
+#[tokio::test]
+async fn a_key_is_the_same_at_the_end_of_a_request_as_at_its_beginning() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .in_front_of(&[&origin], "ntlm; ntlm_key of-$upstream_http_x_identity;")
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    // Nothing has answered when a request begins, so the key of each is "of-".
+    let bound = alice.login("alice", "/").await[1].connection();
+    for _ in 0..3 {
+        let response = alice.get("/").await;
+        assert_eq!((response.identity(), response.connection()), ("alice", bound));
+    }
+    let mut bob = Client::connect(&nginx).await;
+    let bound = bob.get("/?token_without_auth").await.connection();
+    assert_eq!(bob.get("/").await.connection(), bound);
+}
+
+#[tokio::test]
+async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_address() {
+    if !Nginx::binary().has("with-http_realip_module") {
+        return; // To this nginx all its users have the proxy's address.
+    }
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("set_real_ip_from 127.0.0.0/8; real_ip_header X-Forwarded-For;")
+        .in_front_of(&[&origin], "ntlm; keepalive 8;")
+        .start()
+        .await;
+    let mut proxy = Client::connect(&nginx).await;
+    let of = |address: &str| Request::get("/").header("X-Forwarded-For", address);
+    let mut bound = Vec::new();
+    for (user, address) in [("alice", "192.0.2.1"), ("bob", "192.0.2.2")] {
+        assert_eq!(proxy.request(of(address)).await.status, 401, "nobody is bob because alice is in");
+        let legs = proxy.login_as(Login::new("NTLM", user, &password_of(user)), of(address)).await;
+        assert_eq!(legs[1].identity(), user);
+        bound.push((user, address, legs[1].connection()));
+    }
+    for &(user, address, connection) in bound.repeat(3).iter() {
+        let response = proxy.request(of(address)).await;
+        assert_eq!((response.identity(), response.connection()), (user, connection));
+    }
+    for response in [proxy.request(of("192.0.2.3")).await, proxy.get("/").await] {
+        assert_eq!(response.status, 401);
+        assert!(bound.iter().all(|&(_, _, connection)| connection != response.connection()));
+    }
+    proxy.close().await;
+    origin.wait_closed(bound[0].2).await;
+    origin.wait_closed(bound[1].2).await;
+}
