@@ -54,7 +54,7 @@ pub fn build(name: &str) -> Result<Built> {
     Ok(Built { nginx: nginx.binary(), module: Some(module) })
 }
 
-/// What cargo and nginx-sys read to compile the module for `nginx`.
+/// The variables by which cargo and nginx-sys compile the module for `nginx`.
 pub fn environment(nginx: &Nginx) -> [(&'static str, PathBuf); 3] {
     [
         ("NGINX_SOURCE_DIR", nginx.source_dir()),

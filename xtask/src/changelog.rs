@@ -1,4 +1,4 @@
-//! CHANGELOG.md: what is in it, what a release makes of it, and the changelogs that packages carry, which are made out of it.
+//! Reads CHANGELOG.md, and makes of it the changelog of a release and those that packages carry.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -7,14 +7,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{paths, ui};
 
-/// What comes after "## " above what no release has yet.
+/// The heading above changes that no release has yet.
 const UNRELEASED: &str = "Unreleased";
 
-/// What packages are called in changelogs of distributions.
+/// The entries of the distributions' changelogs, which only point to ours.
 const FIRST: &str = "First release.";
 const LATER: &str = "New release: CHANGELOG.md tells what is new.";
 
-/// The file, read.
+/// The text of CHANGELOG.md.
 pub struct Changelog {
     text: String,
 }
@@ -52,14 +52,14 @@ impl Changelog {
         self.text.lines().filter_map(|line| line.strip_prefix("## "))
     }
 
-    /// What no release has yet; nothing if that is nothing.
+    /// The changes that no release has yet.
     pub fn unreleased(&self) -> Option<&str> {
         let (_, rest) = self.text.split_once(&format!("## {UNRELEASED}\n"))?;
         let body = rest.split("\n## ").next().unwrap_or_default().trim();
         (!body.is_empty()).then_some(body)
     }
 
-    /// The text with `version` as the name of what had none.
+    /// The text in which the changes without a release belong to `version`.
     pub fn release(&self, version: &str, date: &str) -> Result<String> {
         ensure!(self.unreleased().is_some(), "CHANGELOG.md has nothing under \"## {UNRELEASED}\"");
         if let Some(other) = self.releases()?.iter().find(|release| release.version == version) {
@@ -68,14 +68,14 @@ impl Changelog {
         Ok(self.text.replacen(&format!("## {UNRELEASED}\n"), &format!("## {version} - {date}\n"), 1))
     }
 
-    /// The text for packages of `version` that are made of a commit of `date`: whoever has them has what is in them.
+    /// The text for packages of `version`, made of a commit of `date`: such a package has the changes, so none is unreleased.
     pub fn packaged(&self, version: &str, date: &str) -> Result<String> {
         let released = self.releases()?.iter().any(|release| release.version == version);
         let heading =
             if released { format!("After {version} - {date}") } else { format!("{version} - {date}") };
         let empty = self.unreleased().is_none();
         let text = self.text.replacen(&format!("## {UNRELEASED}\n"), &format!("## {heading}\n"), 1);
-        // A heading with nothing below it tells nothing.
+        // A heading without changes goes.
         Ok(if empty { text.replacen(&format!("## {heading}\n\n"), "", 1) } else { text })
     }
 
@@ -117,21 +117,15 @@ impl Changelog {
         let mut text = String::new();
         for (number, release) in releases.iter().enumerate() {
             let what = if number + 1 == releases.len() { FIRST } else { LATER };
-            // The version of the package that it is in has nginx's in it.
-            let version = if number == 0 { "%{version}" } else { release.version };
             let date = date(release.date, "+%a %b %d %Y")?;
-            writeln!(
-                text,
-                "* {date} {} - {version}-1\n- {}\n",
-                package.maintainer,
-                what.trim_end_matches('.')
-            )?;
+            let (version, what) = (release.version, what.trim_end_matches('.'));
+            writeln!(text, "* {date} {} - {version}-1\n- {what}\n", package.maintainer)?;
         }
         Ok(text.trim_end().to_owned() + "\n")
     }
 }
 
-/// What entries of distributions say about the package.
+/// The package, as entries of the distributions' changelogs name it.
 pub struct Package<'a> {
     /// Its name.
     pub name: &'a str,
@@ -168,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_names_what_had_no_name() {
+    fn a_release_dates_the_unreleased_changes() {
         let changelog = changelog(&[HEAD, NEW, OLD]);
         assert_eq!(changelog.unreleased(), Some("### Added\n\n- This."));
         let text = changelog.release("0.2.0", "2026-11-25").unwrap();
@@ -225,7 +219,7 @@ mod tests {
         let text = changelog(&[HEAD, NEW, OLD]).rpm(&PACKAGE, EPOCH).unwrap();
         assert_eq!(
             text,
-            "* Wed Nov 25 2026 M <m@e.example> - %{version}-1\n- New release: CHANGELOG.md tells what is new\n\n\
+            "* Wed Nov 25 2026 M <m@e.example> - 0.2.0-1\n- New release: CHANGELOG.md tells what is new\n\n\
              * Sun Nov 22 2026 M <m@e.example> - 0.1.0-1\n- First release\n"
         );
     }

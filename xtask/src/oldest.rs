@@ -1,4 +1,4 @@
-//! `cargo xtask oldest-rust`: each crate compiles with the oldest Rust that its manifest names.
+//! `cargo xtask oldest-rust`: compiles each crate with the oldest Rust that its manifest names.
 //!
 //! Not a part of `cargo xtask test`: it downloads toolchains.
 

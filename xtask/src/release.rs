@@ -1,7 +1,7 @@
 //! `cargo xtask release`: a commit with the new version, its tag, and the packages made from it.
 //!
-//! All of it happens in a temporary clone. Only when everything is there does this repository get the commit, the tag and
-//! `dist`; a rehearsal (`--dry-run`) ends before that. Nothing is ever pushed.
+//! Works in a temporary clone. This repository gets the commit, the tag and `dist` when the packages are complete; a rehearsal
+//! (`--dry-run`) ends before that. Must never push.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::changelog::{self, Changelog};
 use crate::{ReleaseArgs, packages, paths, ui};
 
-/// Where our version is stated, as often as Cargo makes it necessary.
+/// The lock files, in which Cargo repeats our version.
 const LOCKS: [&str; 2] = ["Cargo.lock", "fuzz/Cargo.lock"];
 
 /// `cargo xtask release`
@@ -89,7 +89,7 @@ fn numbers(version: &str) -> Result<Vec<u32>> {
         .with_context(|| format!("\"{version}\" is no version such as 0.2.0"))
 }
 
-/// Rewrites a file by `how`, which returns nothing if it finds nowhere to.
+/// Rewrites a file by `how`, which returns nothing if the file does not state `old`.
 fn raise(file: &Path, old: &str, new: &str, how: fn(&str, &str, &str) -> Option<String>) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let text = how(&text, old, new).with_context(|| format!("{} does not state {old}", file.display()))?;
@@ -104,7 +104,7 @@ fn manifest(text: &str, old: &str, new: &str) -> Option<String> {
     Some(format!("{before}[workspace.package]\n{after}"))
 }
 
-/// A lock file: crates of that version that come from no registry are ours.
+/// A lock file: the crates without a registry are ours.
 fn lock_file(text: &str, old: &str, new: &str) -> Option<String> {
     let line = format!("version = \"{old}\"\n");
     let crates: Vec<String> = text
@@ -122,7 +122,7 @@ fn lock_file(text: &str, old: &str, new: &str) -> Option<String> {
     (raised != text).then_some(raised)
 }
 
-/// Commits in the name of who runs us.
+/// Commits and tags in the name that git has for this repository.
 fn commit(repo: &Path, clone: &Path, version: &str, tag: &str) -> Result<()> {
     for setting in ["user.name", "user.email"] {
         let value = ui::output(git(repo).args(["config", setting]))?;
@@ -132,7 +132,7 @@ fn commit(repo: &Path, clone: &Path, version: &str, tag: &str) -> Result<()> {
     ui::run(git(clone).args(["tag", "--annotate", "--message", version, tag]))
 }
 
-/// Runs `cargo xtask` as a checkout of that commit has it, with the NGINX versions, systems and tools that are here.
+/// Runs the clone's `cargo xtask`, with this repository's NGINX versions, systems and tools.
 fn xtask(clone: &Path, line: &[String]) -> Result<()> {
     let mut cargo = paths::cargo();
     cargo.arg("xtask").args(line).current_dir(clone);
@@ -142,7 +142,7 @@ fn xtask(clone: &Path, line: &[String]) -> Result<()> {
     ui::run(cargo.env("PATH", env::join_paths(folders)?))
 }
 
-/// Takes over what was made in the clone.
+/// Takes commit, tag and `dist` over from the clone.
 fn take(repo: &Path, clone: &Path, tag: &str) -> Result<()> {
     ui::run(git(repo).args(["pull", "--quiet", "--ff-only", "--no-tags", "--"]).arg(clone).arg("HEAD"))?;
     ui::run(
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn only_crates_of_ours_are_raised_in_a_lock_file() {
+    fn only_our_crates_are_raised_in_lock_files() {
         let text = "version = 4\n\n[[package]]\nname = \"other\"\nversion = \"0.1.0\"\nsource = \"registry\"\n\n\
                     [[package]]\nname = \"ntlm-core\"\nversion = \"0.1.0\"\n";
         let raised = lock_file(text, "0.1.0", "0.2.0").unwrap();

@@ -13,10 +13,10 @@ use crate::{paths, ui};
 /// The tests that run on every version live below a module of this name.
 const SMOKE: &str = "smoke::";
 
-/// What the tests that need NGINX are compiled with.
+/// The features that compile the tests which need NGINX.
 pub const FEATURES: &str = "ntlm-testkit/suite,ntlm-probe/suite";
 
-/// What those of the test kit are compiled with: cargo knows no features of packages that it does not compile.
+/// The test kit's alone: cargo refuses features of packages that it was not told to compile.
 const OF_TESTKIT: &str = "ntlm-testkit/suite";
 
 /// The compiled suite.

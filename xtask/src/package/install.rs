@@ -23,6 +23,9 @@ const USER: &str = "alice:alice-password";
 /// What the site is made of: a file in the repository, and in the package.
 const EXAMPLE: &str = "examples/minimal.conf";
 
+/// The test that the packages bring along.
+const SMOKE: &str = "packaging/deb/tests/smoke";
+
 /// How long nginx may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,7 +34,8 @@ const ENABLED: &str = "etc/nginx/modules-enabled/50-mod-http-upstream-ntlm.conf"
 
 /// Lives through it.
 pub fn check(release: &Release, deb: &Deb, out: &Path) -> Result<()> {
-    let root = Root::get(&format!("{}-clean", release.suite), release.suite, "minbase", &["nginx"])?;
+    let packages = ["curl", "nginx"];
+    let root = Root::get(&format!("{}-clean", release.suite), release.suite, "minbase", &packages)?;
     let scratch = out.with_file_name(format!("{}.system", release.suite));
     root.copy(&scratch)?;
     let outcome = System::start(&scratch).and_then(|system| life(&system, release, deb, out));
@@ -243,9 +247,14 @@ impl System {
                 output.status
             );
         }
-        self.inside(&["apt-get", "-q", "-y", "purge", PROBE])?;
         ui::say("  ntlm-probe logs in, and tells a wrong password");
-        Ok(())
+
+        // With both packages there, what autopkgtest runs. It ends the nginx that it finds.
+        fs::copy(paths::repo().join(SMOKE), self.dir.join("var/tmp/smoke"))?;
+        self.inside(&["sh", "/var/tmp/smoke"]).context(SMOKE)?;
+        self.inside(&["nginx"])?;
+        ui::say("  the packages' own test passes");
+        self.inside(&["apt-get", "-q", "-y", "purge", PROBE]).map(drop)
     }
 
     /// Two requests over one connection: curl logs in with the first, the second has no credentials.

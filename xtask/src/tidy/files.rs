@@ -1,26 +1,26 @@
-//! Every Rust file opens by saying what it owns, and can be read in one sitting.
+//! Reads the repository's files; finds Rust files that do not open with `//!`, and those past 500 lines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// A file that is longer is about more than one thing.
+/// A longer file is to be split by noun.
 const MOST_LINES: usize = 500;
 
-/// Folders with files of others, or made by tools.
+/// Folders whose files come from tools or from elsewhere.
 const SKIPPED: &[&str] = &["target", "dist", "vendor", "node_modules", "corpus", "artifacts"];
 
 /// A text file of the repository.
 pub struct File {
-    /// From the repository's root.
+    /// Path from the repository's root.
     pub path: PathBuf,
-    /// What is in it.
+    /// Contents.
     pub text: String,
 }
 
 impl File {
-    /// One that is nowhere.
+    /// A file that exists only in a test.
     #[cfg(test)]
     pub fn new(path: &str, text: &str) -> Self {
         Self { path: path.into(), text: text.to_owned() }

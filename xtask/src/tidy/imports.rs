@@ -1,5 +1,5 @@
-//! Circles among a crate's imports: an arrow leads from a file to each file that it names by a path from `crate`, `super`
-//! or `self`, and no arrows may lead back to where they began.
+//! Finds circles among a crate's imports: an arrow leads from a file to each file that it names by a path from `crate`,
+//! `super` or `self`, and no chain of arrows may lead back to its first file.
 //!
 //! Names that a file exports for another (`pub use`) count as the other's. A file may name the module that it is a part of:
 //! `peer/chain.rs` may take a type from `peer.rs`, which is made of it. Tests may import what they like.
@@ -16,19 +16,19 @@ use super::files::File;
 /// The path of a module from its crate's root: `["peer", "chain"]`, nothing for the root itself.
 type Module = Vec<String>;
 
-/// What a file names, and where.
+/// A path in a file.
 struct Mention {
     from: Module,
     to: Vec<String>,
     line: usize,
 }
 
-/// One crate: its files by module, and what they name.
+/// One crate: its files by module, and the paths in them.
 #[derive(Default)]
 struct Graph {
     files: BTreeMap<Module, PathBuf>,
     mentions: Vec<Mention>,
-    /// Names that a module's `use` brought in, and what they stand for.
+    /// A name that a module imported, and the path from the crate's root that it stands for.
     names: BTreeMap<(Module, String), Vec<String>>,
 }
 
@@ -70,7 +70,7 @@ fn module_of(root: &Path, path: &Path) -> Option<Module> {
 struct Reader<'a> {
     graph: &'a mut Graph,
     file: Module,
-    /// Where we are: the file's module, or one that is written out within it.
+    /// The module around the current token: the file's, or an inline module in it.
     module: Module,
 }
 
@@ -86,7 +86,7 @@ impl Reader<'_> {
                         tokens.next();
                     }
                 }
-                // The item that the attribute was of ends with the first block or semicolon.
+                // The first block or semicolon ends the item with the attribute.
                 TokenTree::Punct(punct) if punct.as_char() == ';' => skip_item = false,
                 TokenTree::Group(group) if skip_item => skip_item = group.delimiter() != Delimiter::Brace,
                 _ if skip_item => {}
@@ -112,7 +112,7 @@ impl Reader<'_> {
         }
     }
 
-    /// After `mod`: its name, and what is written out of it here.
+    /// Reads what follows `mod`: a name, and the block of an inline module.
     fn read_module(&mut self, tokens: &mut Peekable<token_stream::IntoIter>) {
         let Some(TokenTree::Ident(name)) = tokens.next() else { return };
         if let Some(TokenTree::Group(group)) = tokens.peek() {
@@ -124,7 +124,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A tree of a `use`, from where `path` has come to; ends before a comma or a semicolon.
+    /// Reads the rest of a tree after `path`, up to a comma or a semicolon.
     fn read_tree(&mut self, tokens: &mut Peekable<token_stream::IntoIter>, path: Vec<String>, is_use: bool) {
         match tokens.next() {
             Some(TokenTree::Ident(word)) => {
@@ -147,7 +147,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What follows `path::`.
+    /// Reads what follows `path::`.
     fn read_rest(
         &mut self,
         tokens: &mut Peekable<token_stream::IntoIter>,
@@ -247,10 +247,10 @@ fn is_cfg_test(attribute: &TokenStream) -> bool {
 }
 
 impl Graph {
-    /// The file that a path from the crate's root ends in, by way of the names that files export for others.
+    /// The file that declares the item at `path`, which begins at the crate's root: follows `pub use`.
     fn file_of(&self, path: &[String]) -> Module {
         let mut path = path.to_vec();
-        // A name that stands for itself would go on for ever.
+        // Bounded: two files may export each other's name.
         for _ in 0..8 {
             let depth = (0..=path.len()).rev().find(|depth| self.files.contains_key(&path[..*depth]));
             let depth = depth.unwrap_or_default();
@@ -264,7 +264,7 @@ impl Graph {
         Vec::new()
     }
 
-    /// From each file to those it names, with the line of the first mention.
+    /// The files that each file names, with the line of the first mention.
     fn arrows(&self) -> BTreeMap<Module, BTreeMap<Module, usize>> {
         let mut arrows: BTreeMap<Module, BTreeMap<Module, usize>> = BTreeMap::new();
         for mention in &self.mentions {
@@ -276,7 +276,7 @@ impl Graph {
         arrows
     }
 
-    /// A shortest circle through each group of files that all reach each other, and how many these are.
+    /// For each group of files that reach each other: a shortest circle, and the size of the group.
     fn circles(&self) -> Vec<(Vec<(Module, usize)>, usize)> {
         let arrows = self.arrows();
         let mut told = BTreeSet::new();
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_name_the_module_it_is_a_part_of() {
+    fn a_part_may_name_its_whole() {
         let found = circles_in(&[
             ("src/lib.rs", "mod peer; pub struct Id;"),
             ("src/peer.rs", "mod chain; use self::chain::Chain; pub struct Peer(Chain);"),
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_through_a_part_and_its_whole_is_found() {
+    fn a_circle_through_part_and_whole_is_found() {
         let found = circles_in(&[
             ("src/lib.rs", "mod peer; mod client;"),
             ("src/peer.rs", "mod chain; use self::chain::Chain; pub struct Peer(Chain);"),

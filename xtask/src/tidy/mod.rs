@@ -1,7 +1,7 @@
-//! `cargo xtask tidy`: what holds for all the sources and can be said without compiling them.
+//! `cargo xtask tidy`: checks of all sources that need no compiler.
 //!
-//! Each check returns sentences about what it found. What is known and not yet mended stands in [`KNOWN`], and has to leave
-//! it when it is.
+//! Each check returns one sentence for each finding. [`KNOWN`] lists the findings that are not mended yet; an entry without a
+//! finding fails the check, so the list shrinks.
 
 mod files;
 mod imports;
@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use crate::{paths, ui};
 
-/// Where the module's sources are.
+/// The sources of the module.
 const MODULE: &str = "crates/ngx-http-upstream-ntlm/src";
 
-/// How findings begin that are to go, and why they are still here. Only ever gets shorter.
+/// The beginnings of findings that are not mended yet, each with its reason.
 const KNOWN: &[(&str, &str)] = &[];
 
 const REDESIGN: &str = "its crate is being laid out anew";
@@ -48,7 +48,7 @@ pub fn command() -> Result<()> {
     Ok(())
 }
 
-/// What is not as it should be in the repository at `root`.
+/// The findings of all checks in the repository at `root`.
 fn findings(root: &Path) -> Result<Vec<String>> {
     let rust = files::all(root, &[".rs"])?;
     let mut found = files::shapes(&rust);
@@ -60,7 +60,7 @@ fn findings(root: &Path) -> Result<Vec<String>> {
 
     let ends = [".md", ".in", ".toml", ".1", "rules", "control", "rust", "Dockerfile", "README.source"];
     let mut texts = files::all(root, &ends)?;
-    // The lists of other ecosystems are full of versions.
+    // Lock files and lists of npm and pip state versions of other projects.
     texts.retain(|file| {
         !file.path.starts_with("crates/ntlm-testkit/interop") && !file.path.starts_with("fuzz")
     });

@@ -1,6 +1,6 @@
-//! What the module registers with nginx and what the reference tells of: the same directives, the same variables.
+//! Compares the directives and variables that the module registers with those in the reference.
 //!
-//! Read off the sources, since the module's tables exist only inside nginx: a directive is a C string literal of that name, a
+//! Reads the sources, because the module's tables exist only inside nginx: a directive is a C string literal `c"ntlm…"`, a
 //! variable a string literal in a file or folder called `variables`.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use super::files::File;
 
-/// The names in the sources of the module and in the reference that are not in both.
+/// Names that only the module's sources or only the reference has.
 pub fn differences(sources: &[File], texts: &[File]) -> Vec<String> {
     let (directives, variables) = registered(sources);
     let (told_directives, told_variables) = told(texts);

@@ -1,4 +1,5 @@
-//! Versions stand in one place: ours in Cargo.toml (`workspace.package.version`), the oldest Rust of a crate in its manifest.
+//! Finds second places for a version (ours belongs in Cargo.toml, `workspace.package.version`), and manifests that name an
+//! older Rust than their dependencies need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,16 +9,16 @@ use serde_json::Value;
 
 use super::files::File;
 
-/// Where our version has to be: Cargo and `cargo xtask release` keep these.
+/// Files that state our version: `cargo xtask release` keeps them.
 const HOMES: &[&str] = &["Cargo.toml", "CHANGELOG.md"];
 
-/// Words before a version of Rust.
+/// The words that stand before a version of Rust.
 const RUST: &[&str] = &["cargo ", "cargo >= ", "Rust ", "rustc "];
 
-/// A Rust, as far as it matters here: 1.88.
+/// Major and minor version of a Rust.
 type Rust = (u32, u32);
 
-/// Members of the workspace that say they need an older Rust than what they are made of does.
+/// Members of the workspace whose rust-version is below that of a dependency.
 ///
 /// Dependencies of tests count too: they are compiled by `cargo test`, with the Rust that the member names.
 pub fn too_old(metadata: &Value) -> Result<Vec<String>> {
@@ -62,7 +63,7 @@ pub fn too_old(metadata: &Value) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Texts that name another Rust than those that members of the workspace need.
+/// Lines that name a Rust which is no member's rust-version.
 pub fn other_rusts(metadata: &Value, texts: &[File]) -> Result<Vec<String>> {
     let packages = by_id(&metadata["packages"])?;
     let members = strings(&metadata["workspace_members"]);
@@ -87,7 +88,7 @@ pub fn other_rusts(metadata: &Value, texts: &[File]) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Texts that state our version beside the one place that has it.
+/// Lines outside of [`HOMES`] that state our version.
 pub fn other_places(version: &str, texts: &[File]) -> Vec<String> {
     let stated = |line: &str| {
         line.match_indices(version).any(|(at, _)| {

@@ -122,8 +122,9 @@ impl Config {
             }
         }
         if self.cached {
-            let cache =
-                "proxy_cache chaos; proxy_cache_valid 200 1m; add_header X-Cache $upstream_cache_status;";
+            // Without buffers nginx waits for the origin's timeout where a client left an answer that it caches.
+            let cache = "proxy_cache chaos; proxy_cache_valid 200 1m; proxy_buffering on; \
+                         add_header X-Cache $upstream_cache_status;";
             text.push_str(&format!("location /public/cached/{name}/ {{ {cache} {own} {pass} }}\n"));
         }
         text

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ntlm_testkit::client::Target as _;
 use ntlm_testkit::{Client, Nginx, Origin, pause, slowness};
+use tokio::task::JoinSet;
 
 /// Connections that a turn may close: as many bindings as epoll tells nginx of at a time, and a client with each.
 const MOST: usize = 2 * 512;
@@ -46,6 +48,7 @@ async fn bindings_that_expire_together_are_closed_in_batches() {
             clients.extend(logins.join_next().await.map(Result::unwrap));
         }
     }
+    clients.extend(logins.join_all().await);
     kill(worker, Signal::SIGSTOP).unwrap();
     // On a slow machine the first have expired already.
     let waiting = origin.open_connections();
