@@ -5,7 +5,7 @@
 
 use core::ptr::NonNull;
 
-use ntlm_core::binding::table::BindingId;
+use ntlm_core::binding::ids::BindingId;
 
 use crate::group::Group;
 use crate::ngx::{Connection, LoggedName, Peer, ServerName, Slice, now};

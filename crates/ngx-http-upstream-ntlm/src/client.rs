@@ -7,7 +7,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use ntlm_core::binding::end::End;
-use ntlm_core::binding::table::ClientId;
+use ntlm_core::binding::ids::ClientId;
 
 use crate::idle;
 use crate::ngx::Connection;

@@ -15,7 +15,7 @@ use nginx_sys::{
     ngx_msec_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
 };
 use ntlm_core::binding::exchange::Limits;
-use ntlm_core::binding::table::GroupId;
+use ntlm_core::binding::ids::GroupId;
 
 use crate::group::Group;
 use crate::log::{Line, emerg};

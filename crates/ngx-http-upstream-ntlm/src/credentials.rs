@@ -6,8 +6,9 @@
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use ntlm_core::binding::login::Login;
+use ntlm_core::mechanism::Mechanism;
 use ntlm_core::scheme::ConnectionBound;
-use ntlm_core::token::{Kind, Mechanism, Message, decode, decoded_len};
+use ntlm_core::token::{Kind, Message, decode, decoded_len};
 
 use crate::group::Location;
 use crate::ngx::{Request, Slice, Upstream, context_index};

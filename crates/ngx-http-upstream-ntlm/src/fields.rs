@@ -5,16 +5,11 @@
 //! without one cost nothing.
 #![expect(unsafe_code, reason = "header field handlers' trampolines")]
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use nginx_sys::{ngx_conf_t, ngx_http_request_t, ngx_int_t, ngx_table_elt_t};
 use ntlm_core::scheme::{ConnectionBound, carries_token};
 
 use crate::ngx::{Request, Slice, Status, Wrapped, watch_client_field, watch_upstream_field};
-use crate::{credentials, peer};
-
-/// By which a proxy in front names its client.
-pub const FORWARDED: [&[u8]; 3] = [b"x-forwarded-for", b"forwarded", b"x-real-ip"];
+use crate::{credentials, forwarded, peer};
 
 static WWW_AUTHENTICATE: Wrapped = Wrapped::new();
 static PROXY_AUTHENTICATE: Wrapped = Wrapped::new();
@@ -22,14 +17,6 @@ static PROXY_AUTHORIZATION: Wrapped = Wrapped::new();
 static X_FORWARDED_FOR: Wrapped = Wrapped::new();
 static FORWARDED_FIELD: Wrapped = Wrapped::new();
 static X_REAL_IP: Wrapped = Wrapped::new();
-
-/// A client of this worker has sent one of [`FORWARDED`].
-static IS_FORWARDED: AtomicBool = AtomicBool::new(false);
-
-/// Whether requests may have one of [`FORWARDED`].
-pub fn may_be_forwarded() -> bool {
-    IS_FORWARDED.load(Relaxed)
-}
 
 /// Has nginx call the handlers of this file. False when there is no memory.
 ///
@@ -155,7 +142,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_process_x_forwarded_for(
     h: *mut ngx_table_elt_t,
     offset: usize,
 ) -> ngx_int_t {
-    IS_FORWARDED.store(true, Relaxed);
+    forwarded::expect();
     // SAFETY: see above.
     unsafe { X_FORWARDED_FOR.call(r, h, offset) }
 }
@@ -170,7 +157,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_process_forwarded(
     h: *mut ngx_table_elt_t,
     offset: usize,
 ) -> ngx_int_t {
-    IS_FORWARDED.store(true, Relaxed);
+    forwarded::expect();
     // SAFETY: see above.
     unsafe { FORWARDED_FIELD.call(r, h, offset) }
 }
@@ -185,7 +172,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_process_x_real_ip(
     h: *mut ngx_table_elt_t,
     offset: usize,
 ) -> ngx_int_t {
-    IS_FORWARDED.store(true, Relaxed);
+    forwarded::expect();
     // SAFETY: see above.
     unsafe { X_REAL_IP.call(r, h, offset) }
 }

@@ -9,7 +9,7 @@ use nginx_sys::{
     ngx_http_complex_value_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_str_t,
 };
 use ntlm_core::binding::exchange::Limits;
-use ntlm_core::binding::table::GroupId;
+use ntlm_core::binding::ids::GroupId;
 
 use crate::ngx::context_index;
 use crate::stats::{Shared, Slot};

@@ -13,6 +13,7 @@ mod conf;
 mod credentials;
 mod diagnose;
 mod fields;
+mod forwarded;
 mod group;
 mod header_filter;
 mod idle;

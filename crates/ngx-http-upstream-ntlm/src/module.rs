@@ -13,7 +13,7 @@ use nginx_sys::{
     ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_int_t,
     ngx_module_t, ngx_palloc, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
-use ntlm_core::binding::table::GroupId;
+use ntlm_core::binding::ids::GroupId;
 
 use crate::group::{Group, Main};
 use crate::ngx::{Pool, Status, add_zone, context_index, module_tag, unix_time, zeroed_in};

@@ -23,7 +23,8 @@ use nginx_sys::{
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::End;
 use ntlm_core::binding::exchange::Login;
-use ntlm_core::binding::table::{BindingId, Claim, ClientId, Key};
+use ntlm_core::binding::ids::{BindingId, ClientId};
+use ntlm_core::binding::table::{Claim, Key};
 use ntlm_core::diagnosis::Diagnosis;
 
 use crate::bound::Bound;
@@ -37,7 +38,7 @@ use crate::outgoing::Outgoing;
 use crate::stats::Counter;
 use crate::transport::Transport;
 use crate::worker::{count, count_end, with_table};
-use crate::{client, fields};
+use crate::{client, forwarded};
 
 pub use login::BindingUse;
 
@@ -223,7 +224,8 @@ impl NtlmPeer {
         chosen: Option<Slice>,
     ) -> Option<&'a Self> {
         // SAFETY: the configuration of a group outlives its requests.
-        let forwarded = if unsafe { group.as_ref() }.key.is_null() { forwarded(r) } else { Digest::NONE };
+        let forwarded =
+            if unsafe { group.as_ref() }.key.is_null() { forwarded::digest(r) } else { Digest::NONE };
         let peer = r.pool().place(NtlmPeer {
             r,
             u,
@@ -351,22 +353,6 @@ impl NtlmPeer {
     fn asked(&self) -> Option<Original> {
         matches!(self.source.get(), Source::Original).then(|| self.original.get())
     }
-}
-
-/// The digest of the fields by which a proxy in front names its client.
-fn forwarded(r: Request) -> Digest {
-    if !fields::may_be_forwarded() {
-        return Digest::NONE;
-    }
-    let mut digest = Digest::NONE;
-    for name in fields::FORWARDED {
-        r.each_field(name, |value| {
-            let before = digest.to_bytes();
-            let parts: [&[u8]; 3] = [&before, name, value.as_bytes()];
-            digest = with_table(|table| table.digest(&parts)).unwrap_or(digest);
-        });
-    }
-    digest
 }
 
 /// `pc->get`.

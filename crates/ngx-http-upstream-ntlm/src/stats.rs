@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Re
 use ntlm_core::binding::end::EndedBy;
 use ntlm_core::binding::table::Counts;
 use ntlm_core::diagnosis::Diagnosis;
-use ntlm_core::token::Mechanism;
+use ntlm_core::mechanism::Mechanism;
 
 use crate::ngx::Process;
 

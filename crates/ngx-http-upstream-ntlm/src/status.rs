@@ -13,7 +13,7 @@ use nginx_sys::{
 };
 use ntlm_core::binding::end::EndedBy;
 use ntlm_core::diagnosis::Diagnosis;
-use ntlm_core::token::Mechanism;
+use ntlm_core::mechanism::Mechanism;
 
 use crate::conf::Directive;
 use crate::group::{Group, Location};

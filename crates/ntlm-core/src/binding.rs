@@ -5,5 +5,6 @@ pub mod end;
 pub mod exchange;
 mod expiry;
 mod fairness;
+pub mod ids;
 pub mod login;
 pub mod table;

@@ -22,4 +22,4 @@ pub mod binding;
 pub mod diagnosis;
 pub mod wire;
 
-pub use wire::{ntlmssp, scheme, spnego, text, token};
+pub use wire::{mechanism, ntlmssp, scheme, spnego, text, token};

@@ -1,5 +1,6 @@
 //! What the bytes of header fields and tokens say.
 
+pub mod mechanism;
 pub mod ntlmssp;
 mod reader;
 pub mod scheme;

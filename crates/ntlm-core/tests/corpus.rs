@@ -9,9 +9,10 @@
 
 use std::path::{Path, PathBuf};
 
+use ntlm_core::mechanism::Mechanism;
 use ntlm_core::ntlmssp::Authenticate;
 use ntlm_core::scheme::{ConnectionBound, carries_token};
-use ntlm_core::token::{self, Kind, Mechanism, Message};
+use ntlm_core::token::{self, Kind, Message};
 
 #[path = "checks/scheme.rs"]
 mod scheme;

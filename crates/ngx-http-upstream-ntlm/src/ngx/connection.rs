@@ -5,12 +5,11 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_MODULE, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_del_timer,
-    ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_http_request_t, ngx_int_t,
-    ngx_log_t, ngx_post_event, ngx_posted_events,
+    NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_del_timer, ngx_destroy_pool, ngx_errno,
+    ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t, ngx_log_t, ngx_post_event, ngx_posted_events,
 };
 
-use super::{Pool, Request, Slice};
+use super::{Pool, Slice};
 
 /// A connection that nginx keeps for as long as the handle is used. nginx never frees the memory of its connections
 /// while a worker lives; it hands them to other peers. So a handle that is kept needs a reason why it is still the same
@@ -285,40 +284,8 @@ impl Connection {
         true
     }
 
-    /// Makes nginx close a client connection after the request it has, and say so if the header of the response is not
-    /// out yet. Nothing happens to one that has none.
-    ///
-    /// # Safety
-    ///
-    /// It speaks HTTP/1.x, and has had a request already.
-    pub unsafe fn close_after_request(self) {
-        // SAFETY: vouched for by the caller.
-        if let Some(r) = unsafe { self.request() } {
-            r.close_client_after_response();
-        }
-    }
-
-    /// The request at hand, or a subrequest of it; `None` while the connection waits for the next one, or says goodbye.
-    ///
-    /// # Safety
-    ///
-    /// It is a client connection that speaks HTTP/1.x, and has had a request already.
-    unsafe fn request(self) -> Option<Request> {
-        if self.is_saying_goodbye() {
-            return None;
-        }
-        // SAFETY: alive (from_raw). c->data is a request, or an ngx_http_connection_t, which begins with two pointers as a request
-        // begins with its signature and its connection. c->idle does not tell them apart (keepalive_min_timeout).
-        unsafe {
-            let r = (*self.as_ptr()).data.cast::<ngx_http_request_t>();
-            let is_request =
-                !r.is_null() && (*r).signature == NGX_HTTP_MODULE && (*r).connection == self.as_ptr();
-            if is_request { Request::from_raw(r) } else { None }
-        }
-    }
-
     /// Whether `ngx_http_close_connection` waits for a TLS shutdown to go out: the request that c->data points to is freed.
-    fn is_saying_goodbye(self) -> bool {
+    pub(super) fn is_saying_goodbye(self) -> bool {
         #[cfg(nginx_tls)]
         // SAFETY: alive (from_raw), and its TLS with it.
         unsafe {

@@ -5,12 +5,12 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_err_page_t, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t,
-    ngx_list_part_t, ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    NGX_HTTP_MODULE, NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_str_t,
+    ngx_table_elt_t, ngx_uint_t,
 };
 
-use super::{Connection, Pool, Slice, Status, Upstream};
+use super::{Connection, Pool, Slice, Status};
 
 unsafe extern "C" {
     // bits.c
@@ -143,24 +143,6 @@ impl Request {
         unsafe { Slice::from_raw((*self.as_ptr()).unparsed_uri) }
     }
 
-    /// Whether `proxy_intercept_errors` and an `error_page` take the place of an answer with this status.
-    pub fn replaces(self, u: Upstream, status: usize) -> bool {
-        // SAFETY: alive (from_raw), and its configuration with it; nginx fills the array with these.
-        unsafe {
-            if (*(*u.as_ptr()).conf).intercept_errors != 1 {
-                return false;
-            }
-            let core = (*(*self.as_ptr()).loc_conf.add(ngx_http_core_module.ctx_index))
-                .cast::<ngx_http_core_loc_conf_t>();
-            let pages = (*core).error_pages;
-            !pages.is_null()
-                && (*pages)
-                    .as_slice::<ngx_http_err_page_t>()
-                    .iter()
-                    .any(|page| usize::try_from(page.status) == Ok(status))
-        }
-    }
-
     /// Whether the client connection is to go on after the response.
     pub fn is_client_kept_alive(self) -> bool {
         // SAFETY: alive (from_raw), and its main request with it.
@@ -246,11 +228,39 @@ impl Request {
         // SAFETY: alive (from_raw); nginx allocates one slot for each HTTP module.
         unsafe { *(*self.as_ptr()).ctx.add(index) = context };
     }
+}
 
-    /// `r->upstream`; `None` for a request that has none.
-    pub fn upstream(self) -> Option<Upstream> {
-        // SAFETY: alive (from_raw); a request's upstream lives as long as the request.
-        unsafe { Upstream::from_raw((*self.as_ptr()).upstream) }
+impl Connection {
+    /// Makes nginx close a client connection after the request it has, and say so if the header of the response is not
+    /// out yet. Nothing happens to one that has none.
+    ///
+    /// # Safety
+    ///
+    /// It speaks HTTP/1.x, and has had a request already.
+    pub unsafe fn close_after_request(self) {
+        // SAFETY: vouched for by the caller.
+        if let Some(r) = unsafe { self.request() } {
+            r.close_client_after_response();
+        }
+    }
+
+    /// The request at hand, or a subrequest of it; `None` while the connection waits for the next one, or says goodbye.
+    ///
+    /// # Safety
+    ///
+    /// It is a client connection that speaks HTTP/1.x, and has had a request already.
+    unsafe fn request(self) -> Option<Request> {
+        if self.is_saying_goodbye() {
+            return None;
+        }
+        // SAFETY: alive (from_raw). c->data is a request, or an ngx_http_connection_t, which begins with two pointers as a request
+        // begins with its signature and its connection. c->idle does not tell them apart (keepalive_min_timeout).
+        unsafe {
+            let r = (*self.as_ptr()).data.cast::<ngx_http_request_t>();
+            let is_request =
+                !r.is_null() && (*r).signature == NGX_HTTP_MODULE && (*r).connection == self.as_ptr();
+            if is_request { Request::from_raw(r) } else { None }
+        }
     }
 }
 

@@ -4,7 +4,10 @@
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use nginx_sys::{ngx_buf_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_str_t};
+use nginx_sys::{
+    ngx_buf_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_err_page_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_str_t,
+};
 
 use super::{Peer, Request, Slice};
 
@@ -28,6 +31,32 @@ pub fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
         let start = bytes.as_ptr();
         let found = nginx_sys::memchr(start.cast(), byte.into(), bytes.len() as _).cast::<u8>();
         (!found.is_null()).then(|| found.cast_const().offset_from_unsigned(start))
+    }
+}
+
+impl Request {
+    /// `r->upstream`; `None` for a request that has none.
+    pub fn upstream(self) -> Option<Upstream> {
+        // SAFETY: alive (from_raw); a request's upstream lives as long as the request.
+        unsafe { Upstream::from_raw((*self.as_ptr()).upstream) }
+    }
+
+    /// Whether `proxy_intercept_errors` and an `error_page` take the place of an answer with this status.
+    pub fn replaces(self, u: Upstream, status: usize) -> bool {
+        // SAFETY: alive (from_raw), and its configuration with it; nginx fills the array with these.
+        unsafe {
+            if (*(*u.as_ptr()).conf).intercept_errors != 1 {
+                return false;
+            }
+            let core = (*(*self.as_ptr()).loc_conf.add(ngx_http_core_module.ctx_index))
+                .cast::<ngx_http_core_loc_conf_t>();
+            let pages = (*core).error_pages;
+            !pages.is_null()
+                && (*pages)
+                    .as_slice::<ngx_http_err_page_t>()
+                    .iter()
+                    .any(|page| usize::try_from(page.status) == Ok(status))
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use nginx_sys::{NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_uint_t};
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::{Client, End};
 use ntlm_core::binding::exchange::{Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict};
-use ntlm_core::binding::table::{Evicted, Key, Parked, Refusal};
+use ntlm_core::binding::ids::Refusal;
+use ntlm_core::binding::table::{Evicted, Key, Parked};
 use ntlm_core::diagnosis::Diagnosis;
 
 use super::{BindingUse, NtlmPeer, Source};

@@ -5,7 +5,7 @@
 use ntlm_core::binding::exchange::{Login as Step, Verdict};
 use ntlm_core::binding::login::Login;
 use ntlm_core::diagnosis::Diagnosis;
-use ntlm_core::token::Mechanism;
+use ntlm_core::mechanism::Mechanism;
 
 use super::{NtlmPeer, Source};
 use crate::credentials::{Carried, Credentials};

@@ -4,7 +4,7 @@
 //! its slot comes up, the table moves the binding to the slot of its new deadline. So a request costs the ring nothing.
 //! A binding ends at its deadline or at most a 256th of the group's timeout later.
 
-use super::table::{BindingId, Refusal};
+use super::ids::{BindingId, Refusal};
 
 /// Slots that one timeout is divided into.
 const STRETCHES: u64 = 256;

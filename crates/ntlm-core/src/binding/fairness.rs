@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
 use super::exchange::Phase;
-use super::table::{BindingId, GroupId, Refusal};
+use super::ids::{BindingId, GroupId, Refusal};
 
 new_key_type! {
     /// Names a client address of a group for as long as it has bindings.

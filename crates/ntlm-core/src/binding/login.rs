@@ -4,9 +4,9 @@
 
 use core::fmt::Write as _;
 
+use crate::wire::mechanism::Mechanism;
 use crate::wire::ntlmssp::Identity;
 use crate::wire::text::Text;
-use crate::wire::token::Mechanism;
 
 /// The longest name that is kept, in bytes of UTF-8. Active Directory's are shorter.
 pub const LONGEST: usize = 256;

@@ -10,25 +10,18 @@
 //! `C` is what the caller needs to find the client connection again, `U` the upstream connection; the table stores and
 //! returns them and never looks inside.
 
-use slotmap::{SlotMap, new_key_type};
+use slotmap::SlotMap;
 
 use super::digest::{Digest, Secret};
 use super::exchange::{Phase, Progress};
 use super::expiry::{Place, Ring};
 use super::fairness::{AddressId, Addresses, Source};
-use super::login::{Login, Logins};
-use crate::wire::token::Mechanism;
+use super::ids::{BindingId, ClientId, GroupId, Refusal};
+use super::login::Logins;
 
-new_key_type! {
-    /// Names a client connection for as long as it lives.
-    pub struct ClientId;
-    /// Names a binding for as long as it lives.
-    pub struct BindingId;
-}
-
-/// Numbers the upstream group that a binding belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct GroupId(pub u32);
+mod known;
+mod room;
+mod waiting;
 
 /// The most bindings, and traces of lost ones, that one client connection has. Only a proxy in front that carries many
 /// clients over one connection comes near it; it bounds what a client can make the worker remember, and the walk over a
@@ -37,10 +30,6 @@ pub const SHARE: usize = 256;
 
 /// The longest `ntlm_key`, in bytes, of which a trace is kept when its binding ends: a client chooses how long its keys are.
 const TRACED: usize = 64;
-
-/// How many addresses are looked at for the one that has waited longest. All of them may have been in use since the last
-/// eviction, and an eviction must not take longer for that.
-const LOOKS: usize = 32;
 
 /// What a request must show, beside its client connection and group, to be given a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,19 +95,6 @@ pub struct Evicted<C, U> {
     pub ended: Ended<C, U>,
     /// Its client address is not the only one of the group, and has more than half of the bindings.
     pub of_most: bool,
-}
-
-/// Why a connection was not bound. The caller closes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The client has another binding for this group and key.
-    Taken,
-    /// The client has [`SHARE`] bindings for other groups and keys.
-    Share,
-    /// The client connection is gone.
-    NoClient,
-    /// There was no memory.
-    NoMemory,
 }
 
 /// The table.
@@ -373,53 +349,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Ok(Parked { evicted, expire_by: self.link(id, upstream, phase, now) })
     }
 
-    /// Ends a parked binding to make room for another one of its group.
-    #[cold]
-    fn evict(&mut self, newcomer: BindingId) -> Option<Evicted<C, U>> {
-        let Binding { owner, group, source, .. } = *self.bindings.get(newcomer)?;
-        let (phase, heaviest, oldest) = self.first_to_lose(group)?;
-        // A client with many keys pays itself, unless another address has many more.
-        let weight = self.addresses.bindings(heaviest);
-        let own = self.own_to_lose(owner, group, phase);
-        let own = own.filter(|&(_, others)| heaviest == source || others * 2 >= weight);
-        let id = own.map_or(oldest, |(id, _)| id);
-        let all = self.group(group).map_or(0, |group| group.parked + group.busy);
-        let of_one = self.addresses.bindings(self.bindings.get(id)?.source);
-        let of_most = of_one < all && of_one * 2 > all;
-        Some(Evicted { ended: self.end(id)?, of_most })
-    }
-
-    /// The first phase of a group with a parked binding; of the addresses with one in it the one with most bindings; and
-    /// its least recently used one in it. Of addresses with as many the one that has waited longest, as far as
-    /// [`LOOKS`] tell.
-    fn first_to_lose(&mut self, group: GroupId) -> Option<(Phase, AddressId, BindingId)> {
-        let counts = self.group(group)?.in_phase;
-        let phase = Phase::ALL.into_iter().zip(counts).find(|&(_, count)| count > 0)?.0;
-        for _ in 0..LOOKS {
-            let top = self.addresses.top(group, phase)?;
-            let oldest = self.addresses.list(top, phase)?.oldest?;
-            let deadline = self.bindings.get(oldest)?.deadline;
-            if !self.addresses.stamp(top, phase, deadline) {
-                return Some((phase, top, oldest));
-            }
-        }
-        let top = self.addresses.top(group, phase)?;
-        Some((phase, top, self.addresses.list(top, phase)?.oldest?))
-    }
-
-    /// The least recently used parked binding of a client in a group and phase, and how many bindings it has in the group
-    /// beside the one that is about to be parked.
-    fn own_to_lose(&self, owner: ClientId, group: GroupId, phase: Phase) -> Option<(BindingId, usize)> {
-        let owner = self.clients.get(owner)?;
-        let live = || {
-            let live = |binding: &Binding<U>| binding.group == group && binding.state.is_live();
-            self.of_client(owner).filter(move |(_, binding)| live(binding))
-        };
-        let parked = live().filter(|(_, it)| it.phase == phase && matches!(it.state, State::Parked(_)));
-        let (id, _) = parked.min_by_key(|(_, binding)| binding.deadline)?;
-        Some((id, live().count() - 1))
-    }
-
     /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
     pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
         let Binding { owner, group, state, phase, .. } = *self.bindings.get(id)?;
@@ -442,98 +371,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.clients.get(client).is_some_and(|owner| {
             self.of_client(owner).any(|(_, binding)| binding.group == group && binding.state.is_live())
         })
-    }
-
-    /// Ends the parked binding that goes first when connections run short: of the first phase that has any in any group,
-    /// of the address with most bindings of a group, the least recently used.
-    pub fn spare(&mut self) -> Option<Ended<C, U>> {
-        let groups = (0u32..).map(GroupId).take(self.groups.len());
-        let (.., id) = groups
-            .filter_map(|group| {
-                let (phase, heaviest, oldest) = self.first_to_lose(group)?;
-                Some((phase, self.addresses.bindings(heaviest), oldest))
-            })
-            .min_by_key(|&(phase, weight, _)| (phase, core::cmp::Reverse(weight)))?;
-        self.end(id)
-    }
-
-    /// Ends a parked binding that has waited for its timeout. Call it until it returns `None`, all at once or a few at a
-    /// time.
-    pub fn expire(&mut self, now: u64) -> Option<Ended<C, U>> {
-        for group in (0u32..).map(GroupId).take(self.groups.len()) {
-            while let Some(id) = group_in(&mut self.groups, group)?.ring.due(now) {
-                let Binding { state, deadline, .. } = *self.bindings.get(id)?;
-                let parked = matches!(state, State::Parked(_));
-                if parked && deadline <= now {
-                    return self.end(id);
-                }
-                self.leave_ring(id);
-                let timeout = self.group(group)?.timeout;
-                self.join_ring(id, if parked { deadline } else { now + timeout }, now);
-            }
-        }
-        None
-    }
-
-    /// The time at which [`Bindings::expire`] has something to look at.
-    pub fn expire_by(&self) -> Option<u64> {
-        self.groups.iter().filter_map(|group| group.ring.next_time()).min()
-    }
-
-    /// The client connection of a binding.
-    pub fn client(&self, id: BindingId) -> Option<C> {
-        Some(self.clients.get(self.bindings.get(id)?.owner)?.connection)
-    }
-
-    /// What the exchanges over a binding have shown.
-    pub fn progress(&self, id: BindingId) -> Progress {
-        self.bindings.get(id).map(|binding| binding.progress).unwrap_or_default()
-    }
-
-    /// Notes what the exchanges over a binding have shown.
-    pub fn set_progress(&mut self, id: BindingId, progress: Progress) {
-        if let Some(binding) = self.bindings.get_mut(id) {
-            binding.progress = progress;
-        }
-    }
-
-    /// Notes who is logged in over a binding; `None` while nobody is, with what is known of the mechanism of a login that
-    /// goes on, and whether its last answer was a challenge. True when another user was logged in before.
-    pub fn set_login(
-        &mut self,
-        id: BindingId,
-        login: Option<Login>,
-        mechanism: Option<Mechanism>,
-        challenged: bool,
-    ) -> bool {
-        self.bindings.get_mut(id).is_some_and(|binding| binding.logins.note(login, mechanism, challenged))
-    }
-
-    /// What is known of the logins over a binding, also when it has ended, until its client leaves.
-    pub fn logins(&self, id: BindingId) -> Option<&Logins> {
-        Some(&self.bindings.get(id)?.logins)
-    }
-
-    /// The bindings of a group.
-    pub fn counts(&self, group: GroupId) -> Counts {
-        self.group(group).map_or(Counts::default(), |group| {
-            let [handshaking, ..] = group.in_phase;
-            Counts { parked: group.parked, handshaking, busy: group.busy }
-        })
-    }
-
-    /// Whether a client has a binding for this group and chosen key, or the trace of one, under another address.
-    pub fn has_another_address(&self, client: ClientId, group: GroupId, key: Key<'_>) -> bool {
-        self.clients.get(client).is_some_and(|owner| {
-            self.of_client(owner).any(|(_, binding)| {
-                binding.group == group && binding.chosen == key.chosen && binding.address != key.address
-            })
-        })
-    }
-
-    /// Client connections in the table.
-    pub fn clients(&self) -> usize {
-        self.clients.len()
     }
 
     /// Removes a binding, or the trace of one, altogether. Returns the connection that was parked.
@@ -593,96 +430,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let group = group_in(&mut self.groups, id).ok_or(Refusal::NoMemory)?;
         group.timeout = timeout;
         group.ring.set_up(timeout)
-    }
-
-    /// Puts a busy binding at the new end of the list of its address and phase. Returns the time by which the ring is to be
-    /// looked at, where that is new.
-    fn link(&mut self, id: BindingId, upstream: U, phase: Phase, now: u64) -> Option<u64> {
-        let binding = self.bindings.get_mut(id)?;
-        let group = group_in(&mut self.groups, binding.group)?;
-        let list = self.addresses.list(binding.source, phase)?;
-        group.busy -= 1;
-        group.parked += 1;
-        if let Some(count) = group.in_phase.get_mut(phase as usize) {
-            *count += 1;
-        }
-        let older = list.newest.replace(id);
-        if older.is_none() {
-            list.oldest = Some(id);
-        }
-        binding.state = State::Parked(upstream);
-        binding.phase = phase;
-        binding.older = older;
-        binding.newer = None;
-        binding.deadline = now + group.timeout;
-        let (source, deadline, in_ring) = (binding.source, binding.deadline, binding.place.slot.is_some());
-        if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
-            older.newer = Some(id);
-        }
-        self.addresses.show(source, phase, deadline);
-        if in_ring {
-            return None;
-        }
-        self.join_ring(id, deadline, now);
-        Some(deadline)
-    }
-
-    /// Takes a parked binding out of the list of its address and phase, into another state.
-    fn unpark(&mut self, id: BindingId, state: State<U>) {
-        let Some(binding) = self.bindings.get_mut(id) else { return };
-        let busy = matches!(state, State::Busy(_));
-        binding.state = state;
-        let (group, source, phase) = (binding.group, binding.source, binding.phase);
-        let (older, newer) = (binding.older.take(), binding.newer.take());
-        if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
-            older.newer = newer;
-        }
-        if let Some(newer) = newer.and_then(|newer| self.bindings.get_mut(newer)) {
-            newer.older = older;
-        }
-        if let Some(list) = self.addresses.list(source, phase) {
-            if older.is_none() {
-                list.oldest = newer;
-            }
-            if newer.is_none() {
-                list.newest = older;
-            }
-        }
-        let Some(group) = group_in(&mut self.groups, group) else { return };
-        group.parked -= 1;
-        group.busy += usize::from(busy);
-        if let Some(count) = group.in_phase.get_mut(phase as usize) {
-            *count -= 1;
-        }
-    }
-
-    /// Puts a binding that is in no slot into the one of `time`.
-    fn join_ring(&mut self, id: BindingId, time: u64, now: u64) {
-        let Some(binding) = self.bindings.get_mut(id) else { return };
-        let Some(group) = group_in(&mut self.groups, binding.group) else { return };
-        let Some((slot, first)) = group.ring.put(id, time, now) else { return };
-        binding.place = Place { slot: Some(slot), before: None, after: first };
-        if let Some(first) = first.and_then(|first| self.bindings.get_mut(first)) {
-            first.place.before = Some(id);
-        }
-    }
-
-    /// Takes a binding out of its slot, if it is in one.
-    fn leave_ring(&mut self, id: BindingId) {
-        let Some(binding) = self.bindings.get_mut(id) else { return };
-        let (place, group) = (core::mem::take(&mut binding.place), binding.group);
-        if place.slot.is_none() {
-            return;
-        }
-        if let Some(group) = group_in(&mut self.groups, group) {
-            group.ring.left(place);
-        }
-        if let Some(before) = place.before.and_then(|before| self.bindings.get_mut(before)) {
-            before.place.after = place.after;
-        }
-        if let Some(after) = place.after.and_then(|after| self.bindings.get_mut(after)) {
-            after.place.before = place.before;
-        }
     }
 }
 

@@ -6,8 +6,8 @@
 use core::fmt;
 
 use super::reader::Reader;
+use crate::wire::mechanism::Mechanism;
 use crate::wire::text::Text;
-use crate::wire::token::Mechanism;
 
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
 

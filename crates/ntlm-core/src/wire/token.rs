@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::mechanism::Mechanism;
 use crate::scheme::{ConnectionBound, Scheme};
 use crate::spnego::{self, Inner};
 use crate::wire::ntlmssp::{Authenticate, Challenge, MessageType, Negotiate, message_type};
@@ -23,36 +24,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const STARTS: [usize; 3] = [18, 108, START];
 const START: usize = 192;
 
-/// How a client proves who it is; the text is that of `$ntlm_mechanism`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mechanism {
-    /// NTLM with a response of version 1, with or without extended session security.
-    NtlmV1,
-    /// NTLM with a response of version 2.
-    NtlmV2,
-    /// Kerberos 5.
-    Kerberos,
-    /// Kerberos by way of the server.
-    IaKerb,
-    /// Another one, agreed on by `Negotiate`.
-    Negotiate,
-}
-
 impl Mechanism {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::NtlmV1, Self::NtlmV2, Self::Kerberos, Self::IaKerb, Self::Negotiate];
-
-    /// The text of `$ntlm_mechanism`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NtlmV1 => "NTLMv1",
-            Self::NtlmV2 => "NTLMv2",
-            Self::Kerberos => "Kerberos",
-            Self::IaKerb => "IAKerb",
-            Self::Negotiate => "Negotiate",
-        }
-    }
-
     /// What is known after a further leg of a login. For [`Kind::NtlmAuthenticate`] it is [`Authenticate::mechanism`] that
     /// tells.
     ///

@@ -9,9 +9,8 @@ use std::collections::HashSet;
 
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::exchange::Phase;
-use ntlm_core::binding::table::{
-    BindingId, Bindings, Claim, ClientId, Counts, Ended, Evicted, GroupId, Key, Refusal, SHARE,
-};
+use ntlm_core::binding::ids::{BindingId, ClientId, GroupId, Refusal};
+use ntlm_core::binding::table::{Bindings, Claim, Counts, Ended, Evicted, Key, SHARE};
 
 /// What a binding or the trace of one is in the model.
 #[derive(Debug, Clone, Copy, PartialEq)]

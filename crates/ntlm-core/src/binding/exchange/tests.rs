@@ -1,3 +1,5 @@
+//! What follows from an exchange, fact by fact.
+
 use super::*;
 use crate::binding::digest::Secret;
 

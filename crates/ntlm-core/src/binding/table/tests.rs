@@ -1,4 +1,8 @@
+//! The table of bindings, event by event.
+
 use super::*;
+use crate::binding::login::Login;
+use crate::wire::mechanism::Mechanism;
 use crate::wire::ntlmssp::Identity;
 use crate::wire::text::Text;
 

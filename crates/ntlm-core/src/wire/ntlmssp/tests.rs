@@ -1,3 +1,5 @@
+//! Messages of NTLMSSP, whole and broken.
+
 use proptest::prelude::*;
 
 use super::*;

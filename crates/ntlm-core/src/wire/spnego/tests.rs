@@ -1,3 +1,5 @@
+//! Tokens of SPNEGO, whole and broken.
+
 use super::*;
 
 const NTLM: &[u8] = b"NTLMSSP\0\x01\0\0\0\x07\x82\x08\xa2";

@@ -1,3 +1,5 @@
+//! What tokens are, by their first bytes and as a whole.
+
 use super::*;
 
 fn encode(token: &[u8]) -> String {

@@ -1,0 +1,27 @@
+//! What names clients, bindings and groups, and why a connection is not bound.
+
+use slotmap::new_key_type;
+
+new_key_type! {
+    /// Names a client connection for as long as it lives.
+    pub struct ClientId;
+    /// Names a binding for as long as it lives.
+    pub struct BindingId;
+}
+
+/// Numbers the upstream group that a binding belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupId(pub u32);
+
+/// Why a connection was not bound. The caller closes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The client has another binding for this group and key.
+    Taken,
+    /// The client has [`SHARE`] bindings for other groups and keys.
+    Share,
+    /// The client connection is gone.
+    NoClient,
+    /// There was no memory.
+    NoMemory,
+}

@@ -1,0 +1,65 @@
+//! What the table knows of bindings, for those who ask or note something.
+
+use super::{Bindings, Counts, Key};
+use crate::binding::exchange::Progress;
+use crate::binding::ids::{BindingId, ClientId, GroupId};
+use crate::binding::login::{Login, Logins};
+use crate::wire::mechanism::Mechanism;
+
+impl<C: Copy, U: Copy> Bindings<C, U> {
+    /// The client connection of a binding.
+    pub fn client(&self, id: BindingId) -> Option<C> {
+        Some(self.clients.get(self.bindings.get(id)?.owner)?.connection)
+    }
+
+    /// What the exchanges over a binding have shown.
+    pub fn progress(&self, id: BindingId) -> Progress {
+        self.bindings.get(id).map(|binding| binding.progress).unwrap_or_default()
+    }
+
+    /// Notes what the exchanges over a binding have shown.
+    pub fn set_progress(&mut self, id: BindingId, progress: Progress) {
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.progress = progress;
+        }
+    }
+
+    /// Notes who is logged in over a binding; `None` while nobody is, with what is known of the mechanism of a login that
+    /// goes on, and whether its last answer was a challenge. True when another user was logged in before.
+    pub fn set_login(
+        &mut self,
+        id: BindingId,
+        login: Option<Login>,
+        mechanism: Option<Mechanism>,
+        challenged: bool,
+    ) -> bool {
+        self.bindings.get_mut(id).is_some_and(|binding| binding.logins.note(login, mechanism, challenged))
+    }
+
+    /// What is known of the logins over a binding, also when it has ended, until its client leaves.
+    pub fn logins(&self, id: BindingId) -> Option<&Logins> {
+        Some(&self.bindings.get(id)?.logins)
+    }
+
+    /// The bindings of a group.
+    pub fn counts(&self, group: GroupId) -> Counts {
+        self.group(group).map_or(Counts::default(), |group| {
+            let [handshaking, ..] = group.in_phase;
+            Counts { parked: group.parked, handshaking, busy: group.busy }
+        })
+    }
+
+    /// Whether a client has a binding for this group and chosen key, or the trace of one, under another address.
+    pub fn has_another_address(&self, client: ClientId, group: GroupId, key: Key<'_>) -> bool {
+        self.clients.get(client).is_some_and(|owner| {
+            self.of_client(owner).any(|(_, binding)| {
+                binding.group == group && binding.chosen == key.chosen && binding.address != key.address
+            })
+        })
+    }
+
+    /// Client connections in the table.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+}

@@ -1,0 +1,74 @@
+//! Which parked binding ends when a group is full, or when connections run short.
+//!
+//! First of the bindings in the first phase, then of the client address with most bindings, then the least recently used.
+
+use super::{Binding, Bindings, Ended, Evicted, State};
+use crate::binding::exchange::Phase;
+use crate::binding::fairness::AddressId;
+use crate::binding::ids::{BindingId, ClientId, GroupId};
+
+/// How many addresses are looked at for the one that has waited longest. All of them may have been in use since the last
+/// eviction, and an eviction must not take longer for that.
+const LOOKS: usize = 32;
+
+impl<C: Copy, U: Copy> Bindings<C, U> {
+    /// Ends a parked binding to make room for another one of its group.
+    #[cold]
+    pub(super) fn evict(&mut self, newcomer: BindingId) -> Option<Evicted<C, U>> {
+        let Binding { owner, group, source, .. } = *self.bindings.get(newcomer)?;
+        let (phase, heaviest, oldest) = self.first_to_lose(group)?;
+        // A client with many keys pays itself, unless another address has many more.
+        let weight = self.addresses.bindings(heaviest);
+        let own = self.own_to_lose(owner, group, phase);
+        let own = own.filter(|&(_, others)| heaviest == source || others * 2 >= weight);
+        let id = own.map_or(oldest, |(id, _)| id);
+        let all = self.group(group).map_or(0, |group| group.parked + group.busy);
+        let of_one = self.addresses.bindings(self.bindings.get(id)?.source);
+        let of_most = of_one < all && of_one * 2 > all;
+        Some(Evicted { ended: self.end(id)?, of_most })
+    }
+
+    /// The first phase of a group with a parked binding; of the addresses with one in it the one with most bindings; and
+    /// its least recently used one in it. Of addresses with as many the one that has waited longest, as far as
+    /// [`LOOKS`] tell.
+    fn first_to_lose(&mut self, group: GroupId) -> Option<(Phase, AddressId, BindingId)> {
+        let counts = self.group(group)?.in_phase;
+        let phase = Phase::ALL.into_iter().zip(counts).find(|&(_, count)| count > 0)?.0;
+        for _ in 0..LOOKS {
+            let top = self.addresses.top(group, phase)?;
+            let oldest = self.addresses.list(top, phase)?.oldest?;
+            let deadline = self.bindings.get(oldest)?.deadline;
+            if !self.addresses.stamp(top, phase, deadline) {
+                return Some((phase, top, oldest));
+            }
+        }
+        let top = self.addresses.top(group, phase)?;
+        Some((phase, top, self.addresses.list(top, phase)?.oldest?))
+    }
+
+    /// The least recently used parked binding of a client in a group and phase, and how many bindings it has in the group
+    /// beside the one that is about to be parked.
+    fn own_to_lose(&self, owner: ClientId, group: GroupId, phase: Phase) -> Option<(BindingId, usize)> {
+        let owner = self.clients.get(owner)?;
+        let live = || {
+            let live = |binding: &Binding<U>| binding.group == group && binding.state.is_live();
+            self.of_client(owner).filter(move |(_, binding)| live(binding))
+        };
+        let parked = live().filter(|(_, it)| it.phase == phase && matches!(it.state, State::Parked(_)));
+        let (id, _) = parked.min_by_key(|(_, binding)| binding.deadline)?;
+        Some((id, live().count() - 1))
+    }
+
+    /// Ends the parked binding that goes first when connections run short: of the first phase that has any in any group,
+    /// of the address with most bindings of a group, the least recently used.
+    pub fn spare(&mut self) -> Option<Ended<C, U>> {
+        let groups = (0u32..).map(GroupId).take(self.groups.len());
+        let (.., id) = groups
+            .filter_map(|group| {
+                let (phase, heaviest, oldest) = self.first_to_lose(group)?;
+                Some((phase, self.addresses.bindings(heaviest), oldest))
+            })
+            .min_by_key(|&(phase, weight, _)| (phase, core::cmp::Reverse(weight)))?;
+        self.end(id)
+    }
+}
