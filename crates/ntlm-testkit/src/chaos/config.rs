@@ -172,8 +172,11 @@ impl Config {
             // Who comes from an address of its own does so over HTTP/1.1.
             http2: if crowd.is_some() { 0 } else { http2 },
             tls: pick(&mut rng, &[0, 0, 2, 4]),
-            origin_tls: (rng.u8(0..3) == 0).then(|| OriginTls {
-                protocols: pick(&mut rng, &["TLSv1.2", "TLSv1.3", "TLSv1.2 TLSv1.3"]),
+            origin_tls: (rng.u8(0..3) == 0 || theme.key_updates).then(|| OriginTls {
+                protocols: match theme.key_updates {
+                    true => "TLSv1.3",
+                    false => pick(&mut rng, &["TLSv1.2", "TLSv1.3", "TLSv1.2 TLSv1.3"]),
+                },
                 reuse: pick(&mut rng, &["on", "off"]),
             }),
             front,

@@ -22,7 +22,7 @@ async fn quiet_world_answers_and_keeps_every_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_and_guard_keep_strangers_apart() {
-    // Users told apart by `ntlm_key`, some without a key, beside a group without `ntlm`, and no faults.
+    // Users told apart by `ntlm_key`, some without a key, beside a group without `ntlm`; key updates, and no faults.
     let outcome = nothing_is_found(9).await;
     assert_eq!(outcome.logins.0, outcome.logins.1);
 }

@@ -34,6 +34,8 @@ pub(super) struct Theme {
     pub(super) doors: bool,
     pub(super) cached: bool,
     pub(super) mass: bool,
+    /// TLS 1.3 to the origins, whose key updates end no login.
+    pub(super) key_updates: bool,
     pub(super) front: Option<Front>,
     pub(super) crowd: Option<Crowd>,
 }
@@ -57,7 +59,7 @@ impl Theme {
                 Self { front: Some(Front::Field(fields[(round % 3) as usize])), ..faults }
             }
             8 => Self { front: Some(Front::RealIp), ..faults },
-            9 => Self { plain: true, doors: true, front: Some(Front::Key), ..quiet },
+            9 => Self { plain: true, doors: true, front: Some(Front::Key), key_updates: true, ..quiet },
             10 => Self { capped: true, ..quiet },
             11 => Self { cached: true, doors: true, ..faults },
             12 => crowd(Crowd::ManyAddresses, None),
