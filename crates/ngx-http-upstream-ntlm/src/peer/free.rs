@@ -230,7 +230,8 @@ impl NtlmPeer {
     /// Makes nginx close the client connection after the response, unless other clients of a proxy in front go on over it.
     pub(super) fn dismiss_client(&self) {
         let id = client::find(self.r.client_connection());
-        let shared = id.and_then(|id| with_table(|table| table.is_shared(id, self.group().id)));
+        let shared =
+            id.and_then(|id| with_table(|table| table.is_shared(id, self.group().id, self.binding.get())));
         if shared != Some(true) {
             self.r.close_client_after_response();
         }

@@ -358,7 +358,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             State::Lost => return None,
         };
         self.lose(id);
-        let shared = self.is_shared(owner, group);
+        let shared = self.is_shared(owner, group, id);
         if self.bindings.get(id).is_some_and(|binding| binding.chosen.len() > TRACED) {
             self.forget(id);
         }
@@ -366,10 +366,11 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Some(Ended { client, upstream, phase, shared })
     }
 
-    /// Whether a client connection has a binding of a group.
-    pub fn is_shared(&self, client: ClientId, group: GroupId) -> bool {
+    /// Whether a client connection has a binding of a group beside `own`.
+    pub fn is_shared(&self, client: ClientId, group: GroupId, own: BindingId) -> bool {
         self.clients.get(client).is_some_and(|owner| {
-            self.of_client(owner).any(|(_, binding)| binding.group == group && binding.state.is_live())
+            let mut others = self.of_client(owner).filter(|&(id, _)| id != own);
+            others.any(|(_, binding)| binding.group == group && binding.state.is_live())
         })
     }
 
