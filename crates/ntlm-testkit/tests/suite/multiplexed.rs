@@ -95,7 +95,7 @@ impl Any {
         match self {
             Self::One(client) => client.into_inner().abort(),
             Self::Two(client) => client.abort(),
-            Self::Three(client) => drop(client),
+            Self::Three(client) => client.leave(),
         }
     }
 }
