@@ -3,7 +3,7 @@
 //! Must never keep a token, nor log any part of it.
 #![expect(unsafe_code, reason = "reads the configuration of the request's location")]
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use ntlm_core::binding::login::Login;
 use ntlm_core::mechanism::Mechanism;
@@ -14,11 +14,13 @@ use crate::group::Location;
 use crate::ngx::{Request, Slice, Upstream, context_index};
 use crate::outgoing::{Outgoing, Unreadable};
 
+/// Why requests are looked at more closely than at their `Authorization`: bits of [`PROXY_AUTHORIZATION`] and [`CHANGEABLE`].
+static ALERT: AtomicU8 = AtomicU8::new(0);
 /// A client of this worker has sent `Proxy-Authorization`. nginx notes no such field, so that only from then on it is looked
 /// for, request by request.
-static PROXY_AUTHORIZATION: AtomicBool = AtomicBool::new(false);
+const PROXY_AUTHORIZATION: u8 = 1;
 /// A module is loaded that can change a request's header behind nginx's parser.
-static CHANGEABLE: AtomicBool = AtomicBool::new(false);
+const CHANGEABLE: u8 = 2;
 
 /// Where a request has connection-bound credentials.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +39,14 @@ impl Carried {
         !matches!(self, Carried::Nowhere)
     }
 
+    /// False where a request has none for certain, which takes a look at three places.
+    #[inline]
+    pub fn may_be_by(r: Request) -> bool {
+        // SAFETY: `create_loc_conf` returned it.
+        let location = unsafe { r.location_conf::<Location>(context_index()).as_ref() };
+        r.authorization().is_some() || location.puts_credentials || ALERT.load(Relaxed) != 0
+    }
+
     /// Those of a request, as the client sent it and as it goes out.
     pub fn by(r: Request, u: Upstream) -> Self {
         // SAFETY: `create_loc_conf` returned it.
@@ -47,9 +57,7 @@ impl Carried {
         {
             return Carried::Field(value);
         }
-        if (PROXY_AUTHORIZATION.load(Relaxed) || CHANGEABLE.load(Relaxed))
-            && !(location.replaces_proxy_authorization && u.speaks_http())
-        {
+        if ALERT.load(Relaxed) != 0 && !(location.replaces_proxy_authorization && u.speaks_http()) {
             let mut found = None;
             r.each_field(b"proxy-authorization", |value| {
                 found = found.or(Some(value).filter(|value| is_bound(value.as_bytes())));
@@ -70,17 +78,17 @@ impl Carried {
 
 /// Notes that clients send `Proxy-Authorization`.
 pub fn expect_proxy_authorization() {
-    PROXY_AUTHORIZATION.store(true, Relaxed);
+    ALERT.fetch_or(PROXY_AUTHORIZATION, Relaxed);
 }
 
 /// Notes whether a module is loaded that can change requests. Called for each configuration.
 pub fn expect_changes(expected: bool) {
-    CHANGEABLE.store(expected, Relaxed);
+    ALERT.store(if expected { CHANGEABLE } else { 0 }, Relaxed);
 }
 
 /// Whether requests may be changed after their `peer.init` (`balancer.recreate_request` of Lua).
 pub fn may_change() -> bool {
-    CHANGEABLE.load(Relaxed)
+    ALERT.load(Relaxed) & CHANGEABLE != 0
 }
 
 fn is_bound(value: &[u8]) -> bool {

@@ -22,7 +22,7 @@ use nginx_sys::{
 };
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::End;
-use ntlm_core::binding::exchange::Login;
+use ntlm_core::binding::exchange::{Login, Progress};
 use ntlm_core::binding::ids::{BindingId, ClientId};
 use ntlm_core::binding::table::{Claim, Key};
 use ntlm_core::diagnosis::Diagnosis;
@@ -68,6 +68,8 @@ pub struct NtlmPeer {
     carried: Cell<u64>,
     /// What the answer made of the login, once the connection is let go of.
     login: Cell<Option<Login>>,
+    /// What the exchanges over the binding before this one have shown.
+    progress: Cell<Progress>,
     /// What the table had noted of the binding's logins when this request had it.
     notes: Cell<Option<u32>>,
     /// Where nginx finds the name of a bound connection's server when it logs the request.
@@ -112,20 +114,28 @@ pub unsafe extern "C" fn ngx_http_upstream_init_guarded_peer(
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     // SAFETY: see above.
-    let (r, group) = unsafe { (Request::new(r), Group::of(us)) };
-    let (Some(u), Some(group)) = (r.upstream(), group) else { return Status::ERROR.0 };
+    let (request, group) = unsafe { (Request::new(r), Group::of(us)) };
+    let Some(group) = group else { return Status::ERROR.0 };
+    if !Carried::may_be_by(request) {
+        // SAFETY: see above; the group's own `peer.init`, called as nginx called this one.
+        return unsafe { group.as_ref().original_init_peer.map_or(Status::ERROR.0, |init| init(r, us)) };
+    }
+    init_guarded(request, group).0
+}
+
+/// The same for a request that may have credentials.
+#[cold]
+fn init_guarded(r: Request, group: NonNull<Group>) -> Status {
+    let Some(u) = r.upstream() else { return Status::ERROR };
     let credentials = Carried::by(r, u).any();
     let status = original::init(r, u, group);
     if status != Status::OK || !(credentials || may_change()) {
-        return status.0;
+        return status;
     }
     if credentials {
         u.forbid_storing();
     }
-    match NtlmPeer::place(r, u, group, credentials, Original::of(u.peer())) {
-        Some(_) => Status::OK.0,
-        None => Status::ERROR.0,
-    }
+    NtlmPeer::place(r, u, group, credentials, Original::of(u.peer())).map_or(Status::ERROR, |_| Status::OK)
 }
 
 /// The answer to a request carries a token of a connection-bound scheme, so that its connection is tainted.
@@ -171,7 +181,7 @@ impl NtlmPeer {
     fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
         let owner = r.client_connection();
         let known = client::find(owner);
-        let credentials = Carried::by(r, u).any();
+        let credentials = Carried::may_be_by(r) && Carried::by(r, u).any();
         if known.is_none() && !credentials && !may_change() {
             Outgoing::of(u).lift_defaults_in_force();
             return original::init(r, u, group);
@@ -242,6 +252,7 @@ impl NtlmPeer {
             binding_use: Cell::new(BindingUse::None),
             carried: Cell::new(0),
             login: Cell::new(None),
+            progress: Cell::new(Progress::default()),
             notes: Cell::new(None),
             name: UnsafeCell::new(MaybeUninit::uninit()),
         })?;
@@ -310,6 +321,7 @@ impl NtlmPeer {
                     let logins = table.logins(bound.binding());
                     self.challenged.set(logins.is_some_and(|logins| logins.challenged));
                     self.notes.set(logins.map(|logins| logins.notes));
+                    self.progress.set(table.progress(bound.binding()));
                 });
                 count(bound, Counter::Reused);
                 return Some(bound);

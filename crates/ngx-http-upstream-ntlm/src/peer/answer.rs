@@ -5,7 +5,9 @@ use ntlm_core::binding::exchange::Exchange;
 use ntlm_core::diagnosis::Diagnosis;
 
 use super::{NtlmPeer, Source};
+use crate::bound::Bound;
 use crate::diagnose::diagnose;
+use crate::ngx::is_exiting;
 
 impl NtlmPeer {
     /// Whether there is nothing to do before the header of the response is sent to the client.
@@ -16,10 +18,22 @@ impl NtlmPeer {
             && !self.lost.get()
     }
 
+    /// Whether a bound connection has carried a request that is no leg of a login, and nothing speaks against its next one.
+    fn goes_on(&self, bound: Bound) -> bool {
+        !self.credentials.get()
+            && !self.token.get()
+            && !self.lost.get()
+            && !is_exiting()
+            && !self.u.is_answered_from_cache()
+            && !self.u.will_not_be_kept_alive(self.r)
+            && self.group().limits.reached(bound.carried(), bound.age()).is_none()
+    }
+
     /// The header of the response is about to be sent to the client. A client that takes its connection for authenticated is
     /// told to open another one where that is over.
     pub fn on_response_header(&self) {
         let bound = match self.source.get() {
+            Source::Binding(bound) if self.goes_on(bound) => return,
             Source::Binding(bound) => Some(bound),
             Source::Original => None,
             Source::Nowhere => {

@@ -40,9 +40,16 @@ impl NtlmPeer {
 
     /// Frees the connection of the client's binding.
     fn free_bound(&self, pc: Peer, bound: Bound, outcome: Outcome) {
+        let plain = !self.credentials.get() && !self.token.get() && outcome == Outcome::Done;
+        if plain && self.keep(bound) {
+            pc.set_connection(None);
+            return;
+        }
         let exchange = self.exchange(Some(bound.connection()), Some(bound), outcome);
         let verdict = exchange.verdict(&self.group().limits);
-        self.note_login(&verdict);
+        if exchange.credentials {
+            self.note_login(&verdict);
+        }
         let end = match verdict.connection {
             Fate::Keep(phase) => match self.park(bound, phase, verdict.progress) {
                 Ok(()) => {
@@ -67,6 +74,19 @@ impl NtlmPeer {
             self.u.limit_tries();
             pc.charge_try();
         }
+    }
+
+    /// Parks a bound connection whose request was no leg of a login, where the verdict is to keep it.
+    // The facts that are constants here spare a bound request 200 instructions.
+    fn keep(&self, bound: Bound) -> bool {
+        let exchange = Exchange {
+            credentials: false,
+            token: false,
+            outcome: Outcome::Done,
+            ..self.exchange(Some(bound.connection()), Some(bound), Outcome::Done)
+        };
+        let Verdict { connection, progress, .. } = exchange.verdict(&self.group().limits);
+        matches!(connection, Fate::Keep(phase) if self.park(bound, phase, progress).is_ok())
     }
 
     /// Frees a connection that the balancer gave.
@@ -133,7 +153,9 @@ impl NtlmPeer {
         }
         let (log, group) = (self.r.log(), self.group());
         let Parked { evicted, expire_by } = with_table(|table| {
-            table.set_progress(bound.binding(), progress);
+            if progress != self.progress.get() {
+                table.set_progress(bound.binding(), progress);
+            }
             table.park(bound.binding(), phase, group.connections, now())
         })
         .unwrap_or(Err(Refusal::NoMemory))
@@ -156,6 +178,8 @@ impl NtlmPeer {
     }
 
     /// What is known of the exchange over the connection that is let go of.
+    // With `foreseen` and the verdict 170 instructions of a bound request.
+    #[inline(always)]
     fn exchange(&self, c: Option<Connection>, bound: Option<Bound>, outcome: Outcome) -> Exchange {
         Exchange {
             outcome,
@@ -167,30 +191,29 @@ impl NtlmPeer {
     }
 
     /// What is known of an exchange before it is over. It is expected to end well.
+    #[inline(always)]
     pub(super) fn foreseen(&self, bound: Option<Bound>) -> Exchange {
         let (status, credentials) = (self.u.status(), self.credentials.get());
-        let progress = bound.and_then(|bound| with_table(|table| table.progress(bound.binding())));
         Exchange {
             guarded: self.group().is_guarded(),
             bound: bound.is_some(),
             lost: self.lost.get(),
             credentials,
-            background: self.r.is_background(),
+            // A bound request has a client that waits.
+            background: bound.is_none() && self.r.is_background(),
             keyed: self.chosen.is_some(),
             target: if credentials || matches!(status, 401 | 407) { self.target() } else { Digest::NONE },
             status,
             token: self.token.get(),
             from_cache: self.u.is_answered_from_cache(),
-            replaced: self.r.replaces(self.u, status),
             outcome: Outcome::Done,
             broken: false,
             kept_alive: true,
             request_sent: true,
             exiting: is_exiting() && !self.r.is_client_kept_through_exit(),
-            client_gone: self.r.connection().is_given_up(),
             requests: bound.map_or(1, Bound::carried),
             age: bound.map_or(0, Bound::age),
-            progress: progress.unwrap_or_default(),
+            progress: self.progress.get(),
         }
     }
 
@@ -219,7 +242,10 @@ impl NtlmPeer {
         } else {
             debug!(log, "upstream connection {} is closed, {}", c.fd(), end.text());
         }
-        if let Some(diagnosis) = exchange.diagnosis(end) {
+        let replaced = self.r.replaces(self.u, exchange.status);
+        if let Some(diagnosis) = exchange.diagnosis(end, replaced)
+            && !self.r.connection().is_given_up()
+        {
             diagnose(log, self.group(), diagnosis);
         }
         if exchange.client_after(end) == Client::Leaves {

@@ -91,8 +91,6 @@ pub struct Exchange {
     pub token: bool,
     /// A cached answer took the answer's place.
     pub from_cache: bool,
-    /// `error_page` takes the answer's place.
-    pub replaced: bool,
     /// How nginx lets go of the connection.
     pub outcome: Outcome,
     /// The connection saw an end of stream, an error or a time-out, in either direction.
@@ -103,8 +101,6 @@ pub struct Exchange {
     pub request_sent: bool,
     /// The worker is about to leave.
     pub exiting: bool,
-    /// nginx has given the client up: it left, or took too long.
-    pub client_gone: bool,
     /// Requests the binding has carried, this one included.
     pub requests: u64,
     /// Milliseconds since the connection was bound.
@@ -146,8 +142,6 @@ pub struct Verdict {
     pub client: Client,
     /// For the login.
     pub login: Login,
-    /// For the operator.
-    pub diagnosis: Option<Diagnosis>,
     /// What the exchanges up to this one have shown.
     pub progress: Progress,
 }
@@ -165,11 +159,13 @@ fn is_given_to_anybody(status: usize) -> bool {
 
 impl Exchange {
     /// What follows from these facts under the limits of the group.
+    // Where most facts are constants, most of it goes away: 110 instructions of a bound request.
+    #[inline(always)]
     pub fn verdict(&self, limits: &Limits) -> Verdict {
         let (login, progress) = (self.login(), self.progress_after());
         if !self.is_tainted() {
             let client = if self.lost { Client::Leaves } else { Client::Stays };
-            return Verdict { connection: Connection::PassOn, client, login, diagnosis: None, progress };
+            return Verdict { connection: Connection::PassOn, client, login, progress };
         }
         let phase = self.phase(progress);
         match self.end(limits, phase) {
@@ -177,17 +173,17 @@ impl Exchange {
                 connection: Connection::Close(end),
                 client: self.client_after(end),
                 login,
-                diagnosis: self.diagnosis(end),
                 progress,
             },
             None => {
                 let client = if self.lost && !self.credentials { Client::Leaves } else { Client::Stays };
-                Verdict { connection: Connection::Keep(phase), client, login, diagnosis: None, progress }
+                Verdict { connection: Connection::Keep(phase), client, login, progress }
             }
         }
     }
 
     /// Whether the connection belongs to the client of this request from now on.
+    #[inline]
     pub fn is_tainted(&self) -> bool {
         self.bound || self.credentials || self.token
     }
@@ -199,6 +195,7 @@ impl Exchange {
         if goes_on || self.background { Client::Stays } else { end.client() }
     }
 
+    #[inline]
     fn login(&self) -> Login {
         if !self.credentials || self.status == 0 || self.from_cache || self.outcome == Outcome::Failed {
             Login::Nothing
@@ -213,10 +210,12 @@ impl Exchange {
 
     /// The origin asked for a login to this very target, and answers otherwise now that the request brings one; or it proves
     /// itself to the client (RFC 4559 section 5), which it does after it has accepted a login only.
+    #[inline]
     fn is_proof(&self) -> bool {
         self.token || (self.progress.asked == Some(self.target) && !is_given_to_anybody(self.status))
     }
 
+    #[inline]
     fn progress_after(&self) -> Progress {
         if self.status == 0 || self.from_cache || self.outcome == Outcome::Failed {
             return self.progress;
@@ -229,6 +228,7 @@ impl Exchange {
         Progress { proven, ..self.progress }
     }
 
+    #[inline]
     fn phase(&self, progress: Progress) -> Phase {
         match progress {
             _ if is_unauthorized(self.status) => Phase::Handshaking,
@@ -238,6 +238,7 @@ impl Exchange {
     }
 
     /// Why the connection cannot be kept.
+    #[inline]
     fn end(&self, limits: &Limits, phase: Phase) -> Option<End> {
         if self.guarded {
             return Some(End::Guarded);
@@ -275,16 +276,17 @@ impl Exchange {
         None
     }
 
-    /// What the operator can do about an end.
-    pub fn diagnosis(&self, end: End) -> Option<Diagnosis> {
-        if self.client_gone || self.outcome != Outcome::Done && end != End::Broken {
+    /// What the operator can do about an end, while the client is still there. `replaced`: `error_page` takes the place of
+    /// the answer.
+    pub fn diagnosis(&self, end: End, replaced: bool) -> Option<Diagnosis> {
+        if self.outcome != Outcome::Done && end != End::Broken {
             return None;
         }
         let in_login = self.credentials && is_unauthorized(self.status);
         match end {
             End::Guarded if self.credentials => Some(Diagnosis::NoDirective),
             End::NoKey if self.credentials => Some(Diagnosis::EmptyKey),
-            End::NotKeptAlive if self.replaced => Some(Diagnosis::Intercepted),
+            End::NotKeptAlive if replaced => Some(Diagnosis::Intercepted),
             End::RequestUnsent if in_login => Some(Diagnosis::EarlyUnauthorized),
             End::NotKeptAlive | End::Broken if in_login && self.token => Some(Diagnosis::OriginCloses),
             _ => None,

@@ -146,11 +146,17 @@ impl Addresses {
 
     /// Sees to it that an address has its place in the heap of a phase, now that one of its bindings is parked in it until
     /// `deadline`.
+    #[inline]
     pub(super) fn show(&mut self, id: AddressId, phase: Phase, deadline: u64) {
+        if self.place(id, phase).is_none() {
+            self.enter_heap(id, phase, deadline);
+        }
+    }
+
+    #[cold]
+    fn enter_heap(&mut self, id: AddressId, phase: Phase, deadline: u64) {
         let Some(address) = self.addresses.get(id) else { return };
-        if self.place(id, phase).is_none()
-            && let Some(heap) = heap_of(&mut self.heaps, address.group, phase)
-        {
+        if let Some(heap) = heap_of(&mut self.heaps, address.group, phase) {
             // `enter` has made room.
             heap.push(id);
             let last = heap.len() - 1;

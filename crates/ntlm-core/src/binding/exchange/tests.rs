@@ -15,13 +15,11 @@ const HEALTHY: Exchange = Exchange {
     status: 200,
     token: false,
     from_cache: false,
-    replaced: false,
     outcome: Outcome::Done,
     broken: false,
     kept_alive: true,
     request_sent: true,
     exiting: false,
-    client_gone: false,
     requests: 3,
     age: 500,
     progress: Progress { proven: false, asked: Some(Digest::NONE) },
@@ -156,16 +154,16 @@ fn retry_with_credentials_leaves_the_client_alone() {
 #[test]
 fn ends_that_an_operator_can_mend_are_diagnosed() {
     let challenge = Exchange { status: 401, token: true, ..HEALTHY };
-    for (exchange, expected) in [
-        (Exchange { guarded: true, ..HEALTHY }, Some(Diagnosis::NoDirective)),
-        (Exchange { keyed: false, ..HEALTHY }, Some(Diagnosis::EmptyKey)),
-        (Exchange { kept_alive: false, replaced: true, ..HEALTHY }, Some(Diagnosis::Intercepted)),
-        (Exchange { request_sent: false, ..challenge }, Some(Diagnosis::EarlyUnauthorized)),
-        (Exchange { kept_alive: false, ..challenge }, Some(Diagnosis::OriginCloses)),
-        (Exchange { broken: true, ..challenge }, Some(Diagnosis::OriginCloses)),
-        (Exchange { kept_alive: false, client_gone: true, ..challenge }, None),
-        (Exchange { kept_alive: false, ..HEALTHY }, None),
+    for (exchange, replaced, expected) in [
+        (Exchange { guarded: true, ..HEALTHY }, false, Some(Diagnosis::NoDirective)),
+        (Exchange { keyed: false, ..HEALTHY }, false, Some(Diagnosis::EmptyKey)),
+        (Exchange { kept_alive: false, ..HEALTHY }, true, Some(Diagnosis::Intercepted)),
+        (Exchange { request_sent: false, ..challenge }, false, Some(Diagnosis::EarlyUnauthorized)),
+        (Exchange { kept_alive: false, ..challenge }, false, Some(Diagnosis::OriginCloses)),
+        (Exchange { broken: true, ..challenge }, false, Some(Diagnosis::OriginCloses)),
+        (Exchange { kept_alive: false, ..HEALTHY }, false, None),
     ] {
-        assert_eq!(exchange.verdict(&Limits::default()).diagnosis, expected, "{exchange:?}");
+        let end = end(exchange).unwrap();
+        assert_eq!(exchange.diagnosis(end, replaced), expected, "{exchange:?}");
     }
 }
