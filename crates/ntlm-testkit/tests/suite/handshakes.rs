@@ -1,9 +1,11 @@
 //! Handshakes of every length, wrapping and outcome, with every kind of body and token, as clients are known to send them.
 
-use ntlm_testkit::client::curl::Curl;
+mod bodies;
+mod closes;
+mod curl;
+mod tokens;
+
 use ntlm_testkit::client::{Login, Scheme, kerberos_token};
-use ntlm_testkit::ntlm::to_base64;
-use ntlm_testkit::origin::{Leg, body_hash};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
 
 /// An origin, and an nginx with the shortest configuration there is in front of it.
@@ -58,8 +60,6 @@ fn serves(response: &Response, user: &str, connection: u64) {
 fn refuses(response: &Response) {
     assert_eq!((response.status, response.identity()), (401, "anonymous"), "{response:?}");
 }
-
-// Legs.
 
 #[tokio::test]
 async fn an_anonymous_request_comes_first_and_the_login_follows_on_the_same_client_connection() {
@@ -262,233 +262,6 @@ async fn abandoned_handshakes_leave_nothing_behind() {
     }
 }
 
-// Bodies.
-
-#[tokio::test]
-async fn a_post_with_empty_legs_is_sent_once() {
-    let (origin, nginx) = front().await;
-    let mut alice = Client::connect(&nginx).await;
-    let body = vec![b'x'; 100_000];
-    let mut login = login_of("alice");
-    let first = login.first();
-    let challenge = alice.request(Request::post("/", "").header("Authorization", &first)).await;
-    let last = login.next(&challenge).unwrap();
-    let sent = alice.request(Request::post("/", body.clone()).header("Authorization", &last)).await;
-    serves(&sent, "alice", challenge.connection());
-    assert_eq!(sent.get("X-Body-Hash"), Some(body_hash(&body).as_str()));
-    assert_eq!(origin.ledger().len(), 2);
-}
-
-#[tokio::test]
-async fn a_post_with_its_body_on_every_leg_arrives_whole_and_once_a_leg() {
-    let small: Vec<u8> = (0..1024u32).map(|number| number as u8).collect();
-    let large: Vec<u8> = (0..10_000_000u32).map(|number| (number / 7) as u8).collect();
-    for lines in [
-        "client_max_body_size 0;",
-        "client_max_body_size 0; proxy_request_buffering off; proxy_http_version 1.1;",
-    ] {
-        let (origin, nginx) = front_with(lines).await;
-        for body in [&small, &large] {
-            let requests = [
-                Request::post("/", body.clone()),
-                Request::post("/", body.clone()).header("Expect", "100-continue"),
-                Request::new("POST", "/").chunked(body.clone(), 9_999),
-            ];
-            for request in requests {
-                origin.clear_ledger();
-                let mut alice = Client::connect(&nginx).await;
-                let legs = alice.login_as(login_of("alice"), request).await;
-                assert_eq!(statuses(&legs), [401, 200]);
-                let bound = one_connection(&legs);
-                for leg in &legs {
-                    assert_eq!(leg.get("X-Body-Hash"), Some(body_hash(body).as_str()), "{lines}");
-                }
-                serves(&alice.get("/").await, "alice", bound);
-                assert_eq!(origin.ledger().len(), 3);
-            }
-        }
-    }
-}
-
-// Tokens.
-
-#[tokio::test]
-async fn large_tokens_pass_both_ways() {
-    for size in [9_000, 45_000] {
-        let password = "p".repeat(size);
-        let origin =
-            Origin::builder().user("alice", &password).user("bob", &password_of("bob")).start().await;
-        let nginx = Nginx::builder()
-            .conf(
-                "large_client_header_buffers 4 64k; proxy_buffer_size 64k; proxy_buffers 4 64k; \
-                 proxy_busy_buffers_size 128k;",
-            )
-            .in_front_of(&[&origin], "ntlm;")
-            .start()
-            .await;
-        let mut alice = Client::connect(&nginx).await;
-        let ticket = format!("Negotiate {}", kerberos_token("alice", &password));
-        assert!(ticket.len() > size * 4 / 3);
-        let first = alice.get_with("/", "Authorization", &ticket).await;
-        serves(&first, "alice", first.connection());
-        serves(&alice.get("/").await, "alice", first.connection());
-
-        // The origin's round has its own token and that of the request.
-        let mut bob = Client::connect(&nginx).await;
-        let round = format!("Negotiate {}", to_base64(format!("ROUND:{password}").as_bytes()));
-        let challenge = bob.get_with("/?legs=4", "Authorization", &round).await;
-        refuses(&challenge);
-        assert!(challenge.get("WWW-Authenticate").is_some_and(|token| token.len() > round.len()));
-        let legs = bob.login("bob", "/?legs=4").await;
-        assert_eq!(one_connection(&legs), challenge.connection());
-        serves(&alice.get("/").await, "alice", first.connection());
-    }
-}
-
-#[tokio::test]
-async fn garbage_is_refused_and_stays_on_a_connection_of_its_own() {
-    let (origin, nginx) = front_with("large_client_header_buffers 4 128k;").await;
-    let truncated = |message: &[u8]| format!("NTLM {}", to_base64(message));
-    let last_of_nothing = [b"NTLMSSP\0\x03\0\0\0".as_slice(), &[0xff; 52]].concat();
-    let garbage = [
-        "NTLM".to_owned(),
-        "NTLM ".to_owned(),
-        "Negotiate \t ".to_owned(),
-        "NTLM !!!not base64!!!".to_owned(),
-        "NTLM TlRMTVNTUAAB=".to_owned(),
-        "NTLM TlRM, NTLM TlRM".to_owned(),
-        format!("NTLM {}", "=".repeat(1000)),
-        truncated(b"N"),
-        truncated(b"NTLMSSP"),
-        truncated(b"NTLMSSP\0"),
-        truncated(b"NTLMSSP\0\x01"),
-        truncated(b"NTLMSSP\0\x03\0\0\0"),
-        truncated(b"NTLMSSP\0\xff\xff\xff\xff"),
-        truncated(&last_of_nothing),
-        format!("Negotiate {}", to_base64(&[0x60, 0x84, 0xff, 0xff, 0xff, 0xff, 0x06])),
-        format!("Negotiate {}", to_base64(&[0xa1; 300])),
-        format!("Kerberos {}", "A".repeat(65_536)),
-        format!("Nego2 {}", "\u{fffd}".repeat(20_000)),
-    ];
-    for value in garbage {
-        let (mut mallory, mut bob) = (Client::connect(&nginx).await, Client::connect(&nginx).await);
-        let refused = mallory.get_with("/", "Authorization", &value).await;
-        refuses(&refused);
-        let tainted = refused.connection();
-        for path in ["/", "/public/"] {
-            assert_ne!(bob.get(path).await.connection(), tainted, "{value:.40}");
-        }
-        assert_eq!(mallory.get("/public/").await.connection(), tainted, "{value:.40}");
-        assert_eq!(one_connection(&mallory.login("mallory", "/").await), tainted);
-        mallory.close().await;
-        origin.wait_closed(tainted).await;
-    }
-}
-
-#[tokio::test]
-async fn other_schemes_bind_nothing_and_a_login_may_follow() {
-    let origin = Origin::start().await;
-    // Explicit, since not every version of nginx has a pool of its own.
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 4;").start().await;
-    let others =
-        ["Basic YWxpY2U6cGFzc3dvcmQ=", "Bearer \"\"", "Bearer", "NTLMx TlRMTVNTUAAB", "Negotiated YQ==", ""];
-    for value in others {
-        let mut alice = Client::connect(&nginx).await;
-        let refused = alice.get_with("/", "Authorization", value).await;
-        refuses(&refused);
-        // What carried them is everybody's.
-        let shared = Client::connect(&nginx).await.get("/public/").await;
-        assert_eq!(shared.connection(), refused.connection(), "{value:?}");
-        let bound = one_connection(&alice.login("alice", "/").await);
-        // Other credentials beside a binding go over it, and the origin says what they are worth.
-        serves(&alice.get_with("/", "Authorization", value).await, "alice", bound);
-        alice.close().await;
-        origin.wait_closed(bound).await;
-    }
-}
-
-// curl.
-
-#[tokio::test]
-async fn curl_logs_in_in_all_its_ways_to_plain_and_tls_origins() {
-    let folder = tempfile::tempdir().unwrap();
-    let body: Vec<u8> = (0..1_000_000u32).map(|number| (number / 3) as u8).collect();
-    let file = folder.path().join("upload");
-    std::fs::write(&file, &body).unwrap();
-    // An anonymous request first, then what the origin offers.
-    let anyauth = || Curl::negotiate("alice").arg("--anyauth");
-    for origin in [Origin::start().await, Origin::builder().tls().start().await] {
-        let nginx =
-            Nginx::builder().conf("client_max_body_size 0;").in_front_of(&[&origin], "ntlm;").start().await;
-        for curl in [Curl::ntlm("alice"), Curl::negotiate("alice"), anyauth()] {
-            let gets =
-                curl.clone().url(nginx.url("/a")).url(nginx.url("/b")).url(nginx.url("/c")).run().await;
-            assert_eq!((gets.exit, &gets.statuses[..]), (0, &[200, 200, 200][..]), "{gets:?}");
-            assert_eq!(gets.connects, [1, 0, 0], "{gets:?}");
-            let served: Vec<_> = gets.responses.iter().filter(|response| response.status == 200).collect();
-            assert!(served.iter().all(|response| response.identity() == "alice"), "{gets:?}");
-            one_connection(served);
-
-            origin.clear_ledger();
-            let put = curl.arg("-T").arg(file.to_str().unwrap()).url(nginx.url("/upload")).run().await;
-            assert_eq!((put.exit, &put.statuses[..]), (0, &[200][..]), "{put:?}");
-            assert_eq!(put.last().identity(), "alice");
-            assert_eq!(put.last().get("X-Body-Hash"), Some(body_hash(&body).as_str()));
-            assert_eq!(origin.ledger().iter().filter(|entry| entry.status == 200).count(), 1);
-        }
-    }
-}
-
-#[tokio::test]
-async fn parallel_curls_of_several_users_are_each_served_as_themselves() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().workers(2).in_front_of(&[&origin], "ntlm;").start().await;
-    let curl = |user: &'static str| {
-        let urls = (0..25).map(|number| nginx.url(&format!("/{user}/{number}")));
-        let curl = urls.fold(Curl::ntlm(user), Curl::url);
-        async move {
-            let outcome = curl.run().await;
-            assert_eq!(outcome.statuses, [200; 25], "{outcome:?}");
-            assert_eq!(outcome.legs()[0], 401);
-            for response in &outcome.responses[1..] {
-                assert_eq!((response.status, response.identity()), (200, user), "{response:?}");
-            }
-        }
-    };
-    tokio::join!(curl("alice"), curl("bob"), curl("carol"), curl("dave"));
-    for entry in origin.ledger().iter().filter(|entry| entry.status == 200) {
-        let user = entry.identity.as_deref().unwrap();
-        assert!(entry.target.starts_with(&format!("/{user}/")), "{entry}");
-    }
-}
-
-// Origins and clients of other habits.
-
-#[tokio::test]
-async fn a_challenge_that_comes_with_a_close_ends_the_clients_connection_too() {
-    let (origin, nginx) = front().await;
-    for path in ["/?close=challenge", "/?http10"] {
-        let mut alice = Client::connect(&nginx).await;
-        let challenge = alice.leg1("alice", path).await;
-        refuses(&challenge);
-        assert!(challenge.says_close(), "{challenge:?}");
-        alice.closed().await;
-        origin.wait_closed(challenge.connection()).await;
-    }
-}
-
-#[tokio::test]
-async fn an_origin_of_http10_keeps_no_binding() {
-    let (origin, nginx) = front().await;
-    let mut alice = Client::connect(&nginx).await;
-    let response = alice.login_in_one_leg("alice", "/?http10").await;
-    serves(&response, "alice", response.connection());
-    assert!(response.says_close());
-    alice.closed().await;
-    origin.wait_closed(response.connection()).await;
-    refuses(&Client::connect(&nginx).await.get("/").await);
-}
-
 #[tokio::test]
 async fn two_groups_keep_the_users_of_one_client_connection_apart() {
     let intranet = Origin::builder().name("intranet").start().await;
@@ -517,41 +290,4 @@ async fn two_groups_keep_the_users_of_one_client_connection_apart() {
     client.close().await;
     intranet.wait_open_connections(0).await;
     mail.wait_open_connections(0).await;
-}
-
-#[tokio::test]
-async fn a_client_of_http10_logs_in_if_it_keeps_its_connection() {
-    let (origin, nginx) = front().await;
-    let mut alice = Client::connect(&nginx).await;
-    let keeping = Request::get("/").http10().header("Connection", "keep-alive");
-    let legs = alice.login_as(login_of("alice"), keeping.clone()).await;
-    assert_eq!(statuses(&legs), [401, 200]);
-    let bound = one_connection(&legs);
-    serves(&alice.request(keeping).await, "alice", bound);
-    // The last request says nothing, so the connections end with it.
-    serves(&alice.request(Request::get("/").http10()).await, "alice", bound);
-    alice.closed().await;
-    origin.wait_closed(bound).await;
-}
-
-#[tokio::test]
-async fn a_client_that_closes_after_its_first_leg_leaves_no_binding() {
-    let (origin, nginx) = front().await;
-    let closing = [Request::get("/").http10(), Request::get("/").header("Connection", "close")];
-    for request in closing {
-        let mut alice = Client::connect(&nginx).await;
-        let challenge =
-            alice.request(request.clone().header("Authorization", &login_of("alice").first())).await;
-        refuses(&challenge);
-        alice.closed().await;
-        origin.wait_closed(challenge.connection()).await;
-
-        let mut alice = Client::connect(&nginx).await;
-        let response = alice.request(request.header("Authorization", &ticket_of("alice"))).await;
-        serves(&response, "alice", response.connection());
-        alice.closed().await;
-        origin.wait_closed(response.connection()).await;
-    }
-    assert!(origin.ledger().iter().all(|entry| entry.request == 1));
-    assert_eq!(origin.ledger().iter().filter(|entry| entry.leg == Leg::Negotiate).count(), 2);
 }

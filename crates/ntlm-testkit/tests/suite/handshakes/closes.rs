@@ -1,0 +1,68 @@
+//! Origins and clients that close the connection, or speak HTTP/1.0, during a login.
+
+use ntlm_testkit::origin::Leg;
+use ntlm_testkit::{Client, Request};
+
+use super::{front, login_of, one_connection, refuses, serves, statuses, ticket_of};
+
+#[tokio::test]
+async fn a_challenge_that_comes_with_a_close_ends_the_clients_connection_too() {
+    let (origin, nginx) = front().await;
+    for path in ["/?close=challenge", "/?http10"] {
+        let mut alice = Client::connect(&nginx).await;
+        let challenge = alice.leg1("alice", path).await;
+        refuses(&challenge);
+        assert!(challenge.says_close(), "{challenge:?}");
+        alice.closed().await;
+        origin.wait_closed(challenge.connection()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_origin_of_http10_keeps_no_binding() {
+    let (origin, nginx) = front().await;
+    let mut alice = Client::connect(&nginx).await;
+    let response = alice.login_in_one_leg("alice", "/?http10").await;
+    serves(&response, "alice", response.connection());
+    assert!(response.says_close());
+    alice.closed().await;
+    origin.wait_closed(response.connection()).await;
+    refuses(&Client::connect(&nginx).await.get("/").await);
+}
+
+#[tokio::test]
+async fn a_client_of_http10_logs_in_if_it_keeps_its_connection() {
+    let (origin, nginx) = front().await;
+    let mut alice = Client::connect(&nginx).await;
+    let keeping = Request::get("/").http10().header("Connection", "keep-alive");
+    let legs = alice.login_as(login_of("alice"), keeping.clone()).await;
+    assert_eq!(statuses(&legs), [401, 200]);
+    let bound = one_connection(&legs);
+    serves(&alice.request(keeping).await, "alice", bound);
+    // The last request says nothing, so the connections end with it.
+    serves(&alice.request(Request::get("/").http10()).await, "alice", bound);
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_after_its_first_leg_leaves_no_binding() {
+    let (origin, nginx) = front().await;
+    let closing = [Request::get("/").http10(), Request::get("/").header("Connection", "close")];
+    for request in closing {
+        let mut alice = Client::connect(&nginx).await;
+        let challenge =
+            alice.request(request.clone().header("Authorization", &login_of("alice").first())).await;
+        refuses(&challenge);
+        alice.closed().await;
+        origin.wait_closed(challenge.connection()).await;
+
+        let mut alice = Client::connect(&nginx).await;
+        let response = alice.request(request.header("Authorization", &ticket_of("alice"))).await;
+        serves(&response, "alice", response.connection());
+        alice.closed().await;
+        origin.wait_closed(response.connection()).await;
+    }
+    assert!(origin.ledger().iter().all(|entry| entry.request == 1));
+    assert_eq!(origin.ledger().iter().filter(|entry| entry.leg == Leg::Negotiate).count(), 2);
+}
