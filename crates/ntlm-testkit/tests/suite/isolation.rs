@@ -1,12 +1,13 @@
 //! Who is served as whom: a client gets its own identity or none, whatever pools, caches and neighbours are around.
 
 mod caches;
+mod locations;
 mod proxy_authorization;
+mod schemes;
 mod spellings;
 mod ways;
 
-use ntlm_testkit::client::kerberos_token;
-use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
+use ntlm_testkit::{Client, Nginx, Origin, Request, Response};
 
 /// From here on every upstream group has a keepalive pool of its own accord.
 const POOLED_BY_DEFAULT: (u32, u32, u32) = (1, 29, 7);
@@ -154,62 +155,6 @@ async fn the_next_client_in_the_memory_of_the_last_is_a_stranger() {
 }
 
 #[tokio::test]
-async fn two_groups_on_one_client_connection_have_a_binding_each_and_leave_none_behind() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder()
-        .set("origin", &origin.address())
-        .conf(
-            "upstream mail { server {{origin}}; ntlm; keepalive 8; } \
-             upstream wiki { server {{origin}}; keepalive 8; ntlm; } \
-             server { listen 127.0.0.1:{{port}}; \
-             location /mail/ { proxy_pass http://mail; } location /wiki/ { proxy_pass http://wiki; } }",
-        )
-        .start()
-        .await;
-    let mut alice = Client::connect(&nginx).await;
-    let mail = alice.login("alice", "/mail/").await[1].connection();
-    assert_stranger(&mut alice, "/wiki/", mail).await;
-    let wiki = alice.login("amelia", "/wiki/").await[1].connection();
-    for _ in 0..3 {
-        assert_bound(&mut alice, "/mail/", "alice", mail).await;
-        assert_bound(&mut alice, "/wiki/", "amelia", wiki).await;
-    }
-    alice.close().await;
-    let mut bob = Client::connect(&nginx).await;
-    for path in ["/mail/", "/wiki/"] {
-        for bound in [mail, wiki] {
-            assert_stranger(&mut bob, path, bound).await;
-        }
-    }
-    origin.wait_closed(mail).await;
-    origin.wait_closed(wiki).await;
-}
-
-#[tokio::test]
-async fn many_locations_of_one_group_share_one_binding() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder()
-        .set("origin", &origin.address())
-        .conf(
-            "upstream exchange { server {{origin}}; ntlm; } \
-             server { listen 127.0.0.1:{{port}}; set $exchange exchange; \
-             location / { proxy_pass http://exchange; } \
-             location /owa { proxy_pass http://exchange; proxy_http_version 1.1; proxy_set_header Connection ''; } \
-             location /ews { proxy_pass http://exchange/moved; proxy_read_timeout 1h; } \
-             location /mapi { proxy_pass http://exchange; proxy_buffering off; } \
-             location /rpc { proxy_pass http://$exchange; proxy_request_buffering off; } \
-             location /oab { proxy_pass http://exchange; proxy_set_header X-More yes; } }",
-        )
-        .start()
-        .await;
-    let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
-    for path in ["/owa", "/ews", "/mapi", "/rpc", "/oab", "/"].repeat(3) {
-        assert_bound(&mut alice, path, "alice", bound).await;
-    }
-    assert_eq!(origin.connection_ids_open(), [bound]);
-}
-
-#[tokio::test]
 async fn strangers_and_a_warm_pool_between_the_legs_change_nothing() {
     let origin = Origin::start().await;
     let nginx = pooled(&origin).await;
@@ -320,66 +265,6 @@ async fn a_token_in_an_answer_alone_makes_the_connection_the_clients_own() {
 }
 
 #[tokio::test]
-async fn a_scheme_counts_however_it_is_spelled() {
-    let origin = Origin::start().await;
-    let nginx = pooled(&origin).await;
-    let ticket = kerberos_token("alice", &password_of("alice"));
-    for before in [
-        "Negotiate ",
-        "NEGOTIATE ",
-        "negotiate\t",
-        "Negotiate  \t  ",
-        "Nego2 ",
-        "nEGO2 ",
-        "Kerberos ",
-        "KERBEROS\t\t",
-    ] {
-        let mut alice = client(&nginx, "alice").await;
-        let response = alice.get_with("/?nomutual", "Authorization", &format!("{before}{ticket}")).await;
-        assert_eq!(response.identity(), "alice", "{before:?}");
-        assert_stranger(&mut client(&nginx, "bob").await, "/", response.connection()).await;
-        assert_bound(&mut alice, "/", "alice", response.connection()).await;
-    }
-    for scheme in ["NTLM", "ntlm", "nTlM"] {
-        let mut alice = client(&nginx, "alice").await;
-        let legs = alice.login_with(scheme, "alice", &password_of("alice"), "/").await;
-        assert_eq!(legs[1].identity(), "alice");
-        assert_stranger(&mut client(&nginx, "bob").await, "/", legs[1].connection()).await;
-    }
-}
-
-#[tokio::test]
-async fn credentials_of_other_schemes_leave_the_connection_to_the_pool() {
-    let origin = Origin::start().await;
-    let nginx = pooled(&origin).await;
-    let pooled = client(&nginx, "bob").await.get("/public/").await.connection();
-    for value in
-        ["NTLMx TlRM", "Negotiated YII=", "Basic YWxpY2U6YQ==", "Bearer NTLM", "Bearer", "Kerberos5 YII="]
-    {
-        let mut alice = client(&nginx, "alice").await;
-        let response = alice.get_with("/", "Authorization", value).await;
-        assert_eq!((response.status, response.connection()), (401, pooled), "{value}");
-        assert_eq!(client(&nginx, "bob").await.get("/public/").await.connection(), pooled, "{value}");
-    }
-}
-
-#[tokio::test]
-async fn an_empty_token_first_is_the_beginning_of_a_login_or_of_nothing() {
-    let origin = Origin::start().await;
-    let nginx = pooled(&origin).await;
-    for (value, binds) in [("Negotiate", true), ("NTLM", true), ("Bearer", false)] {
-        let mut alice = client(&nginx, "alice").await;
-        let first = alice.get_with("/", "Authorization", value).await;
-        assert_eq!(first.status, 401);
-        let second = client(&nginx, "bob").await.get("/public/").await;
-        assert_eq!(second.connection() != first.connection(), binds, "{value}");
-        let legs = alice.login("alice", "/").await;
-        assert_eq!(legs[0].connection(), first.connection());
-        assert_bound(&mut alice, "/", "alice", first.connection()).await;
-    }
-}
-
-#[tokio::test]
 async fn credentials_on_each_of_200_requests_use_one_connection() {
     let origin = Origin::start().await;
     let nginx = pooled(&origin).await;
@@ -393,49 +278,4 @@ async fn credentials_on_each_of_200_requests_use_one_connection() {
         assert_eq!((response.identity(), response.connection()), ("alice", bound));
     }
     assert_eq!(origin.connection_ids_open(), [bound]);
-}
-
-#[tokio::test]
-async fn credentials_that_a_location_sends_taint_as_the_clients_own_do() {
-    let origin = Origin::start().await;
-    for line in ["Authorization", "AUTHORIZATION", "authorization"] {
-        let nginx = Nginx::builder()
-            .conf(&format!("proxy_set_header {line} $http_x_credentials;"))
-            .in_front_of(&[&origin], "ntlm; keepalive 8;")
-            .start()
-            .await;
-        let mut alice = Client::connect(&nginx).await;
-        let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
-        // One leg, answered without a token: nothing but what was sent shows that the connection is hers.
-        let response = alice.get_with("/?nomutual", "X-Credentials", &ticket).await;
-        assert_eq!(response.identity(), "alice");
-        for user in ["bob", "carol"] {
-            let stranger = client(&nginx, user).await.get("/").await;
-            assert_eq!(stranger.status, 401, "{line}");
-            assert_ne!(stranger.connection(), response.connection());
-        }
-        let again = alice.get("/").await;
-        assert_eq!((again.identity(), again.connection()), ("alice", response.connection()));
-    }
-}
-
-#[tokio::test]
-async fn credentials_that_a_location_sends_taint_the_connection_on_which_they_are_sent_again() {
-    for tls in [false, true] {
-        let origin = if tls { Origin::builder().tls().start().await } else { Origin::start().await };
-        let nginx = Nginx::builder()
-            .conf("proxy_set_header Authorization $http_x_credentials;")
-            .in_front_of(&[&origin], "ntlm; keepalive 8;")
-            .start()
-            .await;
-        let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
-        let mut alice = Client::connect(&nginx).await;
-        let bound = alice.get_with("/?nomutual", "X-Credentials", &ticket).await.connection();
-        let again = alice.get_with("/?nomutual&close=reused", "X-Credentials", &ticket).await;
-        assert_eq!(again.identity(), "alice");
-        assert_ne!(again.connection(), bound);
-        let stranger = client(&nginx, "bob").await.get("/").await;
-        assert_eq!(stranger.status, 401, "{stranger:?}");
-        assert_ne!(stranger.connection(), again.connection());
-    }
 }

@@ -1,0 +1,66 @@
+//! Schemes that bind a connection, however they are spelled, and schemes that leave it to the pool.
+
+use ntlm_testkit::client::kerberos_token;
+use ntlm_testkit::{Origin, password_of};
+
+use super::{assert_bound, assert_stranger, client, pooled};
+
+#[tokio::test]
+async fn a_scheme_counts_however_it_is_spelled() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    let ticket = kerberos_token("alice", &password_of("alice"));
+    for before in [
+        "Negotiate ",
+        "NEGOTIATE ",
+        "negotiate\t",
+        "Negotiate  \t  ",
+        "Nego2 ",
+        "nEGO2 ",
+        "Kerberos ",
+        "KERBEROS\t\t",
+    ] {
+        let mut alice = client(&nginx, "alice").await;
+        let response = alice.get_with("/?nomutual", "Authorization", &format!("{before}{ticket}")).await;
+        assert_eq!(response.identity(), "alice", "{before:?}");
+        assert_stranger(&mut client(&nginx, "bob").await, "/", response.connection()).await;
+        assert_bound(&mut alice, "/", "alice", response.connection()).await;
+    }
+    for scheme in ["NTLM", "ntlm", "nTlM"] {
+        let mut alice = client(&nginx, "alice").await;
+        let legs = alice.login_with(scheme, "alice", &password_of("alice"), "/").await;
+        assert_eq!(legs[1].identity(), "alice");
+        assert_stranger(&mut client(&nginx, "bob").await, "/", legs[1].connection()).await;
+    }
+}
+
+#[tokio::test]
+async fn credentials_of_other_schemes_leave_the_connection_to_the_pool() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    let pooled = client(&nginx, "bob").await.get("/public/").await.connection();
+    for value in
+        ["NTLMx TlRM", "Negotiated YII=", "Basic YWxpY2U6YQ==", "Bearer NTLM", "Bearer", "Kerberos5 YII="]
+    {
+        let mut alice = client(&nginx, "alice").await;
+        let response = alice.get_with("/", "Authorization", value).await;
+        assert_eq!((response.status, response.connection()), (401, pooled), "{value}");
+        assert_eq!(client(&nginx, "bob").await.get("/public/").await.connection(), pooled, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_token_first_is_the_beginning_of_a_login_or_of_nothing() {
+    let origin = Origin::start().await;
+    let nginx = pooled(&origin).await;
+    for (value, binds) in [("Negotiate", true), ("NTLM", true), ("Bearer", false)] {
+        let mut alice = client(&nginx, "alice").await;
+        let first = alice.get_with("/", "Authorization", value).await;
+        assert_eq!(first.status, 401);
+        let second = client(&nginx, "bob").await.get("/public/").await;
+        assert_eq!(second.connection() != first.connection(), binds, "{value}");
+        let legs = alice.login("alice", "/").await;
+        assert_eq!(legs[0].connection(), first.connection());
+        assert_bound(&mut alice, "/", "alice", first.connection()).await;
+    }
+}
