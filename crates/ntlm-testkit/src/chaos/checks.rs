@@ -8,7 +8,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::ask::{Ask, Sending};
-use super::client::refuses;
 use super::config::Config;
 use crate::Response;
 use crate::origin::body_hash;
@@ -205,6 +204,11 @@ impl Judge {
             self.find("logins", format!("of {begun} logins {done} succeeded"), None, None);
         }
     }
+}
+
+/// The origin asks for credentials.
+pub(super) fn refuses(status: u16) -> bool {
+    matches!(status, 401 | 407)
 }
 
 /// The body sent with a request: no two requests have the same.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::ask::{Ask, KEYLESS, Sending, x_client};
-use super::checks::{Answer, Judge, body};
+use super::checks::{Answer, Judge, body, refuses};
 use super::config::{Config, Front, PLAIN};
 use super::life::{End, Goal, How, Life, LogIn, Over, Step};
 use super::wire::{Doors, Lost, Wire, bytes_of};
@@ -441,11 +441,6 @@ impl Living<'_> {
             }
         }
     }
-}
-
-/// The origin asks for credentials.
-pub(super) fn refuses(status: u16) -> bool {
-    matches!(status, 401 | 407)
 }
 
 /// The response as a login reads it: with 407 for 401.
