@@ -8,7 +8,6 @@ use fastrand::Rng;
 
 use super::ask::{Ask, Door, KEYLESS, Sending, x_client};
 use super::config::{Config, Front, PLAIN, pick};
-use super::crowd;
 
 /// A client connection from its first byte to its last.
 #[derive(Clone, Debug)]
@@ -98,15 +97,8 @@ pub(super) enum End {
 }
 
 impl Life {
-    /// The life number `number` of slot `slot`.
-    pub(super) fn draw(config: &Config, slot: usize, number: usize) -> Self {
-        let stream = config.seed ^ (slot as u64) << 40 ^ (number as u64) << 16;
-        let mut rng = Rng::with_seed(stream.wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let rng = &mut rng;
-        let name = format!("s{slot}-{number}");
-        if let Some(kind) = config.crowd {
-            return crowd::draw(config, kind, slot, name, rng);
-        }
+    /// A life in slot `slot` where there is no crowd.
+    pub(super) fn draw(config: &Config, slot: usize, name: String, rng: &mut Rng) -> Self {
         let users = if config.front.is_some() && rng.bool() { rng.usize(2..4) } else { 1 };
         let http2 = config.http2 != 0 && rng.u64(0..config.http2) == 0;
         let mut steps = Vec::new();

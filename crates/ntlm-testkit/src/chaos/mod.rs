@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use tokio::sync::watch;
 
 pub use self::checks::Finding;
@@ -211,8 +212,19 @@ async fn occupy(world: Arc<World>, slot: usize, size: Size) {
         if world.judge.is_over() || world.judge.counts.responses.load(Ordering::Relaxed) >= size.responses {
             return;
         }
-        let life = Life::draw(&world.config, slot, number);
+        let life = draw(&world.config, slot, number);
         client::live(&world, &life).await;
+    }
+}
+
+/// The life number `number` of slot `slot`.
+fn draw(config: &Config, slot: usize, number: usize) -> Life {
+    let stream = config.seed ^ (slot as u64) << 40 ^ (number as u64) << 16;
+    let mut rng = Rng::with_seed(stream.wrapping_mul(0x2545_f491_4f6c_dd1d));
+    let name = format!("s{slot}-{number}");
+    match config.crowd {
+        Some(kind) => crowd::draw(config, kind, slot, name, &mut rng),
+        None => Life::draw(config, slot, name, &mut rng),
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::checks::Finding;
 use super::client::World;
-use super::life::Life;
 use super::{Outcome, Size, run};
 use crate::origin::Entry;
 
@@ -22,7 +21,7 @@ pub(super) fn details(world: &World, findings: &[Finding], ledger: &[Entry], log
         let connection = name.split(['.', '~']).next().unwrap_or_default();
         let numbers = connection.trim_start_matches('s').split_once('-');
         if let Some((Ok(slot), Ok(number))) = numbers.map(|(slot, number)| (slot.parse(), number.parse())) {
-            let _ = write!(text, "\nplan of {}", Life::draw(&world.config, slot, number));
+            let _ = write!(text, "\nplan of {}", super::draw(&world.config, slot, number));
         }
         let _ = writeln!(text, "\nwhat {name} got:");
         for line in world.judge.seen_by(name) {
