@@ -10,9 +10,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use super::{Client, Endpoint, Target, tls};
+use super::{Endpoint, tls};
 use crate::stream::Stream;
-use crate::within;
 
 /// How to connect.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +19,10 @@ pub struct Builder {
     tls: bool,
     certified: bool,
     server_name: Option<String>,
-    host: Option<String>,
+    pub(super) host: Option<String>,
     source: Option<String>,
     preamble: Vec<u8>,
-    name: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 impl Builder {
@@ -76,20 +75,9 @@ impl Builder {
         self
     }
 
-    /// Connects; panics if that fails.
-    pub async fn connect(&self, target: impl Target) -> Client {
-        let endpoint = target.endpoint();
-        let connected =
-            within(self.try_connect(&endpoint), || format!("no connection to {endpoint:?}")).await;
-        connected.unwrap_or_else(|error| panic!("cannot connect to {endpoint:?}: {error}"))
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    /// When the connection or the TLS handshake is refused.
-    pub async fn try_connect(&self, target: impl Target) -> io::Result<Client> {
-        let mut stream = match target.endpoint() {
+    /// The connection, ready for the first byte of HTTP.
+    pub(super) async fn open(&self, endpoint: Endpoint) -> io::Result<Stream> {
+        let mut stream = match endpoint {
             Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
             Endpoint::Socket(address) => {
                 let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -113,7 +101,6 @@ impl Builder {
             let connector = TlsConnector::from(tls::config(&["http/1.1"], self.certified));
             stream = Stream::Tls(Box::new(connector.connect(name, tcp).await?.into()));
         }
-        let host = self.host.clone().unwrap_or_else(|| "localhost".to_owned());
-        Ok(Client::over(stream, host, self.name.clone()))
+        Ok(stream)
     }
 }

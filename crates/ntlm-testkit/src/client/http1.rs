@@ -29,11 +29,27 @@ impl fmt::Debug for Client {
     }
 }
 
-impl Client {
-    pub(super) fn over(stream: Stream, host: String, name: Option<String>) -> Self {
-        Self { stream, buf: Vec::new(), host, name, login: None }
+impl Builder {
+    /// Connects; panics if that fails.
+    pub async fn connect(&self, target: impl Target) -> Client {
+        let endpoint = target.endpoint();
+        let connected =
+            within(self.try_connect(&endpoint), || format!("no connection to {endpoint:?}")).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to {endpoint:?}: {error}"))
     }
 
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the connection or the TLS handshake is refused.
+    pub async fn try_connect(&self, target: impl Target) -> io::Result<Client> {
+        let stream = self.open(target.endpoint()).await?;
+        let host = self.host.clone().unwrap_or_else(|| "localhost".to_owned());
+        Ok(Client { stream, buf: Vec::new(), host, name: self.name.clone(), login: None })
+    }
+}
+
+impl Client {
     /// Connects in the clear; panics if that fails.
     pub async fn connect(target: impl Target) -> Self {
         Self::builder().connect(target).await
