@@ -3,7 +3,7 @@
 //! It must never favour the module: nginx without it gets every setting that could help it.
 
 use super::proof::{self, Observed};
-use super::scenario;
+use super::scenario::{self, words};
 use super::screen::Screen;
 use super::{Demo, Options, Watched, address, print_configuration, start};
 use crate::client::curl::{Curl, Outcome};
@@ -204,12 +204,6 @@ async fn has_curl() -> bool {
     version.is_ok_and(|version| {
         String::from_utf8_lossy(&version.stdout).split_whitespace().any(|word| word == "NTLM")
     })
-}
-
-/// "401 401 200"; "-" for 0, which is no answer.
-pub(super) fn words(statuses: &[u16]) -> String {
-    let word = |&status: &u16| if status == 0 { "-".to_owned() } else { status.to_string() };
-    statuses.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn invite(with: &Nginx, without: &Nginx, screen: Screen) {

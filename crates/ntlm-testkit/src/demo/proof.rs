@@ -2,8 +2,7 @@
 //!
 //! It must never be satisfied with a demonstration that shows no difference.
 
-use super::own::words;
-use super::scenario::{LOGIN, Run};
+use super::scenario::{LOGIN, Run, words};
 use crate::client::curl::Outcome;
 
 /// Everything the demonstration saw.

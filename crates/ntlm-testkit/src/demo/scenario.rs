@@ -208,3 +208,9 @@ impl Step {
         self.seen.as_ref().ok().and_then(|seen| seen.connection)
     }
 }
+
+/// "401 401 200"; "-" for 0, which is no answer.
+pub(super) fn words(statuses: &[u16]) -> String {
+    let word = |&status: &u16| if status == 0 { "-".to_owned() } else { status.to_string() };
+    statuses.iter().map(word).collect::<Vec<_>>().join(" ")
+}
