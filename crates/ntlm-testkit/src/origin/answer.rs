@@ -4,7 +4,6 @@
 
 use super::auth::Verdict;
 use super::behaviour::{Behaviour, Close, Framing};
-use super::connection::Connection;
 use super::http::{Body, Head};
 
 /// What goes on the wire, and what comes after it.
@@ -17,8 +16,16 @@ pub(super) struct Answer {
     pub(super) upgraded: bool,
 }
 
+/// The origin, its connection and the number of the request there: each answer names them.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    pub(super) origin: &'a str,
+    pub(super) connection: u64,
+    pub(super) request: u64,
+}
+
 pub(super) fn compose(
-    connection: &Connection,
+    source: &Source<'_>,
     head: &Head,
     behaviour: &Behaviour,
     verdict: &Verdict,
@@ -50,10 +57,10 @@ pub(super) fn compose(
         behaviour.framing == Framing::Close || (behaviour.http10 && behaviour.framing == Framing::Chunked);
     let close = ordered || says_close || (delimited && head.method != "HEAD") || behaviour.http10;
 
-    let name = &connection.shared.name;
+    let name = source.origin;
     let (identity, id, request) = match verdict.identity.as_deref() {
         _ if behaviour.alike => ("whoever", 0, 0),
-        identity => (identity.unwrap_or("anonymous"), connection.id, connection.requests),
+        identity => (identity.unwrap_or("anonymous"), source.connection, source.request),
     };
     let mut header = format!(
         "HTTP/1.{} {status} {}\r\nServer: ntlm-testkit\r\nX-Identity: {identity}\r\nX-Connection: {id}\r\nX-Request: {request}\r\nX-Origin: {name}\r\nX-Body-Length: {}\r\nX-Body-Hash: {}\r\n",

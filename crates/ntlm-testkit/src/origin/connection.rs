@@ -9,36 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::answer;
+use super::answer::{self, Source};
 use super::auth::Auth;
 use super::behaviour::{Behaviour, Close};
+use super::command::Command;
 use super::http::{Head, send, take_head};
 use super::judge::Judged;
 use super::ledger::Entry;
 use super::shared::Shared;
 use crate::stream::Stream;
-
-/// What a test orders a connection to do, once it is idle.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Send bytes nobody asked for.
-    Send(Vec<u8>, oneshot::Sender<bool>),
-    /// Send a TLS KeyUpdate.
-    KeyUpdate(oneshot::Sender<bool>),
-    /// Close in order.
-    Close(oneshot::Sender<bool>),
-    /// Close by RST.
-    Reset(oneshot::Sender<bool>),
-}
-
-/// What the origin keeps of an open connection.
-#[derive(Debug)]
-pub(super) struct Handle {
-    pub(super) idle: Arc<AtomicBool>,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
-}
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -193,7 +174,8 @@ impl Connection {
                 self.auth.consider(authorization, &behaviour, &shared.policy, |user| shared.password_of(user))
             }
         };
-        let answer = answer::compose(self, head, &behaviour, &verdict, &body);
+        let source = Source { origin: &shared.name, connection: self.id, request: self.requests };
+        let answer = answer::compose(&source, head, &behaviour, &verdict, &body);
         if let Some(gate) = &behaviour.gate {
             self.hold(shared.pass(gate)).await?;
         }

@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::Auth;
-use super::connection::{Connection, Handle};
+use super::command::{Command, Handle};
+use super::connection::Connection;
 use super::judge::Judged;
 use super::shared::Shared;
 use crate::stream::Stream;
@@ -96,7 +97,7 @@ async fn serve(
     stream: Stream,
     tls: Option<Arc<ServerConfig>>,
     shared: Arc<Shared>,
-    commands: mpsc::UnboundedReceiver<super::connection::Command>,
+    commands: mpsc::UnboundedReceiver<Command>,
     idle: Arc<AtomicBool>,
     mut life: watch::Receiver<Life>,
 ) {

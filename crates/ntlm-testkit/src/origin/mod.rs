@@ -7,6 +7,7 @@ mod answer;
 mod auth;
 mod behaviour;
 mod builder;
+mod command;
 mod connection;
 mod http;
 mod judge;
@@ -35,7 +36,7 @@ pub use self::ntlm::{DOMAIN, Protection};
 pub(crate) use self::auth::{KERBEROS, ROUND};
 pub(crate) use self::judge::name_of;
 
-use self::connection::Command;
+use self::command::Command;
 use self::listen::{Life, Listener, Place};
 use self::shared::Shared;
 use crate::background::runtime;

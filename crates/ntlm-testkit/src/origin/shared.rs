@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::connection::Handle;
+use super::command::Handle;
 use super::judge::Judge;
 use super::ledger::Ledger;
 use super::ntlm::Policy;
