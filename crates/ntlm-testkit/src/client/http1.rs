@@ -168,15 +168,9 @@ impl Client {
     }
 
     /// Drives `login`, with `request` on each leg, and returns all responses, however it ends.
-    pub async fn login_as(&mut self, mut login: Login, request: Request) -> Vec<Response> {
-        let mut responses = Vec::new();
-        let mut authorization = Some(login.first());
-        while let Some(value) = authorization {
-            let response = self.request(request.clone().header(login.field(), &value)).await;
-            authorization = login.next(&response);
-            responses.push(response);
-        }
-        responses
+    pub async fn login_as(&mut self, login: Login, request: Request) -> Vec<Response> {
+        let field = login.field();
+        login.drive(async |value| self.request(request.clone().header(field, value)).await).await
     }
 
     /// Logs in by a simulated Kerberos ticket: one leg.

@@ -155,15 +155,8 @@ impl Client {
         password: &str,
         path: &str,
     ) -> Vec<Response> {
-        let mut login = Login::new(scheme, user, password);
-        let mut responses = Vec::new();
-        let mut authorization = Some(login.first());
-        while let Some(value) = authorization {
-            let response = self.get_with(path, "Authorization", &value).await;
-            authorization = login.next(&response);
-            responses.push(response);
-        }
-        responses
+        let login = Login::new(scheme, user, password);
+        login.drive(async |value| self.get_with(path, "Authorization", value).await).await
     }
 
     /// Awaits the end of the connection from the server's side.

@@ -1,6 +1,6 @@
 //! A login without its transport: which `Authorization` comes first, and which after each response.
 //!
-//! It must never send anything, nor decide that a login succeeded: that is for the test to say.
+//! It must never send anything itself, nor decide that a login succeeded: that is for the test to say.
 
 use std::collections::VecDeque;
 
@@ -113,6 +113,18 @@ impl Login {
         };
         let message = self.ntlm.authenticate(&challenge).ok()?;
         Some(self.spell(if self.scheme.spnego { spnego::resp(None, false, Some(&message)) } else { message }))
+    }
+
+    /// Sends each `Authorization` by `send`, and returns all responses, however the login ends.
+    pub(super) async fn drive(mut self, mut send: impl AsyncFnMut(&str) -> Response) -> Vec<Response> {
+        let mut responses = Vec::new();
+        let mut authorization = Some(self.first());
+        while let Some(value) = authorization {
+            let response = send(&value).await;
+            authorization = self.next(&response);
+            responses.push(response);
+        }
+        responses
     }
 
     fn spell(&self, token: Vec<u8>) -> String {
