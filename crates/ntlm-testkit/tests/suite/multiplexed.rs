@@ -115,6 +115,15 @@ fn everything(origin: &Origin) -> Builder {
     ))
 }
 
+/// An origin, the nginx in front of it, a client that is logged in as alice, and the origin's connection it is bound to.
+async fn logged_in(over: Over) -> (Origin, Nginx, Any, u64) {
+    let origin = Origin::start().await;
+    let nginx = everything(&origin).start().await;
+    let alice = Any::connect(over, &nginx).await;
+    let bound = alice.login("alice").await;
+    (origin, nginx, alice, bound)
+}
+
 /// Waits until nginx counts so many connections that have no request: idle clients, and upstream connections that wait.
 async fn waiting(nginx: &Nginx, count: usize) {
     let mut observer = Client::connect(nginx).await;
@@ -149,10 +158,7 @@ fn refuses(response: &Response) {
 #[tokio::test]
 async fn a_login_over_streams_binds_the_connection_they_share() {
     for over in streams() {
-        let origin = Origin::start().await;
-        let nginx = everything(&origin).start().await;
-        let alice = Any::connect(over, &nginx).await;
-        let bound = alice.login("alice").await;
+        let (origin, _nginx, alice, bound) = logged_in(over).await;
         for _ in 0..5 {
             serves(&alice.get("/").await, "alice", bound);
         }
@@ -169,10 +175,7 @@ async fn a_login_over_streams_binds_the_connection_they_share() {
 #[tokio::test]
 async fn streams_that_find_the_binding_busy_are_served_without_it() {
     for over in streams() {
-        let origin = Origin::start().await;
-        let nginx = everything(&origin).start().await;
-        let alice = Any::connect(over, &nginx).await;
-        let bound = alice.login("alice").await;
+        let (origin, _nginx, alice, bound) = logged_in(over).await;
         let (slow, ()) = tokio::join!(alice.get("/?gate=slow"), async {
             origin.wait_gate("slow").await;
             let (protected, public) = tokio::join!(alice.get("/"), alice.get("/public/"));
@@ -223,10 +226,7 @@ async fn two_logins_at_once_leave_one_binding() {
 #[tokio::test]
 async fn a_connection_that_idled_is_still_its_users() {
     for over in streams() {
-        let origin = Origin::start().await;
-        let nginx = everything(&origin).start().await;
-        let alice = Any::connect(over, &nginx).await;
-        let bound = alice.login("alice").await;
+        let (_origin, nginx, alice, bound) = logged_in(over).await;
         for _ in 0..5 {
             // The client's connection; its binding is no client.
             waiting(&nginx, 1).await;
@@ -268,10 +268,7 @@ async fn nobody_gets_the_binding_of_a_connection_that_idles_or_is_gone() {
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_takes_its_binding_with_it() {
     for over in streams() {
-        let origin = Origin::start().await;
-        let nginx = everything(&origin).start().await;
-        let alice = Any::connect(over, &nginx).await;
-        let bound = alice.login("alice").await;
+        let (origin, _nginx, alice, bound) = logged_in(over).await;
         tokio::select! {
             response = alice.get("/?gate=slow") => panic!("{response:?}"),
             () = origin.wait_gate("slow") => {}
@@ -285,10 +282,7 @@ async fn a_client_that_leaves_in_the_middle_takes_its_binding_with_it() {
 #[tokio::test]
 async fn the_end_of_a_binding_closes_a_client_connection_without_streams() {
     for over in streams() {
-        let origin = Origin::start().await;
-        let nginx = everything(&origin).start().await;
-        let alice = Any::connect(over, &nginx).await;
-        let bound = alice.login("alice").await;
+        let (origin, nginx, alice, bound) = logged_in(over).await;
         waiting(&nginx, 1).await;
         origin.close_connection(bound).await;
         alice.closed().await;
@@ -298,10 +292,7 @@ async fn the_end_of_a_binding_closes_a_client_connection_without_streams() {
 #[tokio::test]
 async fn the_end_of_a_binding_leaves_open_streams_alone() {
     for over in streams() {
-        let origin = Origin::start().await;
-        let nginx = everything(&origin).start().await;
-        let alice = Any::connect(over, &nginx).await;
-        let bound = alice.login("alice").await;
+        let (origin, _nginx, alice, bound) = logged_in(over).await;
         let (first, second, ()) = tokio::join!(
             alice.get("/?gate=first"),
             async {
