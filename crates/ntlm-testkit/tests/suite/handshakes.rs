@@ -8,14 +8,9 @@ mod tokens;
 use ntlm_testkit::client::{Login, Scheme, kerberos_token};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
 
-/// An origin, and an nginx with the shortest configuration there is in front of it.
-async fn front() -> (Origin, Nginx) {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
-    (origin, nginx)
-}
+use crate::common::{front, login_of, refuses, serves};
 
-/// The same with `lines` in the server.
+/// An origin, and an nginx in front of it whose server has the lines `lines`.
 async fn front_with(lines: &str) -> (Origin, Nginx) {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
@@ -27,14 +22,6 @@ async fn front_with(lines: &str) -> (Origin, Nginx) {
         .start()
         .await;
     (origin, nginx)
-}
-
-fn login_of(user: &str) -> Login {
-    Login::new("NTLM", user, &password_of(user))
-}
-
-fn ticket_of(user: &str) -> String {
-    format!("Negotiate {}", kerberos_token(user, &password_of(user)))
 }
 
 fn statuses(responses: &[Response]) -> Vec<u16> {
@@ -50,20 +37,9 @@ fn one_connection<'a>(responses: impl IntoIterator<Item = &'a Response>) -> u64 
     ids[0]
 }
 
-#[track_caller]
-fn serves(response: &Response, user: &str, connection: u64) {
-    let seen = (response.status, response.identity(), response.connection());
-    assert_eq!(seen, (200, user, connection), "{response:?}");
-}
-
-#[track_caller]
-fn refuses(response: &Response) {
-    assert_eq!((response.status, response.identity()), (401, "anonymous"), "{response:?}");
-}
-
 #[tokio::test]
 async fn an_anonymous_request_comes_first_and_the_login_follows_on_the_same_client_connection() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let offered = alice.get("/").await;
     refuses(&offered);
@@ -78,7 +54,7 @@ async fn an_anonymous_request_comes_first_and_the_login_follows_on_the_same_clie
 
 #[tokio::test]
 async fn handshakes_of_three_four_and_six_legs_keep_one_connection() {
-    let (_origin, nginx) = front().await;
+    let (_origin, nginx) = front("ntlm;").await;
     for legs in [3, 4, 6] {
         let mut alice = Client::connect(&nginx).await;
         let path = format!("/?legs={legs}");
@@ -94,7 +70,7 @@ async fn handshakes_of_three_four_and_six_legs_keep_one_connection() {
 
 #[tokio::test]
 async fn a_refused_ticket_is_followed_by_ntlm_on_the_same_connection() {
-    let (_origin, nginx) = front().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let ticket = format!("Negotiate {}", kerberos_token("alice", "expired"));
     let refused = alice.get_with("/", "Authorization", &ticket).await;
@@ -106,7 +82,7 @@ async fn a_refused_ticket_is_followed_by_ntlm_on_the_same_connection() {
 
 #[tokio::test]
 async fn ntlm_in_spnego_and_every_spelling_of_a_scheme_logs_in() {
-    let (_origin, nginx) = front().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let schemes: [Scheme; 6] = [
         Scheme::spnego(),
         "Negotiate".into(),
@@ -127,7 +103,7 @@ async fn ntlm_in_spnego_and_every_spelling_of_a_scheme_logs_in() {
 
 #[tokio::test]
 async fn a_live_binding_is_authenticated_anew_as_the_same_user_and_as_another() {
-    let (_origin, nginx) = front().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let (mut one, mut other) = (Client::connect(&nginx).await, Client::connect(&nginx).await);
     let bound = one_connection(&one.login("alice", "/").await);
     let others = one_connection(&other.login("carol", "/").await);
@@ -140,7 +116,7 @@ async fn a_live_binding_is_authenticated_anew_as_the_same_user_and_as_another() 
 
 #[tokio::test]
 async fn a_wrong_password_is_followed_by_the_right_one_on_the_same_connection() {
-    let (_origin, nginx) = front().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let refused = alice.login_with("NTLM", "alice", "guessed", "/").await;
     assert_eq!(statuses(&refused), [401, 401]);
@@ -152,7 +128,7 @@ async fn a_wrong_password_is_followed_by_the_right_one_on_the_same_connection() 
 
 #[tokio::test]
 async fn credentials_on_each_of_many_requests_need_one_connection() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let mut responses = Vec::new();
     for _ in 0..50 {
@@ -166,7 +142,7 @@ async fn credentials_on_each_of_many_requests_need_one_connection() {
 
 #[tokio::test]
 async fn logins_for_one_request_at_a_time_use_the_same_connection() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let first = alice.login_in_one_leg("alice", "/?persist=no").await;
     let bound = first.connection();
@@ -181,7 +157,7 @@ async fn logins_for_one_request_at_a_time_use_the_same_connection() {
 
 #[tokio::test]
 async fn six_connections_of_a_browser_log_in_side_by_side() {
-    let (_origin, nginx) = front().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let browser = |user: &'static str| {
         let nginx = nginx.at("");
         async move {
@@ -212,7 +188,7 @@ async fn six_connections_of_a_browser_log_in_side_by_side() {
 
 #[tokio::test]
 async fn legs_that_are_split_over_two_client_connections_log_nobody_in() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let (mut one, mut other) = (Client::connect(&nginx).await, Client::connect(&nginx).await);
     let mut login = login_of("alice");
     let challenge = one.get_with("/", "Authorization", &login.first()).await;
@@ -231,7 +207,7 @@ async fn legs_that_are_split_over_two_client_connections_log_nobody_in() {
 
 #[tokio::test]
 async fn a_last_leg_that_comes_first_is_refused_and_bound_like_any_other() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut login = login_of("alice");
     let mut direct = Client::connect(&origin).await;
     let challenge = direct.get_with("/", "Authorization", &login.first()).await;
@@ -243,7 +219,7 @@ async fn a_last_leg_that_comes_first_is_refused_and_bound_like_any_other() {
 
 #[tokio::test]
 async fn abandoned_handshakes_leave_nothing_behind() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     for round in 0..30 {
         let mut alice = Client::connect(&nginx).await;
         let challenge = alice.leg1("alice", "/").await;

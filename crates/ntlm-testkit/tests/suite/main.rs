@@ -3,6 +3,7 @@
 mod balancing;
 mod caps;
 mod chaos;
+mod common;
 mod configuration;
 mod demo;
 mod diagnoses;

@@ -4,11 +4,13 @@
 mod njs;
 mod subrequests;
 
-use ntlm_testkit::client::{Login, http2, http3, kerberos_token};
+use ntlm_testkit::client::{http2, http3};
 use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::origin::body_hash;
-use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of, within};
+use ntlm_testkit::{Client, Nginx, Origin, Request, Response, within};
 use tokio::sync::Mutex;
+
+use crate::common::{login_of, refuses, serves, ticket_of};
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,25 +136,6 @@ async fn waiting(nginx: &Nginx, count: usize) {
 async fn status(observer: &mut Client) -> usize {
     let status = observer.get("/nginx_status").await.text();
     status.rsplit_once("Waiting: ").unwrap().1.trim().parse().unwrap()
-}
-
-fn login_of(user: &str) -> Login {
-    Login::new("NTLM", user, &password_of(user))
-}
-
-fn ticket_of(user: &str) -> String {
-    format!("Negotiate {}", kerberos_token(user, &password_of(user)))
-}
-
-#[track_caller]
-fn serves(response: &Response, user: &str, connection: u64) {
-    let seen = (response.status, response.identity(), response.connection());
-    assert_eq!(seen, (200, user, connection), "{response:?}");
-}
-
-#[track_caller]
-fn refuses(response: &Response) {
-    assert_eq!((response.status, response.identity()), (401, "anonymous"), "{response:?}");
 }
 
 #[tokio::test]

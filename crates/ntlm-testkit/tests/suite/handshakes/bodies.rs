@@ -3,11 +3,12 @@
 use ntlm_testkit::origin::body_hash;
 use ntlm_testkit::{Client, Request};
 
-use super::{front, front_with, login_of, one_connection, serves, statuses};
+use super::{front_with, one_connection, statuses};
+use crate::common::{front, login_of, serves};
 
 #[tokio::test]
 async fn a_post_with_empty_legs_is_sent_once() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let body = vec![b'x'; 100_000];
     let mut login = login_of("alice");

@@ -3,11 +3,12 @@
 use ntlm_testkit::origin::Leg;
 use ntlm_testkit::{Client, Request};
 
-use super::{front, login_of, one_connection, refuses, serves, statuses, ticket_of};
+use super::{one_connection, statuses};
+use crate::common::{front, login_of, refuses, serves, ticket_of};
 
 #[tokio::test]
 async fn a_challenge_that_comes_with_a_close_ends_the_clients_connection_too() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     for path in ["/?close=challenge", "/?http10"] {
         let mut alice = Client::connect(&nginx).await;
         let challenge = alice.leg1("alice", path).await;
@@ -20,7 +21,7 @@ async fn a_challenge_that_comes_with_a_close_ends_the_clients_connection_too() {
 
 #[tokio::test]
 async fn an_origin_of_http10_keeps_no_binding() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let response = alice.login_in_one_leg("alice", "/?http10").await;
     serves(&response, "alice", response.connection());
@@ -32,7 +33,7 @@ async fn an_origin_of_http10_keeps_no_binding() {
 
 #[tokio::test]
 async fn a_client_of_http10_logs_in_if_it_keeps_its_connection() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let keeping = Request::get("/").http10().header("Connection", "keep-alive");
     let legs = alice.login_as(login_of("alice"), keeping.clone()).await;
@@ -47,7 +48,7 @@ async fn a_client_of_http10_logs_in_if_it_keeps_its_connection() {
 
 #[tokio::test]
 async fn a_client_that_closes_after_its_first_leg_leaves_no_binding() {
-    let (origin, nginx) = front().await;
+    let (origin, nginx) = front("ntlm;").await;
     let closing = [Request::get("/").http10(), Request::get("/").header("Connection", "close")];
     for request in closing {
         let mut alice = Client::connect(&nginx).await;

@@ -4,7 +4,8 @@ use ntlm_testkit::client::kerberos_token;
 use ntlm_testkit::ntlm::to_base64;
 use ntlm_testkit::{Client, Nginx, Origin, password_of};
 
-use super::{front_with, one_connection, refuses, serves};
+use super::{front_with, one_connection};
+use crate::common::{refuses, serves};
 
 #[tokio::test]
 async fn large_tokens_pass_both_ways() {

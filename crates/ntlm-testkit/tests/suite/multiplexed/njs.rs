@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ntlm_testkit::client::kerberos_token;
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
-use super::login_of;
+use crate::common::login_of;
 
 /// What each request of the client is answered with: the answer to a subrequest.
 const SCRIPT: &str = "

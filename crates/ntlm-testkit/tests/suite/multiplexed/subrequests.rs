@@ -4,7 +4,7 @@ use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::origin::{Entry, Leg};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, within};
 
-use super::{login_of, refuses, serves};
+use crate::common::{login_of, refuses, serves};
 
 /// An nginx before `origin`, whose one server (HTTP/1.1) has these lines; the group is `backend`.
 async fn server(origin: &Origin, lines: &str) -> Nginx {
