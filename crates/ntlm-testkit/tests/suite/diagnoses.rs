@@ -4,6 +4,8 @@ use ntlm_testkit::client::http2;
 use ntlm_testkit::client::{Login, kerberos_token};
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
+use crate::common::front;
+
 /// Waits until the log tells of a trouble, and sees that it names the group and the remedy, and is told once.
 async fn told(nginx: &Nginx, trouble: &str, remedy: &str) {
     nginx.wait_log(|log| log.contains(trouble)).await;
@@ -22,8 +24,7 @@ fn troubles(nginx: &Nginx) -> usize {
 
 #[tokio::test]
 async fn a_login_that_finishes_is_no_trouble() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     alice.login("alice", "/").await;
     alice.login_with("NTLM", "alice", "wrong", "/").await;
@@ -58,8 +59,7 @@ async fn a_connection_field_of_ones_own_is_told() {
 #[tokio::test]
 async fn an_origin_that_closes_after_its_challenge_is_told() {
     for how in ["challenge", "silent"] {
-        let origin = Origin::start().await;
-        let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+        let (_origin, nginx) = front("ntlm;").await;
         for _ in 0..2 {
             let mut alice = Client::connect(&nginx).await;
             alice.leg1("alice", &format!("/?close={how}")).await;
@@ -72,8 +72,7 @@ async fn an_origin_that_closes_after_its_challenge_is_told() {
 
 #[tokio::test]
 async fn an_origin_that_closes_after_a_refusal_is_no_trouble() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut mallory = Client::connect(&nginx).await;
     let refused = mallory.login_with("NTLM", "alice", "wrong", "/").await;
     origin.close_connection(refused[1].connection()).await;
@@ -127,8 +126,7 @@ async fn a_client_connection_that_does_not_go_on_is_told() {
 
 #[tokio::test]
 async fn a_refusal_on_a_connection_that_closes_is_no_trouble() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let ticket = format!("Negotiate {}", kerberos_token("alice", "wrong"));
     let request = Request::get("/").header("Connection", "close").header("Authorization", &ticket);
     let response = Client::connect(&nginx).await.request(request).await;
@@ -138,8 +136,7 @@ async fn a_refusal_on_a_connection_that_closes_is_no_trouble() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_challenge_is_whole_is_no_trouble() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let first = format!("NTLM {}", Login::new("NTLM", "alice", "").first().split(' ').nth(1).unwrap());
     alice.send(Request::get("/?gate_body=slow").header("Authorization", &first)).await;
@@ -169,8 +166,7 @@ async fn credentials_over_http2_are_told() {
 
 #[tokio::test]
 async fn a_cap_that_logs_people_out_is_told() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm 1;").start().await;
+    let (_origin, nginx) = front("ntlm 1;").await;
     let mut users = Vec::new();
     for user in ["alice", "bob", "carol"] {
         let mut client = Client::connect(&nginx).await;
@@ -182,8 +178,7 @@ async fn a_cap_that_logs_people_out_is_told() {
 
 #[tokio::test]
 async fn a_handshake_that_makes_room_is_no_trouble() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm 1;").start().await;
+    let (_origin, nginx) = front("ntlm 1;").await;
     let mut alice = Client::connect(&nginx).await;
     alice.leg1("alice", "/").await;
     let mut bob = Client::connect(&nginx).await;
@@ -210,8 +205,7 @@ async fn an_answer_before_the_body_is_told() {
 
 #[tokio::test]
 async fn two_users_on_one_client_connection_are_told() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let mut proxy = Client::connect(&nginx).await;
     proxy.login("alice", "/").await;
     proxy.login("alice", "/").await;

@@ -9,6 +9,8 @@ mod ways;
 
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response};
 
+use crate::common::front;
+
 /// From here on every upstream group has a keepalive pool of its own accord.
 const POOLED_BY_DEFAULT: (u32, u32, u32) = (1, 29, 7);
 
@@ -191,8 +193,7 @@ async fn strangers_and_a_warm_pool_between_the_legs_change_nothing() {
 #[tokio::test]
 async fn a_connection_with_its_requests_done_is_closed_and_not_pooled() {
     for group in ["ntlm; ntlm_requests 3; keepalive 8;", "keepalive 8; ntlm_requests 3; ntlm;"] {
-        let origin = Origin::start().await;
-        let nginx = Nginx::builder().in_front_of(&[&origin], group).start().await;
+        let (origin, nginx) = front(group).await;
         let mut alice = client(&nginx, "alice").await;
         let legs = alice.login("alice", "/").await;
         let bound = legs[1].connection();
@@ -206,8 +207,7 @@ async fn a_connection_with_its_requests_done_is_closed_and_not_pooled() {
 
 #[tokio::test]
 async fn a_connection_that_grew_old_is_closed_and_not_pooled() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_time 1ms; keepalive 8;").start().await;
+    let (origin, nginx) = front("ntlm; ntlm_time 1ms; keepalive 8;").await;
     let mut alice = client(&nginx, "alice").await;
     assert!(!alice.login_in_one_leg("alice", "/").await.says_close());
     let response = alice.get("/?delay=20").await;

@@ -3,6 +3,8 @@
 use ntlm_testkit::client::{Login, kerberos_token};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
 
+use crate::common::front;
+
 /// A group with a pool, keyed by a field of the request.
 async fn keyed(origin: &Origin) -> Nginx {
     Nginx::builder().in_front_of(&[origin], "ntlm; ntlm_key $http_x_session; keepalive 8;").start().await
@@ -119,8 +121,7 @@ async fn binding_is_for_the_same_forwarded_fields() {
 
 #[tokio::test]
 async fn value_in_another_forwarded_field_is_another() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+    let (_origin, nginx) = front("ntlm; keepalive 8;").await;
     let mut proxy = Client::connect(&nginx).await;
     let of = |field: &str| Request::get("/").header(field, "192.0.2.1");
     log_in(&mut proxy, "alice", of("X-Forwarded-For")).await;
@@ -131,8 +132,7 @@ async fn value_in_another_forwarded_field_is_another() {
 
 #[tokio::test]
 async fn login_between_other_forwarded_fields_does_not_finish() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+    let (_origin, nginx) = front("ntlm; keepalive 8;").await;
     let mut proxy = Client::connect(&nginx).await;
     let mut login = Login::new("NTLM", "alice", &password_of("alice"));
     let of = |address: &str, credentials: &str| {

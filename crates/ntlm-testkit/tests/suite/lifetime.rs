@@ -14,6 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ntlm_testkit::{Client, Nginx, Origin, Request};
 
+use crate::common::front;
+
 /// A client that is logged in as alice, and the origin's connection it is bound to.
 async fn logged_in(nginx: &Nginx) -> (Client, u64) {
     let mut alice = Client::connect(nginx).await;
@@ -35,8 +37,7 @@ fn descriptors(pid: u32) -> usize {
 
 #[tokio::test]
 async fn an_idle_client_connection_ends_when_the_origin_ends_its_binding() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let (mut alice, bound) = logged_in(&nginx).await;
     origin.close_connection(bound).await;
     alice.closed().await;
@@ -63,8 +64,7 @@ async fn an_idle_client_connection_ends_when_the_origin_ends_its_binding() {
 
 #[tokio::test]
 async fn an_end_that_comes_along_with_the_response_is_seen() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());
     let (mut alice, bound) = logged_in(&nginx).await;
     alice.send(Request::get("/?gate=answer&close=after")).await;
@@ -79,8 +79,7 @@ async fn an_end_that_comes_along_with_the_response_is_seen() {
 
 #[tokio::test]
 async fn request_that_came_before_the_end_is_answered() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());
     for _ in 0..5 {
         let (mut alice, bound) = logged_in(&nginx).await;
@@ -122,8 +121,7 @@ async fn a_client_connection_that_nginx_must_not_end_yet_ends_with_its_next_resp
 
 #[tokio::test]
 async fn an_end_between_the_legs_ends_the_client_connection() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let challenge = alice.leg1("alice", "/").await;
     origin.close_connection(challenge.connection()).await;
@@ -143,8 +141,7 @@ async fn an_end_between_the_legs_ends_the_client_connection() {
 
 #[tokio::test]
 async fn an_origin_that_announces_the_end_has_it_passed_on() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     for target in ["/?close=header", "/?http10"] {
         let (mut alice, bound) = logged_in(&nginx).await;
         let response = alice.get(target).await;
@@ -197,8 +194,7 @@ async fn a_binding_that_waited_too_long_ends_with_its_client_connection() {
 
 #[tokio::test]
 async fn the_time_of_a_binding_starts_anew_with_each_response() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_timeout 1s;").start().await;
+    let (origin, nginx) = front("ntlm; ntlm_timeout 1s;").await;
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login_in_one_leg("alice", "/").await.connection();
     for _ in 0..2 {
@@ -307,8 +303,7 @@ async fn a_client_connection_that_carried_its_last_request_takes_its_binding_alo
 
 #[tokio::test]
 async fn a_client_that_wants_no_keep_alive_takes_its_binding_along() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let (mut alice, bound) = logged_in(&nginx).await;
     let last = alice.get_with("/", "Connection", "close").await;
     assert_eq!((last.identity(), last.connection(), last.says_close()), ("alice", bound, true));
@@ -318,8 +313,7 @@ async fn a_client_that_wants_no_keep_alive_takes_its_binding_along() {
 
 #[tokio::test]
 async fn a_connection_that_carried_its_last_request_says_so_to_the_client() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_requests 4;").start().await;
+    let (origin, nginx) = front("ntlm; ntlm_requests 4;").await;
     let (mut alice, bound) = logged_in(&nginx).await;
     let third = alice.get("/").await;
     assert_eq!((third.connection(), third.says_close()), (bound, false));
@@ -333,8 +327,7 @@ async fn a_connection_that_carried_its_last_request_says_so_to_the_client() {
 
 #[tokio::test]
 async fn a_connection_that_is_too_old_says_so_to_the_client() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; ntlm_time 100ms;").start().await;
+    let (origin, nginx) = front("ntlm; ntlm_time 100ms;").await;
     let mut alice = Client::connect(&nginx).await;
     assert!(!alice.login_in_one_leg("alice", "/?delay=200").await.says_close());
     let response = alice.get("/?delay=200").await;
@@ -353,8 +346,7 @@ async fn a_connection_that_is_too_old_says_so_to_the_client() {
 
 #[tokio::test]
 async fn an_evicted_binding_ends_its_idle_client_connection_and_no_other() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm 1;").start().await;
+    let (origin, nginx) = front("ntlm 1;").await;
     let (mut alice, bound) = logged_in(&nginx).await;
     let mut bob = Client::connect(&nginx).await;
     let legs = bob.login("bob", "/").await;
@@ -366,8 +358,7 @@ async fn an_evicted_binding_ends_its_idle_client_connection_and_no_other() {
 
 #[tokio::test]
 async fn a_binding_ended_by_its_client_closes_no_client_connection() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut bob = Client::connect(&nginx).await;
     let bobs = bob.login("bob", "/").await[1].connection();
     for abort in [false, true] {
@@ -385,8 +376,7 @@ async fn a_binding_ended_by_its_client_closes_no_client_connection() {
 
 #[tokio::test]
 async fn a_successor_on_the_same_slot_inherits_nothing_and_loses_nothing() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     for _ in 0..10 {
         let (mut alice, bound) = logged_in(&nginx).await;
         origin.close_connection(bound).await;

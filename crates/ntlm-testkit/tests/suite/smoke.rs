@@ -3,10 +3,11 @@
 use ntlm_testkit::client::curl::Curl;
 use ntlm_testkit::{Client, Nginx, Origin};
 
+use crate::common::front;
+
 #[tokio::test]
 async fn a_login_goes_through_and_stays_on_its_connection() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let legs = alice.login("alice", "/").await;
     let connection = legs.last().unwrap().connection();
@@ -20,8 +21,7 @@ async fn a_login_goes_through_and_stays_on_its_connection() {
 
 #[tokio::test]
 async fn curl_needs_no_more_requests_than_straight_to_the_origin() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     for curl in [Curl::ntlm("alice"), Curl::negotiate("alice")] {
         let mut direct = curl.clone();
         let mut proxied = curl;
@@ -38,8 +38,7 @@ async fn curl_needs_no_more_requests_than_straight_to_the_origin() {
 
 #[tokio::test]
 async fn an_anonymous_neighbour_stays_anonymous() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     alice.login("alice", "/").await;
     let mut bob = Client::connect(&nginx).await;

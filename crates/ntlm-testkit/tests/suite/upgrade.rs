@@ -5,6 +5,8 @@
 use ntlm_testkit::client::Login;
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
 
+use crate::common::front;
+
 /// From this version on a group without `keepalive` has `keepalive 32 local`, and requests go out as HTTP/1.1.
 fn pools_by_default() -> bool {
     Nginx::binary().version() >= (1, 29, 7)
@@ -79,8 +81,7 @@ async fn keepalive_0_pools_nothing_and_lets_nobody_log_in() {
 
 #[tokio::test]
 async fn ntlm_lets_alice_log_in_and_keeps_the_stranger_out() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let last = alice_tries(&mut alice).await.pop().unwrap();
     assert_eq!((last.status, last.identity()), (200, "alice"));
@@ -98,8 +99,7 @@ async fn ntlm_beside_keepalive_0_does_the_same() {
     if !pools_by_default() {
         return;
     }
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "keepalive 0; ntlm;").start().await;
+    let (_origin, nginx) = front("keepalive 0; ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let last = alice_tries(&mut alice).await.pop().unwrap();
     assert_eq!((last.status, last.identity()), (200, "alice"));

@@ -1,15 +1,15 @@
 //! An origin that asks as a proxy does: 407, `Proxy-Authenticate`, `Proxy-Authorization`. A login by these is one like any other.
 
 use ntlm_testkit::client::{Login, kerberos_token};
-use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
+use ntlm_testkit::{Client, Request, password_of};
 
 use super::{assert_bound, assert_stranger, client, groups};
+use crate::common::front;
 
 #[tokio::test]
 async fn login_by_407_finishes_and_is_nobody_elses() {
     for group in groups() {
-        let origin = Origin::start().await;
-        let nginx = Nginx::builder().in_front_of(&[&origin], group).start().await;
+        let (origin, nginx) = front(group).await;
         let mut alice = client(&nginx, "alice").await;
         assert_eq!(alice.get("/?proxy").await.status, 407);
         let login = Login::new("NTLM", "alice", &password_of("alice")).to_proxy();
@@ -29,8 +29,7 @@ async fn login_by_407_finishes_and_is_nobody_elses() {
 #[tokio::test]
 async fn ticket_for_a_proxy_is_one_clients_own() {
     for target in ["/?proxy", "/?proxy&nomutual", "/?proxy&nomutual&status=404"] {
-        let origin = Origin::start().await;
-        let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+        let (_origin, nginx) = front("ntlm; keepalive 8;").await;
         for scheme in ["Negotiate", "KERBEROS", "nego2\t"] {
             let ticket = format!("{scheme} {}", kerberos_token("alice", &password_of("alice")));
             let mut alice = client(&nginx, "alice").await;
@@ -44,8 +43,7 @@ async fn ticket_for_a_proxy_is_one_clients_own() {
 
 #[tokio::test]
 async fn proxy_authenticate_with_a_token_alone_binds() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+    let (_origin, nginx) = front("ntlm; keepalive 8;").await;
     let mut alice = client(&nginx, "alice").await;
     let bound = alice.get("/?token_without_auth&proxy").await.connection();
     assert_stranger(&mut client(&nginx, "bob").await, "/", bound).await;
@@ -54,8 +52,7 @@ async fn proxy_authenticate_with_a_token_alone_binds() {
 
 #[tokio::test]
 async fn both_fields_at_once_bind_by_either() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+    let (_origin, nginx) = front("ntlm; keepalive 8;").await;
     let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
     for (target, basic, negotiate) in [
         ("/?nomutual", "Proxy-Authorization", "Authorization"),

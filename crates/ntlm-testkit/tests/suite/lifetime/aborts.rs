@@ -6,6 +6,8 @@ use ntlm_testkit::{Client, Nginx, Origin, Request, within};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::common::front;
+
 /// A client that is logged in as alice.
 async fn logged_in(nginx: &Nginx) -> Client {
     let mut alice = Client::connect(nginx).await;
@@ -44,8 +46,7 @@ fn is_connecting_to(server: SocketAddr) -> bool {
 
 #[tokio::test]
 async fn a_client_may_leave_before_between_and_after_the_legs() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     for abort in [false, true] {
         for legs in 0..3 {
             let mut alice = Client::connect(&nginx).await;
@@ -159,8 +160,7 @@ async fn a_request_may_end_without_its_client_where_that_is_wanted() {
 
 #[tokio::test]
 async fn a_client_that_finished_writing_is_gone_for_nginx() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let mut idle = logged_in(&nginx).await;
     idle.finish_writing().await;
     idle.closed().await;

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::logged_in;
+use crate::common::front;
 
 /// The first leg of an NTLM login, as a field.
 const FIRST_LEG: &str = "Authorization: NTLM TlRMTVNTUAABAAAAB4IIogAAAAAAAAAAAAAAAAAAAAAKAGFKAAAADw==\r\n";
@@ -180,8 +181,7 @@ async fn an_answer_before_the_body_was_read_ends_both_connections() {
 
 #[tokio::test]
 async fn pipelined_requests_come_back_in_order_from_their_own_connections() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let (mut alice, alices) = logged_in(&nginx).await;
     let (mut carol, carols) = {
         let mut carol = Client::connect(&nginx).await;
@@ -208,8 +208,7 @@ async fn pipelined_requests_come_back_in_order_from_their_own_connections() {
 
 #[tokio::test]
 async fn a_pipelined_login_works_request_by_request() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let ticket = "Negotiate S1JCLVNJTTphbGljZTphbGljZS1wYXNzd29yZA==";
     alice.send(Request::get("/").header("Authorization", ticket)).await;

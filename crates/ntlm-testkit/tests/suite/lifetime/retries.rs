@@ -11,6 +11,7 @@ use ntlm_testkit::origin::body_hash;
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 use super::logged_in;
+use crate::common::front;
 
 /// The connections over which `target` was asked for, in order.
 fn asked(origin: &Origin, target: &str) -> Vec<u64> {
@@ -198,8 +199,7 @@ async fn a_response_cut_short_is_not_asked_for_again_and_ends_the_client_connect
 
 #[tokio::test]
 async fn a_request_that_crosses_the_end_of_its_binding_is_answered_and_told_to_leave() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let worker = nginx.worker_pids()[0];
     for reset in [false, true] {
         let (mut alice, bound) = logged_in(&nginx).await;
@@ -220,8 +220,7 @@ async fn a_request_that_crosses_the_end_of_its_binding_is_answered_and_told_to_l
 
 #[tokio::test]
 async fn a_login_that_crosses_the_end_of_the_binding_keeps_the_client_connection() {
-    let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let (origin, nginx) = front("ntlm;").await;
     let worker = nginx.worker_pids()[0];
     let (mut alice, bound) = logged_in(&nginx).await;
     signal(worker, Signal::SIGSTOP);
