@@ -29,6 +29,41 @@ fn closed_a_client(nginx: &Nginx) -> bool {
     nginx.error_log().contains("closing idle client connection")
 }
 
+/// An nginx in front of `origin`, and of `elsewhere`, which serves `/public/` without a group.
+async fn elsewhere_too(origin: &Origin, elsewhere: &Origin) -> Nginx {
+    Nginx::builder()
+        .set("origin", &origin.address())
+        .set("elsewhere", &elsewhere.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; } \
+             server { listen 127.0.0.1:{{port}}; location / { proxy_pass http://backend; } \
+             location /public/ { proxy_pass http://{{elsewhere}}; } }",
+        )
+        .start()
+        .await
+}
+
+/// Ends bindings from the origin's side, by FIN, RST, `unsolicited` bytes and a close after a response: each time the client
+/// connection ends with its binding.
+async fn assert_ends_with_the_origins(origin: &Origin, nginx: &Nginx, unsolicited: &[u8]) {
+    let (mut alice, bound) = logged_in(nginx).await;
+    origin.close_connection(bound).await;
+    alice.closed().await;
+
+    let (mut alice, bound) = logged_in(nginx).await;
+    origin.reset_connection(bound).await;
+    alice.closed().await;
+
+    let (mut alice, bound) = logged_in(nginx).await;
+    assert!(origin.send_unsolicited(bound, unsolicited).await);
+    alice.closed().await;
+    origin.wait_closed(bound).await;
+
+    let (mut alice, _) = logged_in(nginx).await;
+    assert_eq!(alice.get("/?close=after").await.identity(), "alice");
+    alice.closed().await;
+}
+
 fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
@@ -38,22 +73,8 @@ fn descriptors(pid: u32) -> usize {
 #[tokio::test]
 async fn an_idle_client_connection_ends_when_the_origin_ends_its_binding() {
     let (origin, nginx) = front("ntlm;").await;
-    let (mut alice, bound) = logged_in(&nginx).await;
-    origin.close_connection(bound).await;
-    alice.closed().await;
-
-    let (mut alice, bound) = logged_in(&nginx).await;
-    origin.reset_connection(bound).await;
-    alice.closed().await;
-
-    let (mut alice, bound) = logged_in(&nginx).await;
-    assert!(origin.send_unsolicited(bound, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await);
-    alice.closed().await;
-    origin.wait_closed(bound).await;
-
-    let (mut alice, _) = logged_in(&nginx).await;
-    assert_eq!(alice.get("/?close=after").await.identity(), "alice");
-    alice.closed().await;
+    let unsolicited = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    assert_ends_with_the_origins(&origin, &nginx, unsolicited).await;
 
     let (mut alice, bound) = logged_in(&nginx).await;
     assert_eq!(alice.get("/?extra=1").await.identity(), "alice");

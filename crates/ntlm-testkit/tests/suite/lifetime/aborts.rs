@@ -6,14 +6,8 @@ use ntlm_testkit::{Client, Nginx, Origin, Request, within};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::logged_in;
 use crate::common::front;
-
-/// A client that is logged in as alice.
-async fn logged_in(nginx: &Nginx) -> Client {
-    let mut alice = Client::connect(nginx).await;
-    alice.login("alice", "/").await;
-    alice
-}
 
 /// An nginx that passes everything to one `server` by `scheme`.
 async fn in_front_of(scheme: &str, server: SocketAddr) -> Nginx {
@@ -76,7 +70,7 @@ async fn a_client_may_leave_while_the_origin_thinks() {
             for bound in [false, true] {
                 for gate in ["/?gate=shut", "/?size=100000&gate_body=shut"] {
                     let mut alice =
-                        if bound { logged_in(&nginx).await } else { Client::connect(&nginx).await };
+                        if bound { logged_in(&nginx).await.0 } else { Client::connect(&nginx).await };
                     alice.send(with_credentials(gate)).await;
                     origin.wait_gate("shut").await;
                     if abort {
@@ -99,7 +93,7 @@ async fn a_client_may_leave_in_the_middle_of_its_request() {
     for setting in ["", "proxy_request_buffering off;"] {
         let nginx = Nginx::builder().conf(setting).in_front_of(&[&origin], "ntlm;").start().await;
         for abort in [false, true] {
-            let mut alice = logged_in(&nginx).await;
+            let (mut alice, _) = logged_in(&nginx).await;
             alice.send_raw(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf").await;
             if abort {
                 alice.abort();
@@ -118,7 +112,7 @@ async fn a_client_may_leave_a_response_that_it_does_not_read() {
     for setting in ["", "proxy_buffering off;", "proxy_max_temp_file_size 0;"] {
         let nginx = Nginx::builder().conf(setting).in_front_of(&[&origin], "ntlm;").start().await;
         for abort in [false, true] {
-            let mut alice = logged_in(&nginx).await;
+            let (mut alice, _) = logged_in(&nginx).await;
             origin.clear_ledger();
             alice.send(Request::get("/?size=20000000")).await;
             origin.wait_for(|ledger| !ledger.is_empty()).await;
@@ -140,7 +134,7 @@ async fn a_request_may_end_without_its_client_where_that_is_wanted() {
         Nginx::builder().conf("proxy_ignore_client_abort on;").in_front_of(&[&origin], "ntlm;").start().await;
     for bound in [false, true] {
         origin.close_gate("wait");
-        let mut alice = if bound { logged_in(&nginx).await } else { Client::connect(&nginx).await };
+        let mut alice = if bound { logged_in(&nginx).await.0 } else { Client::connect(&nginx).await };
         alice.send(with_credentials("/?gate=wait")).await;
         origin.wait_gate("wait").await;
         origin.clear_ledger();
@@ -161,12 +155,12 @@ async fn a_request_may_end_without_its_client_where_that_is_wanted() {
 #[tokio::test]
 async fn a_client_that_finished_writing_is_gone_for_nginx() {
     let (origin, nginx) = front("ntlm;").await;
-    let mut idle = logged_in(&nginx).await;
+    let (mut idle, _) = logged_in(&nginx).await;
     idle.finish_writing().await;
     idle.closed().await;
     origin.wait_open_connections(0).await;
 
-    let mut busy = logged_in(&nginx).await;
+    let (mut busy, _) = logged_in(&nginx).await;
     busy.send(Request::get("/?gate=shut")).await;
     origin.wait_gate("shut").await;
     busy.finish_writing().await;
@@ -175,7 +169,7 @@ async fn a_client_that_finished_writing_is_gone_for_nginx() {
 
     let patient =
         Nginx::builder().conf("proxy_ignore_client_abort on;").in_front_of(&[&origin], "ntlm;").start().await;
-    let mut busy = logged_in(&patient).await;
+    let (mut busy, _) = logged_in(&patient).await;
     busy.send(Request::get("/?gate=open")).await;
     origin.wait_gate("open").await;
     busy.finish_writing().await;

@@ -1,22 +1,21 @@
 //! Client connections that NGINX keeps through a reload (`keepalive_min_timeout`): their bindings last as long.
 
-use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::{Client, Nginx, Origin};
 
-/// nginx that keeps client connections so long, whatever happens; `None` if it cannot.
-fn keeping(origin: &Origin, time: &str) -> Option<Builder> {
+/// An origin, and an nginx in front of it that keeps client connections for `time` at least; `None` if it cannot.
+async fn keeping(time: &str) -> Option<(Origin, Nginx)> {
     if Nginx::binary().version() < (1, 27, 4) {
         return None; // It has no keepalive_min_timeout.
     }
+    let origin = Origin::start().await;
     let line = format!("keepalive_min_timeout {time};");
-    Some(Nginx::builder().conf(&line).in_front_of(&[origin], "ntlm;"))
+    let nginx = Nginx::builder().conf(&line).in_front_of(&[&origin], "ntlm;").start().await;
+    Some((origin, nginx))
 }
 
 #[tokio::test]
 async fn login_lasts_through_a_reload() {
-    let origin = Origin::start().await;
-    let Some(builder) = keeping(&origin, "60s") else { return };
-    let nginx = builder.start().await;
+    let Some((origin, nginx)) = keeping("60s").await else { return };
     let before = nginx.worker_pids();
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login("alice", "/").await[1].connection();
@@ -32,9 +31,7 @@ async fn login_lasts_through_a_reload() {
 
 #[tokio::test]
 async fn handshake_finishes_across_a_reload() {
-    let origin = Origin::start().await;
-    let Some(builder) = keeping(&origin, "60s") else { return };
-    let nginx = builder.start().await;
+    let Some((_origin, nginx)) = keeping("60s").await else { return };
     let mut alice = Client::connect(&nginx).await;
     let challenge = alice.leg1("alice", "/").await;
     nginx.reload().await;
@@ -45,9 +42,7 @@ async fn handshake_finishes_across_a_reload() {
 
 #[tokio::test]
 async fn client_that_leaves_lets_the_old_worker_go() {
-    let origin = Origin::start().await;
-    let Some(builder) = keeping(&origin, "60s") else { return };
-    let nginx = builder.start().await;
+    let Some((origin, nginx)) = keeping("60s").await else { return };
     let before = nginx.worker_pids();
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login("alice", "/").await[1].connection();
@@ -60,9 +55,7 @@ async fn client_that_leaves_lets_the_old_worker_go() {
 
 #[tokio::test]
 async fn binding_ends_when_its_kept_client_does() {
-    let origin = Origin::start().await;
-    let Some(builder) = keeping(&origin, "1s") else { return };
-    let nginx = builder.start().await;
+    let Some((origin, nginx)) = keeping("1s").await else { return };
     let before = nginx.worker_pids();
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login("alice", "/").await[1].connection();

@@ -3,21 +3,16 @@
 use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::{Client, Nginx, Origin, Request};
 
+use super::{elsewhere_too, logged_in};
+
 fn in_front_of(origin: &Origin) -> Builder {
     Nginx::builder().in_front_of(&[origin], "ntlm;")
-}
-
-/// A client that is logged in as alice.
-async fn logged_in(nginx: &Nginx) -> Client {
-    let mut alice = Client::connect(nginx).await;
-    alice.login("alice", "/").await;
-    alice
 }
 
 /// A client whose request, over its bound connection, is held at the gate `busy`.
 async fn busy(nginx: &Nginx, origin: &Origin) -> Client {
     origin.close_gate("busy");
-    let mut busy = logged_in(nginx).await;
+    let (mut busy, _) = logged_in(nginx).await;
     busy.send(Request::get("/?gate=busy")).await;
     origin.wait_gate("busy").await;
     busy
@@ -42,7 +37,7 @@ async fn a_reload_closes_what_waits_and_lets_finish_what_is_busy() {
     let origin = Origin::start().await;
     let nginx = in_front_of(&origin).start().await;
     let before = nginx.worker_pids();
-    let mut idle = logged_in(&nginx).await;
+    let (mut idle, _) = logged_in(&nginx).await;
     let mut handshaking = Client::connect(&nginx).await;
     handshaking.leg1("bob", "/").await;
     let mut busy = busy(&nginx, &origin).await;
@@ -63,25 +58,16 @@ async fn a_reload_closes_what_waits_and_lets_finish_what_is_busy() {
     first.closed().await;
     origin.wait_open_connections(0).await;
     nginx.wait_gone(&before).await;
-    assert_eq!(logged_in(&nginx).await.get("/").await.identity(), "alice");
+    assert_eq!(logged_in(&nginx).await.0.get("/").await.identity(), "alice");
     nginx.stop().await;
 }
 
 #[tokio::test]
 async fn binding_behind_a_busy_client_ends_with_it() {
     let (origin, elsewhere) = (Origin::start().await, Origin::start().await);
-    let nginx = Nginx::builder()
-        .set("origin", &origin.address())
-        .set("elsewhere", &elsewhere.address())
-        .conf(
-            "upstream backend { server {{origin}}; ntlm; } \
-             server { listen 127.0.0.1:{{port}}; location / { proxy_pass http://backend; } \
-             location /public/ { proxy_pass http://{{elsewhere}}; } }",
-        )
-        .start()
-        .await;
+    let nginx = elsewhere_too(&origin, &elsewhere).await;
     let before = nginx.worker_pids();
-    let mut alice = logged_in(&nginx).await;
+    let (mut alice, _) = logged_in(&nginx).await;
     alice.send(Request::get("/public/?gate=long")).await;
     elsewhere.wait_gate("long").await;
     nginx.reload().await;
@@ -97,7 +83,7 @@ async fn a_reload_without_the_directive_ends_the_bindings() {
     let origin = Origin::start().await;
     let nginx = in_front_of(&origin).start().await;
     let before = nginx.worker_pids();
-    let mut alice = logged_in(&nginx).await;
+    let (mut alice, _) = logged_in(&nginx).await;
     nginx.rewrite(&Nginx::builder().in_front_of(&[&origin], ""));
     nginx.reload().await;
     alice.closed().await;
@@ -111,7 +97,7 @@ async fn a_reload_without_the_directive_ends_the_bindings() {
 async fn a_graceful_end_closes_what_waits_and_lets_finish_what_is_busy() {
     let origin = Origin::start().await;
     let mut nginx = in_front_of(&origin).workers(2).start().await;
-    let mut idle = logged_in(&nginx).await;
+    let (mut idle, _) = logged_in(&nginx).await;
     let mut handshaking = Client::connect(&nginx).await;
     handshaking.leg1("bob", "/").await;
     let mut busy = busy(&nginx, &origin).await;
@@ -133,7 +119,7 @@ async fn a_worker_that_may_not_wait_for_its_clients_leaves() {
     let origin = Origin::start().await;
     let nginx = in_front_of(&origin).main("worker_shutdown_timeout 200ms;").start().await;
     let before = nginx.worker_pids();
-    let mut idle = logged_in(&nginx).await;
+    let (mut idle, _) = logged_in(&nginx).await;
     let mut busy = busy(&nginx, &origin).await;
     let mut first = first_leg_under_way(&nginx, &origin).await;
     nginx.reload().await;
@@ -149,7 +135,7 @@ async fn a_worker_that_may_not_wait_for_its_clients_leaves() {
 async fn a_fast_end_closes_everything() {
     let origin = Origin::start().await;
     let mut nginx = in_front_of(&origin).start().await;
-    let mut idle = logged_in(&nginx).await;
+    let (mut idle, _) = logged_in(&nginx).await;
     let mut busy = busy(&nginx, &origin).await;
     nginx.terminate();
     idle.closed().await;
@@ -162,7 +148,7 @@ async fn a_fast_end_closes_everything() {
 async fn reopened_logs_leave_bindings_alone() {
     let origin = Origin::start().await;
     let nginx = in_front_of(&origin).start().await;
-    let mut alice = logged_in(&nginx).await;
+    let (mut alice, _) = logged_in(&nginx).await;
     let bound = alice.get("/").await.connection();
     let path = nginx.prefix().join("access.log");
     std::fs::rename(&path, nginx.prefix().join("access.log.1")).unwrap();
@@ -180,7 +166,7 @@ async fn one_process_without_a_master_binds_and_ends_cleanly() {
     let origin = Origin::start().await;
     for fast in [false, true] {
         let mut nginx = in_front_of(&origin).single_process().start().await;
-        let mut alice = logged_in(&nginx).await;
+        let (mut alice, _) = logged_in(&nginx).await;
         let bound = alice.get("/").await.connection();
         assert_eq!(alice.get("/").await.connection(), bound);
         let mut carol = Client::connect(&nginx).await;

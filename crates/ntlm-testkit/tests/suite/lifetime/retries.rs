@@ -10,7 +10,7 @@ use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::origin::body_hash;
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
-use super::logged_in;
+use super::{elsewhere_too, logged_in};
 use crate::common::front;
 
 /// The connections over which `target` was asked for, in order.
@@ -239,16 +239,7 @@ async fn a_login_that_crosses_the_end_of_the_binding_keeps_the_client_connection
 #[tokio::test]
 async fn a_client_that_loses_its_binding_while_it_is_served_elsewhere_is_told_to_leave() {
     let (origin, elsewhere) = (Origin::start().await, Origin::start().await);
-    let nginx = Nginx::builder()
-        .set("origin", &origin.address())
-        .set("elsewhere", &elsewhere.address())
-        .conf(
-            "upstream backend { server {{origin}}; ntlm; } \
-             server { listen 127.0.0.1:{{port}}; location / { proxy_pass http://backend; } \
-             location /public/ { proxy_pass http://{{elsewhere}}; } }",
-        )
-        .start()
-        .await;
+    let nginx = elsewhere_too(&origin, &elsewhere).await;
     for (target, can_be_told) in [("/public/?gate=long", true), ("/public/?gate_body=long", false)] {
         let (mut alice, bound) = logged_in(&nginx).await;
         elsewhere.close_gate("long");

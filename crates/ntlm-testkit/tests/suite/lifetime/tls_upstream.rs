@@ -4,7 +4,7 @@ use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::origin::TlsVersions;
 use ntlm_testkit::{Client, Nginx, Origin};
 
-use super::logged_in;
+use super::{assert_ends_with_the_origins, logged_in};
 
 const VERSIONS: [TlsVersions; 2] = [TlsVersions::V12, TlsVersions::V13];
 
@@ -70,22 +70,7 @@ async fn the_end_of_a_tls_connection_ends_the_client_connection() {
     for version in VERSIONS {
         let origin = Origin::builder().tls_versions(version).start().await;
         let nginx = in_front_of(&origin, "ntlm;").start().await;
-        let (mut alice, bound) = logged_in(&nginx).await;
-        origin.close_connection(bound).await;
-        alice.closed().await;
-
-        let (mut alice, bound) = logged_in(&nginx).await;
-        origin.reset_connection(bound).await;
-        alice.closed().await;
-
-        let (mut alice, bound) = logged_in(&nginx).await;
-        assert!(origin.send_unsolicited(bound, b"unsolicited").await);
-        alice.closed().await;
-        origin.wait_closed(bound).await;
-
-        let (mut alice, _) = logged_in(&nginx).await;
-        assert_eq!(alice.get("/?close=after").await.identity(), "alice");
-        alice.closed().await;
+        assert_ends_with_the_origins(&origin, &nginx, b"unsolicited").await;
         nginx.stop().await;
     }
 }
