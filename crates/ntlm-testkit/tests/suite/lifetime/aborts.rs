@@ -9,6 +9,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::logged_in;
 use crate::common::front;
 
+/// Leaves by RST if `abort`, or else in order.
+async fn leave(client: Client, abort: bool) {
+    if abort {
+        client.abort();
+    } else {
+        client.close().await;
+    }
+}
+
 /// An nginx that passes everything to one `server` by `scheme`.
 async fn in_front_of(scheme: &str, server: SocketAddr) -> Nginx {
     Nginx::builder()
@@ -50,11 +59,7 @@ async fn a_client_may_leave_before_between_and_after_the_legs() {
                 alice.login("alice", "/").await;
             }
             assert_eq!(origin.open_connections(), usize::from(legs > 0));
-            if abort {
-                alice.abort();
-            } else {
-                alice.close().await;
-            }
+            leave(alice, abort).await;
             origin.wait_open_connections(0).await;
         }
     }
@@ -95,11 +100,7 @@ async fn a_client_may_leave_in_the_middle_of_its_request() {
         for abort in [false, true] {
             let (mut alice, _) = logged_in(&nginx).await;
             alice.send_raw(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf").await;
-            if abort {
-                alice.abort();
-            } else {
-                alice.close().await;
-            }
+            leave(alice, abort).await;
             origin.wait_open_connections(0).await;
         }
         nginx.stop().await;
