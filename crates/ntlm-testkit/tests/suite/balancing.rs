@@ -84,7 +84,7 @@ async fn knows(directive: &str) -> bool {
 // Every balancer.
 
 #[tokio::test]
-async fn every_balancer_in_every_order_of_lines_leaves_a_client_where_it_authenticated() {
+async fn bound_client_stays_under_every_balancer() {
     let origins = three().await;
     let mut methods = vec![
         "",
@@ -149,7 +149,7 @@ async fn every_balancer_in_every_order_of_lines_leaves_a_client_where_it_authent
 }
 
 #[tokio::test]
-async fn a_sticky_cookie_of_another_server_does_not_move_a_bound_client() {
+async fn foreign_sticky_cookie_does_not_move_bound_client() {
     if !knows("sticky cookie srv;").await {
         return;
     }
@@ -170,7 +170,7 @@ async fn a_sticky_cookie_of_another_server_does_not_move_a_bound_client() {
 }
 
 #[tokio::test]
-async fn bound_requests_use_up_no_turn_of_the_balancer() {
+async fn bound_requests_use_no_turn_of_the_balancer() {
     for lines in
         ["ntlm;", "ntlm; keepalive 8;", "keepalive 8; ntlm;", "least_conn; ntlm;", "zone z 64k; ntlm;"]
     {
@@ -191,7 +191,7 @@ async fn bound_requests_use_up_no_turn_of_the_balancer() {
 }
 
 #[tokio::test]
-async fn a_bound_request_in_flight_does_not_weigh_on_its_server() {
+async fn bound_request_in_flight_adds_no_server_load() {
     let origins = three().await;
     let nginx = in_front(&format!("least_conn; {} ntlm;", servers(&origins, ""))).start().await;
     let (mut alice, home) = logged_in(&nginx, "alice").await;
@@ -207,7 +207,7 @@ async fn a_bound_request_in_flight_does_not_weigh_on_its_server() {
 // What the access log says.
 
 #[tokio::test]
-async fn the_access_log_tells_the_server_even_of_a_binding_that_ended_with_the_request() {
+async fn access_log_names_server_of_ended_binding() {
     let origins = three().await;
     let list = servers(&origins, "");
     let nginx = in_front(&format!("{list} ntlm;"))
@@ -239,7 +239,7 @@ async fn the_access_log_tells_the_server_even_of_a_binding_that_ended_with_the_r
 }
 
 #[tokio::test]
-async fn the_access_log_tells_every_server_that_was_tried_after_a_binding_died() {
+async fn access_log_names_servers_tried_after_lost_binding() {
     let origins = three().await;
     let list = servers(&origins, "max_fails=0");
     for (lines, query) in [
@@ -281,7 +281,7 @@ async fn the_access_log_tells_every_server_that_was_tried_after_a_binding_died()
 // Servers that fail.
 
 #[tokio::test]
-async fn a_binding_that_dies_is_charged_to_no_server() {
+async fn lost_binding_is_charged_to_no_server() {
     let origins = three().await;
     let list = servers(&origins, "max_fails=1 fail_timeout=1h");
     let nginx = in_front(&format!("{list} ntlm;")).start().await;
@@ -298,7 +298,7 @@ async fn a_binding_that_dies_is_charged_to_no_server() {
 }
 
 #[tokio::test]
-async fn a_retry_after_a_dead_binding_is_charged_to_the_server_that_failed() {
+async fn retry_after_lost_binding_charges_the_failing_server() {
     let origins = three().await;
     let list = servers(&origins, "max_fails=1 fail_timeout=1h");
     let nginx = in_front(&format!("{list} ntlm;")).start().await;
@@ -312,7 +312,7 @@ async fn a_retry_after_a_dead_binding_is_charged_to_the_server_that_failed() {
 }
 
 #[tokio::test]
-async fn a_login_passes_over_a_server_that_is_dead() {
+async fn login_passes_over_a_dead_server() {
     let origins = three().await;
     origins[0].stop().await;
     for lines in ["ntlm;", "least_conn; ntlm;", "ip_hash; ntlm; keepalive 8;", "random; ntlm;"] {
@@ -327,7 +327,7 @@ async fn a_login_passes_over_a_server_that_is_dead() {
 }
 
 #[tokio::test]
-async fn a_client_of_the_backup_server_stays_there_when_the_others_are_back() {
+async fn client_of_backup_stays_when_primaries_return() {
     let origins = three().await;
     let [a, b, c] = origins.each_ref().map(Origin::address);
     let nginx =
@@ -349,7 +349,7 @@ async fn a_client_of_the_backup_server_stays_there_when_the_others_are_back() {
 }
 
 #[tokio::test]
-async fn a_bound_client_is_served_while_the_balancer_has_nobody_to_offer() {
+async fn bound_client_is_served_without_a_live_peer() {
     let origins = three().await;
     let list = servers(&origins, "max_fails=1 fail_timeout=1h");
     for lines in ["ntlm;", "least_conn; ntlm;", "hash $request_uri; ntlm;", "random two; keepalive 8; ntlm;"]
@@ -369,7 +369,7 @@ async fn a_bound_client_is_served_while_the_balancer_has_nobody_to_offer() {
 }
 
 #[tokio::test]
-async fn a_bound_client_is_served_while_its_server_is_at_max_conns() {
+async fn bound_client_is_served_at_max_conns() {
     let origin = Origin::start().await;
     for lines in ["ntlm;", "zone z 64k; ntlm;", "ntlm; keepalive 8;"] {
         origin.close_gate("full");
@@ -390,7 +390,7 @@ async fn a_bound_client_is_served_while_its_server_is_at_max_conns() {
 // Servers that come and go.
 
 #[tokio::test]
-async fn a_server_that_a_reload_marks_down_ends_the_request_it_has_and_gets_no_login() {
+async fn server_marked_down_by_reload_gets_no_login() {
     let origins = three().await;
     let nginx = in_front(&format!("{} ntlm;", servers(&origins, ""))).start().await;
     let (mut alice, home) = logged_in(&nginx, "alice").await;

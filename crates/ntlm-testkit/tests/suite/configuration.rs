@@ -88,7 +88,7 @@ const BAD_TIMES: [&str; 11] = [
 ];
 
 #[tokio::test]
-async fn a_number_that_is_none_is_refused_with_its_name_and_place() {
+async fn invalid_number_is_refused_by_name_and_place() {
     // A login takes two requests.
     for (directive, least, more) in [("ntlm", 1, &[][..]), ("ntlm_requests", 2, &["1", "01"])] {
         for value in BAD_NUMBERS.iter().chain(more) {
@@ -103,7 +103,7 @@ async fn a_number_that_is_none_is_refused_with_its_name_and_place() {
 }
 
 #[tokio::test]
-async fn a_time_that_is_none_is_refused_with_its_name_and_place() {
+async fn invalid_time_is_refused_by_name_and_place() {
     for directive in ["ntlm_timeout", "ntlm_time"] {
         for value in BAD_TIMES {
             let line = format!("{directive} {value};");
@@ -134,7 +134,7 @@ async fn a_directive_said_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_empty_or_cannot_be_read_is_refused() {
+async fn empty_or_malformed_key_is_refused() {
     let why = "invalid value \"\" in \"ntlm_key\" directive, it must be a value that is not empty";
     refused(&group(&["ntlm;", "ntlm_key \"\";"]), 4, why).await;
     refused(&group(&["ntlm;", "ntlm_key $;"]), 4, "invalid variable name").await;
@@ -225,7 +225,7 @@ async fn every_good_value_is_accepted_in_any_order() {
 }
 
 #[tokio::test]
-async fn the_file_that_a_refused_companion_stands_in_is_named() {
+async fn refused_companion_is_reported_with_its_file() {
     let included = Included::new("keepalive 4;\nntlm_timeout 60s;\n");
     let conf = format!("upstream group {{ server 127.0.0.1:1; {} keepalive_timeout 1s; }}", included.line());
     let test = Nginx::builder().conf(&conf).config_test().await;
@@ -237,7 +237,7 @@ async fn the_file_that_a_refused_companion_stands_in_is_named() {
 }
 
 #[tokio::test]
-async fn a_reload_with_a_refused_value_leaves_the_old_workers_at_work() {
+async fn refused_reload_keeps_the_old_workers() {
     let origin = Origin::start().await;
     let good = Nginx::builder().in_front_of(&[&origin], "ntlm;");
     let nginx = good.allow_log("invalid value \"0\" in \"ntlm\"").start().await;

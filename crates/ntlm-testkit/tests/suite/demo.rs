@@ -82,7 +82,7 @@ fn statuses<'a>(table: &[Row<'a>]) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn the_demo_shows_a_login_that_fails_without_the_module_and_succeeds_with_it() {
+async fn login_fails_without_the_module_and_succeeds_with() {
     let shown = once(&[]).await;
     assert_eq!(shown.exit, Some(0), "{shown:#?}");
     assert!(shown.last_line().starts_with("OK: 401 401 200 200 200"), "{shown:#?}");
@@ -101,7 +101,7 @@ async fn the_demo_shows_a_login_that_fails_without_the_module_and_succeeds_with_
 }
 
 #[tokio::test]
-async fn the_demo_shows_the_leak_of_a_pool_without_the_module() {
+async fn pool_without_the_module_leaks_an_identity() {
     let shown = once(&[]).await;
     let pool = shown.table("nginx without the module, connections pooled");
     let bob = pool.iter().find(|row| row.0 == "bob").unwrap();
@@ -109,7 +109,7 @@ async fn the_demo_shows_the_leak_of_a_pool_without_the_module() {
 }
 
 #[tokio::test]
-async fn output_that_goes_into_a_pipe_has_no_colours() {
+async fn output_into_a_pipe_has_no_colours() {
     let shown = once(&[]).await;
     assert!(!shown.stdout.contains('\x1b') && !shown.stderr.contains('\x1b'), "{shown:?}");
 }
@@ -133,7 +133,7 @@ async fn a_module_that_binds_nothing_fails_the_demo() {
 }
 
 #[tokio::test]
-async fn without_a_module_the_demo_says_what_is_missing() {
+async fn missing_module_is_reported() {
     if module().is_none() {
         return; // Built in: nothing is missing.
     }
@@ -145,7 +145,7 @@ async fn without_a_module_the_demo_says_what_is_missing() {
 }
 
 #[tokio::test]
-async fn in_front_of_somebodys_server_it_tells_which_logins_are_offered() {
+async fn logins_offered_by_given_server_are_listed() {
     let origin = Origin::start().await;
     let shown = once(&["--upstream", &origin.url("/owa?x=1")]).await;
     assert_eq!(shown.exit, Some(0), "{shown:#?}");
@@ -163,7 +163,7 @@ async fn in_front_of_somebodys_server_it_tells_which_logins_are_offered() {
 }
 
 #[tokio::test]
-async fn a_server_behind_tls_is_asked_for_by_its_name() {
+async fn tls_server_is_asked_for_by_name() {
     let origin = Origin::builder().tls().start().await;
     let url = format!("https://localhost:{}/", origin.socket_addr().port());
     let shown = once(&["--upstream", &url]).await;
@@ -172,7 +172,7 @@ async fn a_server_behind_tls_is_asked_for_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_fails_the_demo() {
+async fn server_without_an_answer_fails_the_demo() {
     let origin = Origin::start().await;
     let silent = once(&["--upstream", &origin.url("/public/?close=read")]).await;
     assert_eq!(silent.exit, Some(1), "{silent:#?}");
@@ -193,7 +193,7 @@ async fn an_answer_of_5xx_is_an_answer() {
 }
 
 #[tokio::test]
-async fn what_is_no_url_is_refused_with_a_reason() {
+async fn malformed_url_is_refused_with_a_reason() {
     for (url, reason) in [
         ("mail.example.com", "https://mail.example.com"),
         ("ftp://mail.example.com", "neither http nor https"),
@@ -259,7 +259,7 @@ fn address(line: &str) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn it_stays_up_and_tells_of_each_request_until_it_is_interrupted() {
+async fn demo_reports_each_request_until_interrupted() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let mut up = Up::start(&[]);
         let nginx = address(&up.line("  browser ").await);
@@ -276,7 +276,7 @@ async fn it_stays_up_and_tells_of_each_request_until_it_is_interrupted() {
 }
 
 #[tokio::test]
-async fn in_front_of_somebodys_server_it_tells_of_each_request_too() {
+async fn requests_to_given_server_are_reported() {
     let origin = Origin::start().await;
     let mut up = Up::start(&["--upstream", &origin.url("/")]);
     let nginx = address(&up.line("  browser ").await);

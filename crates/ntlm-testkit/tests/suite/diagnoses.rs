@@ -57,7 +57,7 @@ async fn a_connection_field_of_ones_own_is_told() {
 }
 
 #[tokio::test]
-async fn an_origin_that_closes_after_its_challenge_is_told() {
+async fn origin_closing_after_its_challenge_is_diagnosed() {
     for how in ["challenge", "silent"] {
         let (_origin, nginx) = front("ntlm;").await;
         for _ in 0..2 {
@@ -71,7 +71,7 @@ async fn an_origin_that_closes_after_its_challenge_is_told() {
 }
 
 #[tokio::test]
-async fn an_origin_that_closes_after_a_refusal_is_no_trouble() {
+async fn origin_closing_after_a_refusal_is_no_trouble() {
     let (origin, nginx) = front("ntlm;").await;
     let mut mallory = Client::connect(&nginx).await;
     let refused = mallory.login_with("NTLM", "alice", "wrong", "/").await;
@@ -81,7 +81,7 @@ async fn an_origin_that_closes_after_a_refusal_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn a_page_in_place_of_the_challenge_is_told() {
+async fn page_in_place_of_challenge_is_diagnosed() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .conf("proxy_intercept_errors on; error_page 401 /sorry;")
@@ -115,7 +115,7 @@ async fn page_in_place_of_any_answer_is_told() {
 }
 
 #[tokio::test]
-async fn a_client_connection_that_does_not_go_on_is_told() {
+async fn client_connection_closed_after_challenge_is_diagnosed() {
     for lines in ["keepalive_timeout 0;", "keepalive_requests 1;"] {
         let origin = Origin::start().await;
         let nginx = Nginx::builder().conf(lines).in_front_of(&[&origin], "ntlm;").start().await;
@@ -125,7 +125,7 @@ async fn a_client_connection_that_does_not_go_on_is_told() {
 }
 
 #[tokio::test]
-async fn a_refusal_on_a_connection_that_closes_is_no_trouble() {
+async fn refusal_on_a_closing_connection_is_no_trouble() {
     let (_origin, nginx) = front("ntlm;").await;
     let ticket = format!("Negotiate {}", kerberos_token("alice", "wrong"));
     let request = Request::get("/").header("Connection", "close").header("Authorization", &ticket);
@@ -135,7 +135,7 @@ async fn a_refusal_on_a_connection_that_closes_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_challenge_is_whole_is_no_trouble() {
+async fn client_leaving_before_whole_challenge_is_no_trouble() {
     let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let first = format!("NTLM {}", Login::new("NTLM", "alice", "").first().split(' ').nth(1).unwrap());

@@ -104,7 +104,7 @@ async fn a_binding_at_work_neither_ends_nor_counts() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_a_request_when_its_binding_ends_is_told_with_the_response() {
+async fn busy_client_of_evicted_binding_gets_connection_close() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 1;").await;
     let (mut alice, of_alice) = logged_in(&nginx, "alice", "/").await;
@@ -120,7 +120,7 @@ async fn a_client_that_has_a_request_when_its_binding_ends_is_told_with_the_resp
 }
 
 #[tokio::test]
-async fn a_flood_of_forged_first_legs_logs_nobody_out() {
+async fn flood_of_forged_first_legs_evicts_no_login() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 4;").await;
     let mut users = Vec::new();
@@ -153,7 +153,7 @@ async fn a_flood_of_forged_first_legs_logs_nobody_out() {
 }
 
 #[tokio::test]
-async fn who_got_an_evicted_clients_place_keeps_it_when_that_client_leaves() {
+async fn successor_of_evicted_binding_survives_its_predecessor() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 1;").await;
     let (mut alice, of_alice) = logged_in(&nginx, "alice", "/").await;
@@ -165,7 +165,7 @@ async fn who_got_an_evicted_clients_place_keeps_it_when_that_client_leaves() {
 }
 
 #[tokio::test]
-async fn who_got_the_place_of_a_binding_that_the_origin_closed_keeps_it_when_its_client_leaves() {
+async fn successor_of_closed_binding_survives_its_predecessor() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 1;").await;
     let (mut alice, of_alice) = logged_in(&nginx, "alice", "/").await;
@@ -177,7 +177,7 @@ async fn who_got_the_place_of_a_binding_that_the_origin_closed_keeps_it_when_its
 }
 
 #[tokio::test]
-async fn who_got_the_place_of_a_binding_that_timed_out_keeps_it_when_its_client_leaves() {
+async fn successor_of_expired_binding_survives_its_predecessor() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
@@ -227,7 +227,7 @@ async fn each_group_counts_its_own() {
 }
 
 #[tokio::test]
-async fn a_shortage_of_connections_takes_waiting_bindings_and_the_worker_goes_on() {
+async fn connection_shortage_takes_waiting_bindings() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").worker_connections(24).start().await;
     let mut users = Vec::new();
@@ -262,7 +262,7 @@ async fn a_shortage_of_connections_takes_waiting_bindings_and_the_worker_goes_on
 }
 
 #[tokio::test]
-async fn a_shortage_when_the_last_binding_is_gone_takes_idle_clients() {
+async fn connection_shortage_without_bindings_takes_idle_clients() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").worker_connections(15).start().await;
     let (alice, bound) = logged_in(&nginx, "alice", "/").await;

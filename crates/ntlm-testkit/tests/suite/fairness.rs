@@ -85,7 +85,7 @@ async fn ticket_answered_with_a_token_is_proven() {
 }
 
 #[tokio::test]
-async fn junk_into_a_full_group_costs_one_at_most() {
+async fn junk_in_full_group_evicts_one_at_most() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 2;").await;
     let _alice = Party::proven(&nginx, "127.0.0.11").await;

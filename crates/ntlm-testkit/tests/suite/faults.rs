@@ -158,7 +158,7 @@ fn in_the_clear(origin: &Origin) -> Builder {
 }
 
 #[tokio::test]
-async fn memory_refused_once_costs_a_request_and_nothing_else() {
+async fn memory_refused_once_costs_one_request() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::start().await;
     let tried = refuse_each(&below, &origin, in_the_clear(&origin), "/", false).await;
@@ -176,7 +176,7 @@ async fn memory_refused_for_a_time_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn memory_refused_for_what_a_way_by_tls_is_made_of_costs_a_request_and_nothing_else() {
+async fn memory_refused_to_tls_route_costs_one_request() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::builder().tls().start().await;
     let builder = Nginx::builder().set("origin", &origin.address()).conf(
@@ -190,7 +190,7 @@ async fn memory_refused_for_what_a_way_by_tls_is_made_of_costs_a_request_and_not
 }
 
 #[tokio::test]
-async fn memory_refused_to_a_login_does_not_keep_its_connection_from_the_next_one() {
+async fn memory_refused_to_login_leaves_connection_usable() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::start().await;
     let listen = if Nginx::binary().version() >= (1, 25, 1) { "; http2 on" } else { " http2" };
@@ -221,7 +221,7 @@ async fn memory_refused_to_a_login_does_not_keep_its_connection_from_the_next_on
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_evaluated_is_not_taken_for_none() {
+async fn unevaluated_certificate_differs_from_no_certificate() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::builder().tls().start().await;
     let nginx = Nginx::builder().set("origin", &origin.address()).conf(
@@ -257,7 +257,7 @@ async fn a_certificate_that_cannot_be_evaluated_is_not_taken_for_none() {
 }
 
 #[tokio::test]
-async fn a_token_in_an_answer_for_which_there_is_no_memory_keeps_its_connection_from_others() {
+async fn answer_token_without_memory_keeps_connection_private() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::start().await;
     let nginx = below.under(Nginx::builder().in_front_of(&[&origin], "keepalive 4; ntlm;")).start().await;
@@ -288,7 +288,7 @@ async fn a_token_in_an_answer_for_which_there_is_no_memory_keeps_its_connection_
 }
 
 #[tokio::test]
-async fn memory_refused_to_the_directives_is_an_error_of_the_configuration() {
+async fn memory_refused_to_directives_fails_the_configuration() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::start().await;
     for call in 1.. {
@@ -312,7 +312,7 @@ fn is_out_of_descriptors(nginx: &Nginx, limit: usize) -> bool {
 }
 
 #[tokio::test]
-async fn when_descriptors_run_out_who_is_logged_in_stays_so_and_the_others_wait_their_turn() {
+async fn descriptor_shortage_keeps_logins_and_delays_others() {
     const LIMIT: usize = 48;
     // valgrind lets a process open more than it may.
     if Nginx::binary().is_wrapped() {
@@ -370,7 +370,7 @@ async fn when_descriptors_run_out_who_is_logged_in_stays_so_and_the_others_wait_
 }
 
 #[tokio::test]
-async fn when_connections_run_out_nobody_gets_anothers_and_all_is_well_when_the_crowd_leaves() {
+async fn connection_shortage_mixes_up_no_users() {
     const CROWD: [&str; 5] = ["alice", "bob", "carol", "erin", "frank"];
     let origin = Origin::start().await;
     let nginx = Nginx::builder()

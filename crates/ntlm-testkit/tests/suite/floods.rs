@@ -37,18 +37,18 @@ async fn withstand(flood: Flood) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_forged_first_legs_log_nobody_out_and_take_no_memory() {
+async fn forged_first_legs_keep_logins_and_memory() {
     withstand(Flood::of_first_legs(2500, 200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_of_64_kib_log_nobody_out_and_take_no_memory() {
+async fn huge_tokens_keep_logins_and_memory() {
     // The heap keeps what the widest moment took, so that there must be few at a time.
     withstand(Flood::of_junk(200, 8)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bindings_made_and_ended_leave_no_memory_no_descriptor_and_no_connection_behind() {
+async fn bindings_made_and_ended_leak_nothing() {
     let origin = Origin::start().await;
     // Few enough that a lost connection of nginx would soon be missed.
     let nginx = front(&origin, "ntlm 100;", 64).await;
@@ -98,7 +98,7 @@ fn assert_served_as(number: usize, response: &Response) {
 }
 
 #[tokio::test]
-async fn a_client_that_speaks_for_many_gets_its_share_and_no_more() {
+async fn client_speaking_for_many_gets_one_share() {
     let origin = Origin::start().await;
     let nginx = front_behind_a_proxy(&origin).await;
     let mut other = Client::connect(&nginx).await;

@@ -38,7 +38,7 @@ fn one_connection<'a>(responses: impl IntoIterator<Item = &'a Response>) -> u64 
 }
 
 #[tokio::test]
-async fn an_anonymous_request_comes_first_and_the_login_follows_on_the_same_client_connection() {
+async fn login_follows_anonymous_request_on_one_connection() {
     let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let offered = alice.get("/").await;
@@ -53,7 +53,7 @@ async fn an_anonymous_request_comes_first_and_the_login_follows_on_the_same_clie
 }
 
 #[tokio::test]
-async fn handshakes_of_three_four_and_six_legs_keep_one_connection() {
+async fn handshake_of_any_length_keeps_one_connection() {
     let (_origin, nginx) = front("ntlm;").await;
     for legs in [3, 4, 6] {
         let mut alice = Client::connect(&nginx).await;
@@ -69,7 +69,7 @@ async fn handshakes_of_three_four_and_six_legs_keep_one_connection() {
 }
 
 #[tokio::test]
-async fn a_refused_ticket_is_followed_by_ntlm_on_the_same_connection() {
+async fn ntlm_after_refused_ticket_keeps_the_connection() {
     let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let ticket = format!("Negotiate {}", kerberos_token("alice", "expired"));
@@ -81,7 +81,7 @@ async fn a_refused_ticket_is_followed_by_ntlm_on_the_same_connection() {
 }
 
 #[tokio::test]
-async fn ntlm_in_spnego_and_every_spelling_of_a_scheme_logs_in() {
+async fn spnego_and_every_scheme_spelling_log_in() {
     let (_origin, nginx) = front("ntlm;").await;
     let schemes: [Scheme; 6] = [
         Scheme::spnego(),
@@ -102,7 +102,7 @@ async fn ntlm_in_spnego_and_every_spelling_of_a_scheme_logs_in() {
 }
 
 #[tokio::test]
-async fn a_live_binding_is_authenticated_anew_as_the_same_user_and_as_another() {
+async fn live_binding_is_authenticated_again() {
     let (_origin, nginx) = front("ntlm;").await;
     let (mut one, mut other) = (Client::connect(&nginx).await, Client::connect(&nginx).await);
     let bound = one_connection(&one.login("alice", "/").await);
@@ -115,7 +115,7 @@ async fn a_live_binding_is_authenticated_anew_as_the_same_user_and_as_another() 
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_followed_by_the_right_one_on_the_same_connection() {
+async fn right_password_after_wrong_keeps_the_connection() {
     let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let refused = alice.login_with("NTLM", "alice", "guessed", "/").await;
@@ -127,7 +127,7 @@ async fn a_wrong_password_is_followed_by_the_right_one_on_the_same_connection() 
 }
 
 #[tokio::test]
-async fn credentials_on_each_of_many_requests_need_one_connection() {
+async fn credentials_on_each_request_need_one_connection() {
     let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let mut responses = Vec::new();
@@ -141,7 +141,7 @@ async fn credentials_on_each_of_many_requests_need_one_connection() {
 }
 
 #[tokio::test]
-async fn logins_for_one_request_at_a_time_use_the_same_connection() {
+async fn logins_for_one_request_reuse_the_connection() {
     let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let first = alice.login_in_one_leg("alice", "/?persist=no").await;
@@ -156,7 +156,7 @@ async fn logins_for_one_request_at_a_time_use_the_same_connection() {
 }
 
 #[tokio::test]
-async fn six_connections_of_a_browser_log_in_side_by_side() {
+async fn six_browser_connections_log_in_side_by_side() {
     let (_origin, nginx) = front("ntlm;").await;
     let browser = |user: &'static str| {
         let nginx = nginx.at("");
@@ -187,7 +187,7 @@ async fn six_connections_of_a_browser_log_in_side_by_side() {
 }
 
 #[tokio::test]
-async fn legs_that_are_split_over_two_client_connections_log_nobody_in() {
+async fn legs_split_over_two_connections_fail() {
     let (origin, nginx) = front("ntlm;").await;
     let (mut one, mut other) = (Client::connect(&nginx).await, Client::connect(&nginx).await);
     let mut login = login_of("alice");
@@ -206,7 +206,7 @@ async fn legs_that_are_split_over_two_client_connections_log_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_last_leg_that_comes_first_is_refused_and_bound_like_any_other() {
+async fn last_leg_first_is_refused_and_bound() {
     let (origin, nginx) = front("ntlm;").await;
     let mut login = login_of("alice");
     let mut direct = Client::connect(&origin).await;
@@ -239,7 +239,7 @@ async fn abandoned_handshakes_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn two_groups_keep_the_users_of_one_client_connection_apart() {
+async fn two_groups_keep_one_connections_users_apart() {
     let intranet = Origin::builder().name("intranet").start().await;
     let mail = Origin::builder().name("mail").start().await;
     let nginx = Nginx::builder()

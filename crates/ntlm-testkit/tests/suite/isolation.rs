@@ -85,7 +85,7 @@ async fn two_clients_whose_legs_interleave_stay_themselves() {
 }
 
 #[tokio::test]
-async fn an_anonymous_client_after_a_login_stays_anonymous_whatever_pools_there_are() {
+async fn anonymous_client_stays_anonymous_beside_every_pool() {
     for group in groups() {
         for (servers, workers) in [(1, 1), (3, 1), (1, 2), (3, 2)] {
             let mut origins = Vec::new();
@@ -128,7 +128,7 @@ async fn nginx_alone_serves_a_stranger_as_alice() {
 }
 
 #[tokio::test]
-async fn the_next_client_in_the_memory_of_the_last_is_a_stranger() {
+async fn client_in_recycled_memory_is_a_stranger() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .in_front_of(&[&origin], "ntlm;")
@@ -157,7 +157,7 @@ async fn the_next_client_in_the_memory_of_the_last_is_a_stranger() {
 }
 
 #[tokio::test]
-async fn strangers_and_a_warm_pool_between_the_legs_change_nothing() {
+async fn strangers_and_warm_pool_leave_handshake_alone() {
     let origin = Origin::start().await;
     let nginx = pooled(&origin).await;
     let mut strangers = [client(&nginx, "bob").await, client(&nginx, "carol").await];
@@ -191,7 +191,7 @@ async fn strangers_and_a_warm_pool_between_the_legs_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_connection_with_its_requests_done_is_closed_and_not_pooled() {
+async fn connection_with_requests_used_up_is_closed() {
     for group in ["ntlm; ntlm_requests 3; keepalive 8;", "keepalive 8; ntlm_requests 3; ntlm;"] {
         let (origin, nginx) = front(group).await;
         let mut alice = client(&nginx, "alice").await;
@@ -206,7 +206,7 @@ async fn a_connection_with_its_requests_done_is_closed_and_not_pooled() {
 }
 
 #[tokio::test]
-async fn a_connection_that_grew_old_is_closed_and_not_pooled() {
+async fn connection_past_its_time_is_closed() {
     let (origin, nginx) = front("ntlm; ntlm_time 1ms; keepalive 8;").await;
     let mut alice = client(&nginx, "alice").await;
     assert!(!alice.login_in_one_leg("alice", "/").await.says_close());
@@ -219,7 +219,7 @@ async fn a_connection_that_grew_old_is_closed_and_not_pooled() {
 }
 
 #[tokio::test]
-async fn a_ticket_logs_in_at_once_and_one_client_only() {
+async fn ticket_logs_in_one_client_at_once() {
     let origin = Origin::start().await;
     let nginx = pooled(&origin).await;
     for path in ["/", "/?nomutual"] {
@@ -251,7 +251,7 @@ async fn the_last_leg_may_be_answered_with_anything() {
 }
 
 #[tokio::test]
-async fn a_token_in_an_answer_alone_makes_the_connection_the_clients_own() {
+async fn token_in_an_answer_binds_the_connection() {
     let origin = Origin::start().await;
     let nginx = pooled(&origin).await;
     let mut alice = client(&nginx, "alice").await;
@@ -265,7 +265,7 @@ async fn a_token_in_an_answer_alone_makes_the_connection_the_clients_own() {
 }
 
 #[tokio::test]
-async fn credentials_on_each_of_200_requests_use_one_connection() {
+async fn credentials_on_200_requests_use_one_connection() {
     let origin = Origin::start().await;
     let nginx = pooled(&origin).await;
     let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;

@@ -48,7 +48,7 @@ async fn request_with_an_empty_key_makes_no_binding() {
 }
 
 #[tokio::test]
-async fn ntlm_login_with_an_empty_key_does_not_finish() {
+async fn ntlm_login_with_empty_key_does_not_finish() {
     let origin = Origin::start().await;
     let nginx = keyed(&origin).await;
     let mut proxy = Client::connect(&nginx).await;
@@ -160,7 +160,7 @@ async fn ntlm_key_stands_for_the_forwarded_fields() {
 }
 
 #[tokio::test]
-async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_key() {
+async fn mixing_proxy_gets_one_binding_per_key() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .in_front_of(&[&origin], "ntlm; ntlm_key $http_x_session; keepalive 8;")
@@ -189,7 +189,7 @@ async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_key() {
 }
 
 #[tokio::test]
-async fn a_key_is_the_same_at_the_end_of_a_request_as_at_its_beginning() {
+async fn key_stays_constant_throughout_a_request() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .in_front_of(&[&origin], "ntlm; ntlm_key of-$upstream_http_x_identity;")
@@ -210,7 +210,7 @@ async fn a_key_is_the_same_at_the_end_of_a_request_as_at_its_beginning() {
 }
 
 #[tokio::test]
-async fn a_proxy_in_front_that_mixes_its_users_gets_a_binding_for_each_address() {
+async fn mixing_proxy_gets_one_binding_per_address() {
     if !Nginx::binary().has("with-http_realip_module") {
         return; // To this nginx all its users have the proxy's address.
     }

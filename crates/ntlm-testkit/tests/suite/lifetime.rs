@@ -71,7 +71,7 @@ fn descriptors(pid: u32) -> usize {
 // The origin ends a binding.
 
 #[tokio::test]
-async fn an_idle_client_connection_ends_when_the_origin_ends_its_binding() {
+async fn origin_ending_a_binding_ends_its_idle_client() {
     let (origin, nginx) = front("ntlm;").await;
     let unsolicited = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     assert_ends_with_the_origins(&origin, &nginx, unsolicited).await;
@@ -84,7 +84,7 @@ async fn an_idle_client_connection_ends_when_the_origin_ends_its_binding() {
 }
 
 #[tokio::test]
-async fn an_end_that_comes_along_with_the_response_is_seen() {
+async fn end_arriving_with_the_response_is_seen() {
     let (origin, nginx) = front("ntlm;").await;
     let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());
     let (mut alice, bound) = logged_in(&nginx).await;
@@ -115,7 +115,7 @@ async fn request_that_came_before_the_end_is_answered() {
 }
 
 #[tokio::test]
-async fn a_client_connection_that_nginx_must_not_end_yet_ends_with_its_next_response() {
+async fn keepalive_min_timeout_delays_end_to_next_response() {
     if Nginx::binary().version() < (1, 27, 4) {
         return; // It has no keepalive_min_timeout.
     }
@@ -141,7 +141,7 @@ async fn a_client_connection_that_nginx_must_not_end_yet_ends_with_its_next_resp
 }
 
 #[tokio::test]
-async fn an_end_between_the_legs_ends_the_client_connection() {
+async fn end_between_legs_ends_the_client_connection() {
     let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let challenge = alice.leg1("alice", "/").await;
@@ -161,7 +161,7 @@ async fn an_end_between_the_legs_ends_the_client_connection() {
 }
 
 #[tokio::test]
-async fn an_origin_that_announces_the_end_has_it_passed_on() {
+async fn origins_connection_close_reaches_the_client() {
     let (origin, nginx) = front("ntlm;").await;
     for target in ["/?close=header", "/?http10"] {
         let (mut alice, bound) = logged_in(&nginx).await;
@@ -195,7 +195,7 @@ async fn other_event_methods_see_the_end_as_well() {
 // Time and numbers end a binding.
 
 #[tokio::test]
-async fn a_binding_that_waited_too_long_ends_with_its_client_connection() {
+async fn expired_binding_ends_with_its_client_connection() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .conf("keepalive_timeout 1h;")
@@ -214,7 +214,7 @@ async fn a_binding_that_waited_too_long_ends_with_its_client_connection() {
 }
 
 #[tokio::test]
-async fn the_time_of_a_binding_starts_anew_with_each_response() {
+async fn each_response_restarts_the_binding_timeout() {
     let (origin, nginx) = front("ntlm; ntlm_timeout 1s;").await;
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login_in_one_leg("alice", "/").await.connection();
@@ -227,7 +227,7 @@ async fn the_time_of_a_binding_starts_anew_with_each_response() {
 }
 
 #[tokio::test]
-async fn what_nginx_waits_for_during_a_request_is_not_waited_for_between_two() {
+async fn proxy_timeouts_spare_a_waiting_binding() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
@@ -276,7 +276,7 @@ async fn each_binding_ends_at_its_own_time() {
 }
 
 #[tokio::test]
-async fn a_slow_request_does_not_use_up_the_time_of_its_binding() {
+async fn slow_request_uses_no_binding_timeout() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .conf("proxy_request_buffering off;")
@@ -297,7 +297,7 @@ async fn a_slow_request_does_not_use_up_the_time_of_its_binding() {
 }
 
 #[tokio::test]
-async fn a_client_connection_that_waited_too_long_takes_its_binding_along() {
+async fn expired_client_connection_ends_its_binding() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .conf("keepalive_timeout 200ms;")
@@ -312,7 +312,7 @@ async fn a_client_connection_that_waited_too_long_takes_its_binding_along() {
 }
 
 #[tokio::test]
-async fn a_client_connection_that_carried_its_last_request_takes_its_binding_along() {
+async fn client_connection_at_keepalive_requests_ends_its_binding() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().conf("keepalive_requests 3;").in_front_of(&[&origin], "ntlm;").start().await;
     let (mut alice, _) = logged_in(&nginx).await;
@@ -323,7 +323,7 @@ async fn a_client_connection_that_carried_its_last_request_takes_its_binding_alo
 }
 
 #[tokio::test]
-async fn a_client_that_wants_no_keep_alive_takes_its_binding_along() {
+async fn client_without_keep_alive_ends_its_binding() {
     let (origin, nginx) = front("ntlm;").await;
     let (mut alice, bound) = logged_in(&nginx).await;
     let last = alice.get_with("/", "Connection", "close").await;
@@ -333,7 +333,7 @@ async fn a_client_that_wants_no_keep_alive_takes_its_binding_along() {
 }
 
 #[tokio::test]
-async fn a_connection_that_carried_its_last_request_says_so_to_the_client() {
+async fn binding_at_ntlm_requests_sends_connection_close() {
     let (origin, nginx) = front("ntlm; ntlm_requests 4;").await;
     let (mut alice, bound) = logged_in(&nginx).await;
     let third = alice.get("/").await;
@@ -347,7 +347,7 @@ async fn a_connection_that_carried_its_last_request_says_so_to_the_client() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_too_old_says_so_to_the_client() {
+async fn binding_past_ntlm_time_sends_connection_close() {
     let (origin, nginx) = front("ntlm; ntlm_time 100ms;").await;
     let mut alice = Client::connect(&nginx).await;
     assert!(!alice.login_in_one_leg("alice", "/?delay=200").await.says_close());
@@ -366,7 +366,7 @@ async fn a_connection_that_is_too_old_says_so_to_the_client() {
 // Others end a binding.
 
 #[tokio::test]
-async fn an_evicted_binding_ends_its_idle_client_connection_and_no_other() {
+async fn evicted_binding_ends_only_its_idle_client() {
     let (origin, nginx) = front("ntlm 1;").await;
     let (mut alice, bound) = logged_in(&nginx).await;
     let mut bob = Client::connect(&nginx).await;
@@ -378,7 +378,7 @@ async fn an_evicted_binding_ends_its_idle_client_connection_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_binding_ended_by_its_client_closes_no_client_connection() {
+async fn binding_ended_by_client_closes_no_other() {
     let (origin, nginx) = front("ntlm;").await;
     let mut bob = Client::connect(&nginx).await;
     let bobs = bob.login("bob", "/").await[1].connection();
@@ -396,7 +396,7 @@ async fn a_binding_ended_by_its_client_closes_no_client_connection() {
 }
 
 #[tokio::test]
-async fn a_successor_on_the_same_slot_inherits_nothing_and_loses_nothing() {
+async fn successor_on_same_slot_keeps_its_binding() {
     let (origin, nginx) = front("ntlm;").await;
     for _ in 0..10 {
         let (mut alice, bound) = logged_in(&nginx).await;

@@ -139,7 +139,7 @@ async fn status(observer: &mut Client) -> usize {
 }
 
 #[tokio::test]
-async fn a_login_over_streams_binds_the_connection_they_share() {
+async fn login_over_streams_binds_their_connection() {
     for over in streams() {
         let (origin, _nginx, alice, bound) = logged_in(over).await;
         for _ in 0..5 {
@@ -156,7 +156,7 @@ async fn a_login_over_streams_binds_the_connection_they_share() {
 }
 
 #[tokio::test]
-async fn streams_that_find_the_binding_busy_are_served_without_it() {
+async fn streams_beside_busy_binding_go_without_it() {
     for over in streams() {
         let (origin, _nginx, alice, bound) = logged_in(over).await;
         let (slow, ()) = tokio::join!(alice.get("/?gate=slow"), async {
@@ -219,7 +219,7 @@ async fn a_connection_that_idled_is_still_its_users() {
 }
 
 #[tokio::test]
-async fn nobody_gets_the_binding_of_a_connection_that_idles_or_is_gone() {
+async fn idle_or_gone_clients_binding_serves_no_stranger() {
     for over in streams() {
         let origin = Origin::start().await;
         let nginx = everything(&origin).worker_connections(64).start().await;
@@ -249,7 +249,7 @@ async fn nobody_gets_the_binding_of_a_connection_that_idles_or_is_gone() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_the_middle_takes_its_binding_with_it() {
+async fn client_leaving_within_a_stream_ends_its_binding() {
     for over in streams() {
         let (origin, _nginx, alice, bound) = logged_in(over).await;
         tokio::select! {
@@ -263,7 +263,7 @@ async fn a_client_that_leaves_in_the_middle_takes_its_binding_with_it() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_binding_closes_a_client_connection_without_streams() {
+async fn binding_end_closes_client_without_streams() {
     for over in streams() {
         let (origin, nginx, alice, bound) = logged_in(over).await;
         waiting(&nginx, 1).await;
@@ -273,7 +273,7 @@ async fn the_end_of_a_binding_closes_a_client_connection_without_streams() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_binding_leaves_open_streams_alone() {
+async fn binding_end_leaves_open_streams_alone() {
     for over in streams() {
         let (origin, _nginx, alice, bound) = logged_in(over).await;
         let (first, second, ()) = tokio::join!(
@@ -298,7 +298,7 @@ async fn the_end_of_a_binding_leaves_open_streams_alone() {
 }
 
 #[tokio::test]
-async fn clients_of_all_protocols_interleaved_stay_who_they_are() {
+async fn interleaved_clients_of_all_protocols_keep_identities() {
     let origin = Origin::start().await;
     let nginx = everything(&origin).start().await;
     let mut clients = Vec::new();

@@ -8,7 +8,7 @@ use ntlm_testkit::{Client, Origin, Request, password_of};
 // Logins.
 
 #[tokio::test]
-async fn curl_logs_in_by_ntlm_once_for_three_urls() {
+async fn curl_logs_in_once_for_three_urls() {
     let origin = Origin::start().await;
     let outcome =
         Curl::ntlm("alice").url(origin.url("/a")).url(origin.url("/b")).url(origin.url("/c")).run().await;
@@ -65,7 +65,7 @@ async fn other_schemes_log_nobody_in() {
 }
 
 #[tokio::test]
-async fn anonymous_wrong_and_unknown_are_refused_and_the_connection_stays() {
+async fn refused_clients_keep_their_connection() {
     let origin = Origin::start().await;
     let mut client = Client::connect(&origin).await;
     assert_eq!(client.get("/").await.status, 401);
@@ -76,7 +76,7 @@ async fn anonymous_wrong_and_unknown_are_refused_and_the_connection_stays() {
 }
 
 #[tokio::test]
-async fn a_last_leg_needs_the_challenge_of_its_own_connection() {
+async fn last_leg_needs_its_own_connections_challenge() {
     let origin = Origin::start().await;
     let mut one = Client::connect(&origin).await;
     let mut other = Client::connect(&origin).await;
@@ -104,7 +104,7 @@ async fn a_new_first_leg_ends_the_old_login() {
 }
 
 #[tokio::test]
-async fn a_ticket_logs_in_with_one_leg_and_is_answered() {
+async fn ticket_logs_in_with_one_answered_leg() {
     let origin = Origin::start().await;
     let mut alice = Client::connect(&origin).await;
     let response = alice.login_in_one_leg("alice", "/").await;
@@ -127,7 +127,7 @@ async fn six_legs_want_six_legs() {
 }
 
 #[tokio::test]
-async fn a_login_can_be_for_one_request_and_be_forgotten() {
+async fn login_for_one_request_is_forgotten() {
     let origin = Origin::start().await;
     let mut alice = Client::connect(&origin).await;
     assert_eq!(alice.login_in_one_leg("alice", "/?persist=no").await.identity(), "alice");

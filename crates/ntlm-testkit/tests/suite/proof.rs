@@ -51,7 +51,7 @@ async fn log_in_by(client: &mut Client, user: &str, legs: [Request; 2]) -> Respo
 }
 
 #[tokio::test]
-async fn made_up_name_on_an_open_page_is_not_shown() {
+async fn made_up_name_on_open_page_is_hidden() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "$status $ntlm_user $ntlm_domain $ntlm_workstation $ntlm_mechanism").await;
     for (number, target) in
@@ -71,7 +71,7 @@ async fn made_up_name_on_an_open_page_is_not_shown() {
 }
 
 #[tokio::test]
-async fn login_for_the_refused_target_is_shown_and_counted() {
+async fn login_for_refused_target_is_shown_and_counted() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "$status $ntlm_user $ntlm_domain").await;
     for target in ["/", "/a?b=c", "/?status=404", "/?status=302"] {
@@ -123,7 +123,7 @@ async fn login_may_change_its_method() {
 }
 
 #[tokio::test]
-async fn ticket_is_proven_by_a_token_or_a_refusal_before() {
+async fn token_or_earlier_refusal_proves_a_ticket() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "$ntlm_user").await;
     let with_ticket = |target: &str| {

@@ -45,7 +45,7 @@ fn accepted(nginx: &Nginx) -> usize {
 }
 
 #[tokio::test]
-async fn clients_that_a_balancer_puts_on_one_connection_are_told_apart_by_their_addresses() {
+async fn clients_sharing_a_connection_differ_by_address() {
     if !Nginx::binary().has("with-http_realip_module") {
         return;
     }
@@ -73,7 +73,7 @@ async fn clients_that_a_balancer_puts_on_one_connection_are_told_apart_by_their_
 }
 
 #[tokio::test]
-async fn behind_a_balancer_that_opens_a_connection_for_each_request_nobody_logs_in_and_nobody_is_mistaken() {
+async fn connection_per_request_lets_no_user_in() {
     let origin = Origin::start().await;
     let nginx = behind(&origin).await;
     // What pools by default since 1.29.7.

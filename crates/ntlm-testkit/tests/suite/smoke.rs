@@ -6,7 +6,7 @@ use ntlm_testkit::{Client, Nginx, Origin};
 use crate::common::front;
 
 #[tokio::test]
-async fn a_login_goes_through_and_stays_on_its_connection() {
+async fn login_succeeds_and_keeps_its_connection() {
     let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let legs = alice.login("alice", "/").await;
@@ -20,7 +20,7 @@ async fn a_login_goes_through_and_stays_on_its_connection() {
 }
 
 #[tokio::test]
-async fn curl_needs_no_more_requests_than_straight_to_the_origin() {
+async fn curl_needs_as_many_requests_as_directly() {
     let (origin, nginx) = front("ntlm;").await;
     for curl in [Curl::ntlm("alice"), Curl::negotiate("alice")] {
         let mut direct = curl.clone();

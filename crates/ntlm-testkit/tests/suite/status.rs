@@ -142,7 +142,7 @@ async fn everything_is_counted_where_it_happens() {
 }
 
 #[tokio::test]
-async fn a_binding_that_is_lost_or_times_out_is_counted() {
+async fn lost_and_expired_bindings_are_counted() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm; ntlm_timeout 300ms;").start().await;
     let mut alice = logged_in(&nginx, "alice", "/").await;
@@ -154,7 +154,7 @@ async fn a_binding_that_is_lost_or_times_out_is_counted() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_the_middle_ends_its_binding_itself() {
+async fn client_leaving_within_a_request_ends_its_binding() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").start().await;
     let mut alice = logged_in(&nginx, "alice", "/").await;
@@ -177,7 +177,7 @@ async fn processes_that_look_after_caches_are_no_workers() {
 }
 
 #[tokio::test]
-async fn all_workers_are_counted_together_and_one_that_dies_no_more() {
+async fn workers_add_up_and_killed_ones_drop_out() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").workers(2).allow_log("exited on signal 9").start().await;
     let mut users = Vec::new();
@@ -196,7 +196,7 @@ async fn all_workers_are_counted_together_and_one_that_dies_no_more() {
 }
 
 #[tokio::test]
-async fn a_reload_loses_no_count_and_a_new_group_begins_at_nothing() {
+async fn reload_keeps_counts_and_starts_new_groups_empty() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").start().await;
     let alice = logged_in(&nginx, "alice", "/").await;
@@ -254,7 +254,7 @@ async fn metrics_are_in_the_format_of_prometheus() {
 }
 
 #[tokio::test]
-async fn a_query_chooses_the_format_and_nothing_is_changed_by_asking() {
+async fn query_chooses_the_format_and_changes_nothing() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").start().await;
     let mut client = Client::connect(&nginx).await;

@@ -30,7 +30,7 @@ async fn alice_tries(client: &mut Client) -> Vec<Response> {
 }
 
 #[tokio::test]
-async fn a_plain_group_hands_alices_connection_to_a_stranger_from_1_29_7_on() {
+async fn pool_by_default_hands_connection_to_a_stranger() {
     let origin = Origin::start().await;
     let nginx = plain(&origin, "").await;
     let mut alice = Client::connect(&nginx).await;
@@ -47,7 +47,7 @@ async fn a_plain_group_hands_alices_connection_to_a_stranger_from_1_29_7_on() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_named_by_proxy_pass_alone_is_not_pooled() {
+async fn server_named_by_proxy_pass_is_not_pooled() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .without_module()
@@ -63,7 +63,7 @@ async fn a_server_that_is_named_by_proxy_pass_alone_is_not_pooled() {
 }
 
 #[tokio::test]
-async fn keepalive_0_pools_nothing_and_lets_nobody_log_in() {
+async fn keepalive_0_pools_nothing_and_fails_logins() {
     if !pools_by_default() {
         // It is refused, or means the same as no line at all.
         return;
@@ -80,7 +80,7 @@ async fn keepalive_0_pools_nothing_and_lets_nobody_log_in() {
 }
 
 #[tokio::test]
-async fn ntlm_lets_alice_log_in_and_keeps_the_stranger_out() {
+async fn ntlm_admits_alice_and_refuses_the_stranger() {
     let (_origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let last = alice_tries(&mut alice).await.pop().unwrap();

@@ -44,7 +44,7 @@ async fn logged(nginx: &Nginx, count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_log_names_the_user_from_the_answer_that_accepts_the_login() {
+async fn accepting_answer_puts_the_user_in_log() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
@@ -86,7 +86,7 @@ async fn a_login_that_is_refused_is_not_named() {
 }
 
 #[tokio::test]
-async fn ntlm_inside_negotiate_is_ntlm_and_kerberos_is_kerberos() {
+async fn mechanisms_inside_negotiate_are_told_apart() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
@@ -120,7 +120,7 @@ fn authenticate(user: &str, response: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn old_responses_stand_out_and_names_cannot_forge_lines() {
+async fn ntlmv1_responses_stand_out_and_names_are_escaped() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").await;
     let forged = authenticate("eve\n200 - - - root", 24);
@@ -165,7 +165,7 @@ async fn who_answers_no_challenge_names_nobody() {
 }
 
 #[tokio::test]
-async fn later_login_of_another_stream_names_no_earlier_one() {
+async fn later_login_on_another_stream_renames_none() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
@@ -197,7 +197,7 @@ async fn later_login_of_another_stream_names_no_earlier_one() {
 }
 
 #[tokio::test]
-async fn the_last_answer_of_a_connection_is_named_too() {
+async fn last_answer_of_a_connection_names_the_user() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm; ntlm_requests 3;").await;
     let mut alice = Client::connect(&nginx).await;

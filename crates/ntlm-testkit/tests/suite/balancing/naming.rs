@@ -48,7 +48,7 @@ impl Names {
 }
 
 #[tokio::test]
-async fn a_bound_client_stays_at_a_server_that_its_name_no_longer_resolves_to() {
+async fn bound_client_stays_when_its_server_name_moves() {
     if Nginx::binary().version() < (1, 27, 3) {
         // `resolve` is not in the open source edition yet.
         return;
@@ -79,7 +79,7 @@ async fn a_bound_client_stays_at_a_server_that_its_name_no_longer_resolves_to() 
 }
 
 #[tokio::test]
-async fn a_group_may_be_named_by_a_variable_and_declared_after_its_use() {
+async fn variable_names_a_group_declared_later() {
     let origins = three().await;
     let nginx = Nginx::builder()
         .conf(&format!(
@@ -101,7 +101,7 @@ async fn a_group_may_be_named_by_a_variable_and_declared_after_its_use() {
 }
 
 #[tokio::test]
-async fn one_client_has_a_binding_in_each_of_two_groups() {
+async fn client_has_a_binding_in_each_group() {
     let [a, b, c] = three().await;
     let nginx = Nginx::builder()
         .conf(&format!(
@@ -130,7 +130,7 @@ async fn one_client_has_a_binding_in_each_of_two_groups() {
 }
 
 #[tokio::test]
-async fn servers_behind_unix_sockets_and_ipv6_are_servers_too_and_so_are_clients() {
+async fn unix_socket_and_ipv6_peers_and_clients_bind() {
     let origins = [
         Origin::builder().name("unix").unix().start().await,
         Origin::builder().name("ipv6").ipv6().start().await,

@@ -112,7 +112,7 @@ async fn status_conf_shows_its_page_to_administrators_only() {
 }
 
 #[tokio::test]
-async fn several_servers_conf_uses_its_backup_when_the_others_are_gone() {
+async fn several_servers_conf_falls_back_to_its_backup() {
     let example = Example::start("examples/several-servers.conf").await;
     let mut homes = BTreeSet::new();
     for user in ["alice", "bob", "carol", "dave"] {
@@ -128,7 +128,7 @@ async fn several_servers_conf_uses_its_backup_when_the_others_are_gone() {
 }
 
 #[tokio::test]
-async fn https_upstream_conf_names_and_verifies_its_server_and_takes_large_bodies() {
+async fn https_upstream_conf_verifies_server_and_takes_bodies() {
     let example = Example::start("examples/https-upstream.conf").await;
     let mut alice = example.client().await;
     alice.login("alice", "/").await;
@@ -139,7 +139,7 @@ async fn https_upstream_conf_names_and_verifies_its_server_and_takes_large_bodie
 }
 
 #[tokio::test]
-async fn selective_conf_serves_public_files_to_all_over_one_connection_without_credentials() {
+async fn selective_conf_pools_connections_for_public_files() {
     let example = Example::start("examples/selective.conf").await;
     let (mut alice, mut bob) = (example.client().await, example.client().await);
     let home = alice.login("alice", "/").await.pop().unwrap();
@@ -182,7 +182,7 @@ async fn tls_front_conf_sends_plain_http_to_https() {
 }
 
 #[tokio::test]
-async fn exchange_conf_has_one_binding_for_all_its_locations() {
+async fn exchange_conf_locations_share_one_binding() {
     let example = Example::start("examples/exchange.conf").await;
     let mut alice = example.client().await;
     let response = alice.get("/").await;
@@ -223,7 +223,7 @@ fn the_readme_shows_every_example_to_the_letter() {
 }
 
 #[test]
-fn the_readme_has_a_section_for_each_directive_and_for_no_other() {
+fn readme_sections_match_the_directives() {
     let tables =
         ["conf.rs", "module.rs"].map(|file| read(&format!("crates/ngx-http-upstream-ntlm/src/{file}")));
     let names = tables.iter().flat_map(|table| table.split("c\"").skip(1));

@@ -115,7 +115,7 @@ fn is((version, connection): (&str, Option<String>), expected: (&str, Option<&st
 }
 
 #[tokio::test]
-async fn with_nothing_but_ntlm_every_request_goes_out_as_one_that_can_be_kept_alive() {
+async fn bare_ntlm_sends_requests_with_keep_alive() {
     for origin in [Origin::start().await, Origin::builder().tls().start().await] {
         let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
         let mut client = Client::connect(&nginx).await;
@@ -133,7 +133,7 @@ async fn with_nothing_but_ntlm_every_request_goes_out_as_one_that_can_be_kept_al
 }
 
 #[tokio::test]
-async fn with_http_1_1_written_and_connection_forgotten_a_login_works() {
+async fn proxy_http_version_alone_lets_a_login_work() {
     let origin = Origin::start().await;
     let nginx =
         Nginx::builder().conf("proxy_http_version 1.1;").in_front_of(&[&origin], "ntlm;").start().await;
@@ -150,7 +150,7 @@ async fn with_http_1_1_written_and_connection_forgotten_a_login_works() {
 }
 
 #[tokio::test]
-async fn another_value_of_connection_is_left_as_it_is() {
+async fn other_connection_value_is_left_alone() {
     let origin = Origin::start().await;
     for value in ["upgrade", "keep-alive", "close, te", "closed"] {
         for version in ["1.0", "1.1"] {
@@ -186,7 +186,7 @@ async fn a_group_without_ntlm_keeps_the_defaults() {
 }
 
 #[tokio::test]
-async fn a_lifted_request_is_to_the_byte_the_one_that_the_right_lines_would_have_made() {
+async fn lifted_request_equals_one_from_explicit_lines() {
     let recorder = Recorder::start(http_is_complete, OK).await;
     let settings = [
         "",
@@ -267,7 +267,7 @@ async fn a_lifted_request_is_to_the_byte_the_one_that_the_right_lines_would_have
 }
 
 #[tokio::test]
-async fn bodies_arrive_unharmed_with_the_legs_of_a_login() {
+async fn bodies_on_legs_of_a_login_arrive_whole() {
     let origin = Origin::start().await;
     let nginx =
         Nginx::builder().conf("client_max_body_size 0;").in_front_of(&[&origin], "ntlm;").start().await;
@@ -288,7 +288,7 @@ async fn bodies_arrive_unharmed_with_the_legs_of_a_login() {
 }
 
 #[tokio::test]
-async fn a_retry_sends_the_same_lifted_request_to_the_second_server() {
+async fn retry_sends_lifted_request_unchanged_to_second_server() {
     let first = Recorder::start(http_is_complete, b"").await;
     let second = Recorder::start(http_is_complete, OK).await;
     let nginx = Nginx::builder()

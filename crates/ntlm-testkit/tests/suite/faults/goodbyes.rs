@@ -36,7 +36,7 @@ async fn assert_lives(nginx: &Nginx, workers: &[u32]) {
 }
 
 #[tokio::test]
-async fn a_binding_that_the_origin_ends_while_nginx_says_goodbye_leaves_the_client_alone() {
+async fn binding_closed_during_client_tls_shutdown_ends_cleanly() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::start().await;
     for protocol in ["TLSv1.2", "TLSv1.3"] {
@@ -54,7 +54,7 @@ async fn a_binding_that_the_origin_ends_while_nginx_says_goodbye_leaves_the_clie
 }
 
 #[tokio::test]
-async fn a_binding_that_times_out_while_nginx_says_goodbye_leaves_the_client_alone() {
+async fn binding_expired_during_client_tls_shutdown_ends_cleanly() {
     let Some(below) = Below::new() else { return };
     let origin = Origin::start().await;
     for protocol in ["TLSv1.2", "TLSv1.3"] {

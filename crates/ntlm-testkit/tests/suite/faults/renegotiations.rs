@@ -14,7 +14,7 @@ async fn start(below: &Below, origin: &Origin) -> Nginx {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_to_write_before_it_can_read_is_nobodys_to_wait_with() {
+async fn tls_want_write_connection_is_not_parked() {
     if !Nginx::binary().has("with-http_ssl_module") {
         return; // It has no TLS.
     }

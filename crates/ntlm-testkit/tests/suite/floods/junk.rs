@@ -48,7 +48,7 @@ async fn junk_from_200_addresses_logs_nobody_out() {
 }
 
 #[tokio::test]
-async fn junk_from_the_users_own_address_logs_nobody_out() {
+async fn junk_from_a_users_address_evicts_no_login() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 100;", 4096).await;
     // A proxy in front: everybody comes from 127.0.2.1.

@@ -22,7 +22,7 @@ async fn a_post_with_empty_legs_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_post_with_its_body_on_every_leg_arrives_whole_and_once_a_leg() {
+async fn body_on_every_leg_arrives_whole_and_once() {
     let small: Vec<u8> = (0..1024u32).map(|number| number as u8).collect();
     let large: Vec<u8> = (0..10_000_000u32).map(|number| (number / 7) as u8).collect();
     for lines in [

@@ -7,7 +7,7 @@ use super::{one_connection, statuses};
 use crate::common::{front, login_of, refuses, serves, ticket_of};
 
 #[tokio::test]
-async fn a_challenge_that_comes_with_a_close_ends_the_clients_connection_too() {
+async fn challenge_with_close_ends_the_client_connection() {
     let (origin, nginx) = front("ntlm;").await;
     for path in ["/?close=challenge", "/?http10"] {
         let mut alice = Client::connect(&nginx).await;
@@ -32,7 +32,7 @@ async fn an_origin_of_http10_keeps_no_binding() {
 }
 
 #[tokio::test]
-async fn a_client_of_http10_logs_in_if_it_keeps_its_connection() {
+async fn http10_client_with_keep_alive_logs_in() {
     let (origin, nginx) = front("ntlm;").await;
     let mut alice = Client::connect(&nginx).await;
     let keeping = Request::get("/").http10().header("Connection", "keep-alive");
@@ -47,7 +47,7 @@ async fn a_client_of_http10_logs_in_if_it_keeps_its_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_after_its_first_leg_leaves_no_binding() {
+async fn client_closing_after_first_leg_leaves_no_binding() {
     let (origin, nginx) = front("ntlm;").await;
     let closing = [Request::get("/").http10(), Request::get("/").header("Connection", "close")];
     for request in closing {

@@ -7,7 +7,7 @@ use ntlm_testkit::{Nginx, Origin};
 use super::one_connection;
 
 #[tokio::test]
-async fn curl_logs_in_in_all_its_ways_to_plain_and_tls_origins() {
+async fn curl_logs_in_over_clear_text_and_tls() {
     let folder = tempfile::tempdir().unwrap();
     let body: Vec<u8> = (0..1_000_000u32).map(|number| (number / 3) as u8).collect();
     let file = folder.path().join("upload");
@@ -37,7 +37,7 @@ async fn curl_logs_in_in_all_its_ways_to_plain_and_tls_origins() {
 }
 
 #[tokio::test]
-async fn parallel_curls_of_several_users_are_each_served_as_themselves() {
+async fn parallel_curls_are_each_served_as_themselves() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().workers(2).in_front_of(&[&origin], "ntlm;").start().await;
     let curl = |user: &'static str| {

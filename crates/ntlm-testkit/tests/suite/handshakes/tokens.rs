@@ -41,7 +41,7 @@ async fn large_tokens_pass_both_ways() {
 }
 
 #[tokio::test]
-async fn garbage_is_refused_and_stays_on_a_connection_of_its_own() {
+async fn garbage_is_refused_on_its_own_connection() {
     let (origin, nginx) = front_with("large_client_header_buffers 4 128k;").await;
     let truncated = |message: &[u8]| format!("NTLM {}", to_base64(message));
     let last_of_nothing = [b"NTLMSSP\0\x03\0\0\0".as_slice(), &[0xff; 52]].concat();
@@ -81,7 +81,7 @@ async fn garbage_is_refused_and_stays_on_a_connection_of_its_own() {
 }
 
 #[tokio::test]
-async fn other_schemes_bind_nothing_and_a_login_may_follow() {
+async fn login_follows_schemes_that_bind_nothing() {
     let origin = Origin::start().await;
     // Explicit, since not every version of nginx has a pool of its own.
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 4;").start().await;

@@ -23,7 +23,7 @@ fn cached(origin: &Origin) -> Builder {
 }
 
 #[tokio::test]
-async fn a_cache_stores_nothing_that_came_over_a_bound_connection() {
+async fn cache_stores_no_response_from_bound_connection() {
     if !has_a_cache() {
         return;
     }
@@ -49,7 +49,7 @@ async fn a_cache_stores_nothing_that_came_over_a_bound_connection() {
 }
 
 #[tokio::test]
-async fn a_client_is_told_that_the_body_of_its_head_made_a_get_for_a_cache_is_not_read() {
+async fn unread_body_of_converted_head_closes_the_client() {
     if !has_a_cache() {
         return;
     }
@@ -74,7 +74,7 @@ async fn a_client_is_told_that_the_body_of_its_head_made_a_get_for_a_cache_is_no
 }
 
 #[tokio::test]
-async fn a_refusal_that_a_page_takes_the_place_of_is_not_remembered_for_others() {
+async fn intercepted_refusal_is_not_cached() {
     if !has_a_cache() {
         return;
     }
@@ -98,7 +98,7 @@ async fn a_refusal_that_a_page_takes_the_place_of_is_not_remembered_for_others()
 }
 
 #[tokio::test]
-async fn an_answer_replaced_out_of_a_cache_gives_no_connection_away() {
+async fn answer_replaced_from_cache_shares_no_connection() {
     if !has_a_cache() {
         return;
     }
@@ -145,7 +145,7 @@ async fn an_answer_replaced_out_of_a_cache_gives_no_connection_away() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_without_a_body_does_not_vouch_for_the_one_that_it_replaced() {
+async fn bodiless_stale_answer_vouches_for_no_login() {
     if !has_a_cache() || !Nginx::binary().has("with-http_v2_module") {
         return;
     }
@@ -166,7 +166,7 @@ async fn a_stale_answer_without_a_body_does_not_vouch_for_the_one_that_it_replac
 }
 
 #[tokio::test]
-async fn proxy_store_writes_nothing_that_came_over_a_bound_connection() {
+async fn proxy_store_writes_no_bound_response() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())

@@ -6,7 +6,7 @@ use ntlm_testkit::{Client, Nginx, Origin, password_of};
 use super::{assert_bound, assert_stranger, client, logged_in};
 
 #[tokio::test]
-async fn two_groups_on_one_client_connection_have_a_binding_each_and_leave_none_behind() {
+async fn two_groups_hold_and_release_a_binding_each() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
@@ -62,7 +62,7 @@ async fn many_locations_of_one_group_share_one_binding() {
 }
 
 #[tokio::test]
-async fn credentials_that_a_location_sends_taint_as_the_clients_own_do() {
+async fn credentials_from_a_location_taint_the_connection() {
     let origin = Origin::start().await;
     for line in ["Authorization", "AUTHORIZATION", "authorization"] {
         let nginx = Nginx::builder()
@@ -86,7 +86,7 @@ async fn credentials_that_a_location_sends_taint_as_the_clients_own_do() {
 }
 
 #[tokio::test]
-async fn credentials_that_a_location_sends_taint_the_connection_on_which_they_are_sent_again() {
+async fn credentials_from_a_location_taint_the_retry() {
     for tls in [false, true] {
         let origin = if tls { Origin::builder().tls().start().await } else { Origin::start().await };
         let nginx = Nginx::builder()

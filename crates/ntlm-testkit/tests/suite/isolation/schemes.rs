@@ -35,7 +35,7 @@ async fn a_scheme_counts_however_it_is_spelled() {
 }
 
 #[tokio::test]
-async fn credentials_of_other_schemes_leave_the_connection_to_the_pool() {
+async fn other_schemes_leave_the_connection_pooled() {
     let origin = Origin::start().await;
     let nginx = pooled(&origin).await;
     let pooled = client(&nginx, "bob").await.get("/public/").await.connection();
@@ -50,7 +50,7 @@ async fn credentials_of_other_schemes_leave_the_connection_to_the_pool() {
 }
 
 #[tokio::test]
-async fn an_empty_token_first_is_the_beginning_of_a_login_or_of_nothing() {
+async fn empty_token_binds_under_authenticating_schemes_only() {
     let origin = Origin::start().await;
     let nginx = pooled(&origin).await;
     for (value, binds) in [("Negotiate", true), ("NTLM", true), ("Bearer", false)] {

@@ -119,7 +119,7 @@ async fn trouble_is_told_however_proxy_pass_is_spelled() {
 }
 
 #[tokio::test]
-async fn every_spelling_of_a_scheme_is_the_same_way() {
+async fn scheme_spellings_share_one_binding() {
     let origin = Origin::start().await;
     let mut locations = String::from("location / { proxy_pass http://backend; }");
     for (number, way) in WAYS.iter().enumerate() {

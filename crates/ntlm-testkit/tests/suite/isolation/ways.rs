@@ -24,7 +24,7 @@ async fn assert_another_way(nginx: &Nginx, origin: &Origin, path: &str) {
 }
 
 #[tokio::test]
-async fn a_binding_over_tls_is_for_the_same_name_and_certificate_and_never_for_clear_text() {
+async fn tls_binding_requires_equal_name_and_certificate() {
     if !Nginx::binary().has("with-http_ssl_module") {
         return; // It has no way over TLS.
     }
@@ -79,7 +79,7 @@ async fn verified_binding_is_for_the_same_authority() {
 }
 
 #[tokio::test]
-async fn a_binding_is_for_requests_from_the_same_local_address() {
+async fn binding_requires_the_same_local_address() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
@@ -96,7 +96,7 @@ async fn a_binding_is_for_requests_from_the_same_local_address() {
 }
 
 #[tokio::test]
-async fn a_binding_by_http_is_for_no_other_protocol() {
+async fn http_binding_serves_no_other_protocol() {
     let origin = Origin::start().await;
     for protocol in ["fastcgi", "scgi", "uwsgi", "memcached", "grpc"] {
         if Nginx::binary().has(&format!("without-http_{protocol}_module"))
@@ -125,7 +125,7 @@ async fn a_binding_by_http_is_for_no_other_protocol() {
 }
 
 #[tokio::test]
-async fn a_connection_that_credentials_went_over_by_another_protocol_is_nobody_elses() {
+async fn credentials_by_another_protocol_taint_the_connection() {
     let mut ways = Vec::new();
     if Nginx::binary().has("with-http_v2_module") {
         ways.push(("grpc_pass grpc://backend;", "Authorization", &["", "ntlm;"][..]));

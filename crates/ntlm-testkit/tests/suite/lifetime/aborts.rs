@@ -48,7 +48,7 @@ fn is_connecting_to(server: SocketAddr) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_may_leave_before_between_and_after_the_legs() {
+async fn client_leaving_around_legs_leaves_no_connection() {
     let (origin, nginx) = front("ntlm;").await;
     for abort in [false, true] {
         for legs in 0..3 {
@@ -67,7 +67,7 @@ async fn a_client_may_leave_before_between_and_after_the_legs() {
 }
 
 #[tokio::test]
-async fn a_client_may_leave_while_the_origin_thinks() {
+async fn client_leaving_before_the_answer_leaves_no_connection() {
     let origin = Origin::start().await;
     for setting in ["", "proxy_buffering off;"] {
         let nginx = Nginx::builder().conf(setting).in_front_of(&[&origin], "ntlm;").start().await;
@@ -93,7 +93,7 @@ async fn a_client_may_leave_while_the_origin_thinks() {
 }
 
 #[tokio::test]
-async fn a_client_may_leave_in_the_middle_of_its_request() {
+async fn client_leaving_within_its_request_leaves_no_connection() {
     let origin = Origin::start().await;
     for setting in ["", "proxy_request_buffering off;"] {
         let nginx = Nginx::builder().conf(setting).in_front_of(&[&origin], "ntlm;").start().await;
@@ -108,7 +108,7 @@ async fn a_client_may_leave_in_the_middle_of_its_request() {
 }
 
 #[tokio::test]
-async fn a_client_may_leave_a_response_that_it_does_not_read() {
+async fn client_leaving_an_unread_response_leaves_no_connection() {
     let origin = Origin::start().await;
     for setting in ["", "proxy_buffering off;", "proxy_max_temp_file_size 0;"] {
         let nginx = Nginx::builder().conf(setting).in_front_of(&[&origin], "ntlm;").start().await;
@@ -129,7 +129,7 @@ async fn a_client_may_leave_a_response_that_it_does_not_read() {
 }
 
 #[tokio::test]
-async fn a_request_may_end_without_its_client_where_that_is_wanted() {
+async fn ignored_client_abort_lets_the_request_finish() {
     let origin = Origin::start().await;
     let nginx =
         Nginx::builder().conf("proxy_ignore_client_abort on;").in_front_of(&[&origin], "ntlm;").start().await;
@@ -154,7 +154,7 @@ async fn a_request_may_end_without_its_client_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_client_that_finished_writing_is_gone_for_nginx() {
+async fn half_closed_client_counts_as_gone() {
     let (origin, nginx) = front("ntlm;").await;
     let (mut idle, _) = logged_in(&nginx).await;
     idle.finish_writing().await;
@@ -181,7 +181,7 @@ async fn a_client_that_finished_writing_is_gone_for_nginx() {
 }
 
 #[tokio::test]
-async fn a_client_may_leave_while_nginx_connects() {
+async fn client_leaving_while_nginx_connects_ends_the_attempt() {
     // The kernel accepts one connection more than the queue has room for, and lets the next wait.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -200,7 +200,7 @@ async fn a_client_may_leave_while_nginx_connects() {
 }
 
 #[tokio::test]
-async fn a_client_may_leave_during_the_tls_handshake_with_the_origin() {
+async fn client_leaving_during_upstream_tls_handshake_ends_it() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let nginx = in_front_of("https", silent.local_addr().unwrap()).await;
     let mut alice = Client::connect(&nginx).await;

@@ -12,7 +12,7 @@ async fn front(origins: &[&Origin]) -> Nginx {
 }
 
 #[tokio::test]
-async fn login_that_both_servers_answer_404_keeps_its_client() {
+async fn login_answered_404_twice_keeps_its_client() {
     for target in
         ["/?status=404", "/?status=404&size=0", "/?status=403&nomutual", "/?status=404&size=0&nomutual"]
     {

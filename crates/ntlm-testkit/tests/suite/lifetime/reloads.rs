@@ -33,7 +33,7 @@ async fn first_leg_under_way(nginx: &Nginx, origin: &Origin) -> Client {
 }
 
 #[tokio::test]
-async fn a_reload_closes_what_waits_and_lets_finish_what_is_busy() {
+async fn reload_closes_idle_and_finishes_busy_connections() {
     let origin = Origin::start().await;
     let nginx = in_front_of(&origin).start().await;
     let before = nginx.worker_pids();
@@ -94,7 +94,7 @@ async fn a_reload_without_the_directive_ends_the_bindings() {
 }
 
 #[tokio::test]
-async fn a_graceful_end_closes_what_waits_and_lets_finish_what_is_busy() {
+async fn graceful_quit_closes_idle_and_finishes_busy_connections() {
     let origin = Origin::start().await;
     let mut nginx = in_front_of(&origin).workers(2).start().await;
     let (mut idle, _) = logged_in(&nginx).await;
@@ -115,7 +115,7 @@ async fn a_graceful_end_closes_what_waits_and_lets_finish_what_is_busy() {
 }
 
 #[tokio::test]
-async fn a_worker_that_may_not_wait_for_its_clients_leaves() {
+async fn worker_shutdown_timeout_closes_idle_and_busy_clients() {
     let origin = Origin::start().await;
     let nginx = in_front_of(&origin).main("worker_shutdown_timeout 200ms;").start().await;
     let before = nginx.worker_pids();
@@ -162,7 +162,7 @@ async fn reopened_logs_leave_bindings_alone() {
 }
 
 #[tokio::test]
-async fn one_process_without_a_master_binds_and_ends_cleanly() {
+async fn single_process_binds_and_ends_cleanly() {
     let origin = Origin::start().await;
     for fast in [false, true] {
         let mut nginx = in_front_of(&origin).single_process().start().await;

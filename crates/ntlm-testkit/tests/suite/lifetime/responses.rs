@@ -79,7 +79,7 @@ async fn slow_readers_keep_their_binding() {
 }
 
 #[tokio::test]
-async fn a_body_that_only_the_end_of_its_connection_ends_takes_the_client_along() {
+async fn body_ended_by_close_ends_the_client() {
     let origin = Origin::start().await;
     for setting in ["", "proxy_buffering off;"] {
         let nginx = Nginx::builder().conf(setting).in_front_of(&[&origin], "ntlm;").start().await;
@@ -112,7 +112,7 @@ async fn bytes_after_a_response_do_not_reach_anybody() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_body_was_sent_ends_both_connections() {
+async fn answer_before_sent_body_ends_both_connections() {
     let origin = Origin::start().await;
     let nginx =
         Nginx::builder().conf("proxy_request_buffering off;").in_front_of(&[&origin], "ntlm;").start().await;
@@ -139,7 +139,7 @@ async fn an_answer_before_the_body_was_sent_ends_both_connections() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_body_was_read_ends_both_connections() {
+async fn answer_before_read_body_ends_both_connections() {
     // An origin whose buffers are small, and which reads nothing of the body it was sent.
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(65536).unwrap();
@@ -180,7 +180,7 @@ async fn an_answer_before_the_body_was_read_ends_both_connections() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_come_back_in_order_from_their_own_connections() {
+async fn pipelined_requests_are_answered_in_order() {
     let (_origin, nginx) = front("ntlm;").await;
     let (mut alice, alices) = logged_in(&nginx).await;
     let (mut carol, carols) = {
@@ -260,7 +260,7 @@ async fn an_intercepted_challenge_is_not_parked() {
 }
 
 #[tokio::test]
-async fn an_upgraded_connection_is_closed_when_the_conversation_ends() {
+async fn upgraded_connection_closes_after_the_conversation() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .conf("proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $http_connection;")

@@ -33,7 +33,7 @@ fn signal(pid: u32, signal: Signal) {
 }
 
 #[tokio::test]
-async fn a_request_whose_bound_connection_dies_is_sent_again_where_nginx_would() {
+async fn lost_binding_retries_by_proxy_next_upstream() {
     for (next_upstream, gets, posts) in [
         ("", 2, 1),
         ("proxy_next_upstream off;", 1, 1),
@@ -61,7 +61,7 @@ async fn a_request_whose_bound_connection_dies_is_sent_again_where_nginx_would()
 }
 
 #[tokio::test]
-async fn a_request_that_times_out_on_its_bound_connection_has_used_up_a_try() {
+async fn timeout_on_bound_connection_uses_a_try() {
     let (one, two) = (Origin::start().await, Origin::start().await);
     let alone: &[&Origin] = &[&one];
     for (origins, method, attempts) in [
@@ -93,7 +93,7 @@ async fn tries_that_the_configuration_forbids_are_not_taken() {
 }
 
 #[tokio::test]
-async fn no_server_is_charged_when_a_bound_connection_dies() {
+async fn lost_bound_connection_charges_no_server() {
     let (one, two) =
         (Origin::builder().name("one").start().await, Origin::builder().name("two").start().await);
     // A server that fails once is left alone for ten seconds: nginx's default.
@@ -163,7 +163,7 @@ async fn a_request_with_credentials_survives_its_bound_connection() {
 }
 
 #[tokio::test]
-async fn credentials_that_got_no_answer_do_not_keep_the_client_connection() {
+async fn unanswered_credentials_release_the_client_connection() {
     let origin = Origin::start().await;
     for next_upstream in ["off", "error"] {
         let nginx = Nginx::builder()
@@ -180,7 +180,7 @@ async fn credentials_that_got_no_answer_do_not_keep_the_client_connection() {
 }
 
 #[tokio::test]
-async fn a_response_cut_short_is_not_asked_for_again_and_ends_the_client_connection() {
+async fn truncated_response_is_not_retried() {
     let origin = Origin::start().await;
     for setting in ["", "proxy_buffering off;"] {
         let nginx = Nginx::builder().conf(setting).in_front_of(&[&origin], "ntlm;").start().await;
@@ -198,7 +198,7 @@ async fn a_response_cut_short_is_not_asked_for_again_and_ends_the_client_connect
 }
 
 #[tokio::test]
-async fn a_request_that_crosses_the_end_of_its_binding_is_answered_and_told_to_leave() {
+async fn request_crossing_binding_end_gets_connection_close() {
     let (origin, nginx) = front("ntlm;").await;
     let worker = nginx.worker_pids()[0];
     for reset in [false, true] {
@@ -219,7 +219,7 @@ async fn a_request_that_crosses_the_end_of_its_binding_is_answered_and_told_to_l
 }
 
 #[tokio::test]
-async fn a_login_that_crosses_the_end_of_the_binding_keeps_the_client_connection() {
+async fn login_crossing_binding_end_keeps_client_connection() {
     let (origin, nginx) = front("ntlm;").await;
     let worker = nginx.worker_pids()[0];
     let (mut alice, bound) = logged_in(&nginx).await;
@@ -237,7 +237,7 @@ async fn a_login_that_crosses_the_end_of_the_binding_keeps_the_client_connection
 }
 
 #[tokio::test]
-async fn a_client_that_loses_its_binding_while_it_is_served_elsewhere_is_told_to_leave() {
+async fn binding_lost_during_other_request_sends_connection_close() {
     let (origin, elsewhere) = (Origin::start().await, Origin::start().await);
     let nginx = elsewhere_too(&origin, &elsewhere).await;
     for (target, can_be_told) in [("/public/?gate=long", true), ("/public/?gate_body=long", false)] {

@@ -25,7 +25,7 @@ fn resumed(origin: &Origin) -> Vec<bool> {
 }
 
 #[tokio::test]
-async fn a_login_stays_on_its_tls_connection_through_waits() {
+async fn login_stays_on_its_idle_tls_connection() {
     for version in VERSIONS {
         let origin = Origin::builder().tls_versions(version).start().await;
         let nginx = in_front_of(&origin, "ntlm;").start().await;
@@ -66,7 +66,7 @@ async fn key_updates_end_no_waiting_connection() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_tls_connection_ends_the_client_connection() {
+async fn tls_connection_end_ends_the_client_connection() {
     for version in VERSIONS {
         let origin = Origin::builder().tls_versions(version).start().await;
         let nginx = in_front_of(&origin, "ntlm;").start().await;
@@ -76,7 +76,7 @@ async fn the_end_of_a_tls_connection_ends_the_client_connection() {
 }
 
 #[tokio::test]
-async fn a_tls_connection_ends_with_its_time_and_with_its_client() {
+async fn tls_connection_ends_with_timeout_and_client() {
     for version in VERSIONS {
         let origin = Origin::builder().tls_versions(version).start().await;
         let nginx = in_front_of(&origin, "ntlm; ntlm_timeout 200ms;").start().await;
@@ -93,7 +93,7 @@ async fn a_tls_connection_ends_with_its_time_and_with_its_client() {
 }
 
 #[tokio::test]
-async fn a_tls_connection_that_dies_in_use_is_replaced_by_nginxs_rules() {
+async fn tls_connection_lost_in_use_is_retried() {
     for version in VERSIONS {
         let origin = Origin::builder().tls_versions(version).start().await;
         let nginx = in_front_of(&origin, "ntlm;").start().await;
@@ -112,7 +112,7 @@ async fn a_tls_connection_that_dies_in_use_is_replaced_by_nginxs_rules() {
 }
 
 #[tokio::test]
-async fn another_way_to_the_server_ends_the_binding_and_wants_another_login() {
+async fn changed_tls_route_requires_another_login() {
     let origin = Origin::builder().tls().start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())

@@ -38,7 +38,7 @@ fn bound(legs: &[Response]) -> u64 {
 }
 
 #[tokio::test]
-async fn auth_request_and_its_request_share_a_binding_one_after_the_other() {
+async fn auth_request_and_its_request_share_a_binding() {
     let origin = Origin::start().await;
     let nginx = server(
         &origin,
@@ -75,7 +75,7 @@ async fn auth_request_and_its_request_share_a_binding_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn auth_request_to_another_group_authenticates_nothing_but_itself() {
+async fn auth_request_to_another_group_authenticates_only_itself() {
     let origin = Origin::start().await;
     let gate = Origin::builder().name("gate").start().await;
     let nginx = Nginx::builder()
@@ -139,7 +139,7 @@ async fn mirrored_requests_neither_use_nor_break_the_binding() {
 }
 
 #[tokio::test]
-async fn includes_use_the_binding_in_turn_and_do_without_it_side_by_side() {
+async fn parallel_include_goes_without_the_busy_binding() {
     let origin = Origin::start().await;
     let nginx = server(
         &origin,
@@ -179,7 +179,7 @@ async fn includes_use_the_binding_in_turn_and_do_without_it_side_by_side() {
 }
 
 #[tokio::test]
-async fn bodies_around_a_bound_response_leave_the_binding_as_it_is() {
+async fn bodies_around_a_response_keep_its_binding() {
     if !Nginx::binary().has("http_addition_module") {
         return;
     }
@@ -205,7 +205,7 @@ async fn bodies_around_a_bound_response_leave_the_binding_as_it_is() {
 }
 
 #[tokio::test]
-async fn slices_come_one_after_the_other_over_the_binding() {
+async fn slices_come_in_turn_over_the_binding() {
     if !Nginx::binary().has("http_slice_module") {
         return;
     }
@@ -234,7 +234,7 @@ async fn slices_come_one_after_the_other_over_the_binding() {
 // Internal redirects.
 
 #[tokio::test]
-async fn redirects_within_nginx_find_the_binding_of_the_group_they_lead_to() {
+async fn internal_redirects_find_their_groups_binding() {
     let origin = Origin::start().await;
     let mail = Origin::builder().name("mail").start().await;
     let nobody = Origin::start().await;
@@ -276,7 +276,7 @@ async fn redirects_within_nginx_find_the_binding_of_the_group_they_lead_to() {
 }
 
 #[tokio::test]
-async fn a_redirect_that_the_origin_orders_stays_with_the_client() {
+async fn x_accel_redirect_stays_with_the_client() {
     let origin = Origin::start().await;
     let nginx = in_a_row(
         &origin,
@@ -318,7 +318,7 @@ async fn a_post_action_leaves_the_binding_alone() {
 }
 
 #[tokio::test]
-async fn the_background_update_of_a_cache_is_made_as_nobody() {
+async fn background_cache_update_is_anonymous() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .log_level("info")

@@ -35,7 +35,7 @@ fn paths(file: &str) -> &'static [&'static str] {
 }
 
 #[tokio::test]
-async fn a_login_holds_for_all_paths_of_every_recipe() {
+async fn login_holds_for_all_paths_of_every_recipe() {
     for file in all() {
         let example = Example::start(&file).await;
         let warnings = example.nginx.error_log();
@@ -59,7 +59,7 @@ async fn a_login_holds_for_all_paths_of_every_recipe() {
 const INHERITED: (u32, u32, u32) = (1, 23, 1);
 
 #[tokio::test]
-async fn locations_share_a_verified_server_where_nginx_lets_them_inherit_how_it_is_verified() {
+async fn inherited_verification_lets_locations_share_a_server() {
     let origin = Origin::builder().tls().start().await;
     let conf = format!(
         "upstream backend {{ server {}; ntlm; }}
