@@ -18,7 +18,7 @@ use crate::client::{Endpoint, Login, Request, Target, kerberos_token};
 use crate::ntlm::{NtlmClient, to_base64};
 use crate::{Nginx, Origin, password_of, pause};
 
-/// What one worker uses of the system.
+/// The memory and descriptors that one worker uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// Resident memory in KiB.
@@ -30,7 +30,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What the only worker of `nginx` uses now. Panics if there are more of them, or none.
+    /// The present usage of the only worker of `nginx`. Panics unless there is exactly one worker.
     #[must_use]
     pub fn of(nginx: &Nginx) -> Self {
         let workers = nginx.worker_pids();
@@ -50,7 +50,7 @@ impl Usage {
 /// `worker_connections` to live on; what its client connections are is told at the port `status`.
 pub async fn front(origin: &Origin, lines: &str, worker_connections: usize) -> Nginx {
     let nginx = Nginx::builder()
-        // What nginx says of its workers is all that is known of them where valgrind runs it.
+        // Where valgrind runs nginx, only its log at `notice` tells of its workers.
         .log_level("notice")
         .worker_connections(worker_connections)
         .set("origin", &origin.address())
@@ -143,7 +143,7 @@ impl Users {
         self.0.push((name, client, response.connection()));
     }
 
-    /// What a user asks: for a protected page, in a session that has its name.
+    /// A request for a protected page, in a session that has the user's name.
     fn request_of(name: &str) -> Request {
         Request::get("/").header("X-Session", name)
     }
@@ -334,7 +334,7 @@ pub async fn expire_together(
 /// within a request, the origin's close after an answer, and by leaving after the first of NTLM's legs.
 ///
 /// # Errors
-/// What a client met that was no part of its script.
+/// When a client meets anything but its script.
 pub async fn bind_and_close(nginx: &Nginx, count: usize, at_once: usize) -> io::Result<()> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut clients: JoinSet<io::Result<()>> = JoinSet::new();

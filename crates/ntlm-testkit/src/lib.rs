@@ -1,4 +1,4 @@
-//! What the module is tested with: an origin that authenticates connections as IIS does and keeps a ledger,
+//! The tools that test the module: an origin that authenticates connections as IIS does and keeps a ledger,
 //! clients that own their connection, and a runner that gives each test an nginx of its own.
 //!
 //! It must never know the module under test: what it sees is nginx, bytes and logs. Everything listens on loopback,

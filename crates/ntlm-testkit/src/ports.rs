@@ -40,7 +40,7 @@ impl Reserved {
             socket.set_reuseaddr(true)?;
             socket.bind(SocketAddr::new(ip, 0))?;
             let address = socket.local_addr()?;
-            // The same number must be free for QUIC.
+            // The port must also be free for UDP (QUIC).
             if UdpSocket::bind(address).is_ok() {
                 return Ok(Self { address, _held: socket });
             }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What passed each connection, in both directions, in order.
+/// The lines that passed each connection, in both directions, in order.
 type Tapes = Arc<Mutex<Vec<String>>>;
 
 /// A relay to one server.

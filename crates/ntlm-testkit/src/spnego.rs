@@ -14,7 +14,7 @@ pub enum NegState {
     AcceptIncomplete = 1,
 }
 
-/// What a SPNEGO token carries.
+/// The content of a SPNEGO token.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Token {
     /// A `NegTokenInit`: does it offer NTLMSSP, and the optimistic token of its first mechanism.

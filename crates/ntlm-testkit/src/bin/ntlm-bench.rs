@@ -1,4 +1,4 @@
-//! What a request costs in instructions of the worker, by callgrind: the difference of two runs of different length, so
+//! The cost of a request in instructions of the worker, by callgrind: the difference of two runs of different length, so
 //! that start, logins and stop cancel out. `cargo xtask bench bound` runs it.
 //!
 //! Of all the instructions, those of NGINX and the module tell one configuration from another; what the allocator of the C
@@ -96,7 +96,7 @@ async fn main() {
     }
 }
 
-/// What a run took.
+/// The instructions of a run.
 #[derive(Clone, Copy, Default)]
 struct Instructions {
     all: u64,

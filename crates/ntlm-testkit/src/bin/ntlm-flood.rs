@@ -1,4 +1,4 @@
-//! What floods and long runs do to a worker: one table, and exit status 1 if a user was logged out or something grew.
+//! The effect of floods and long runs on a worker: one table, and exit status 1 if a user was logged out or something grew.
 //! `cargo xtask flood` runs it; it finds nginx and the module where the suite does.
 
 use std::process::ExitCode;
@@ -125,7 +125,7 @@ async fn junk() -> bool {
 /// Bindings that time out in one moment, beside requests that have nothing to do with them.
 async fn expiry(count: usize) -> bool {
     const TIMEOUT: Duration = Duration::from_secs(20);
-    /// What a request may wait longer.
+    /// The most that a request may be delayed.
     const LONGER: Duration = Duration::from_millis(5);
     let origin = Origin::start().await;
     let lines = format!("ntlm {count}; ntlm_timeout {}s;", TIMEOUT.as_secs());

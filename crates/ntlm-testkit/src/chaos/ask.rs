@@ -77,7 +77,7 @@ const BINDING: [&str; 6] =
     ["CredSSP TlRM", "Kerberos\tTlRM", "nEgOtIaTe", "NTLM   TlRM", "NTLM", "Negotiate \t TlRM"];
 const OTHER: [&str; 5] = ["NTLMx TlRM", "Negotiated TlRM", "Bearer", "Bearer TlRM", "Basic TlRMOk5UTE0="];
 
-/// What ruins an answer, or the login on its connection.
+/// Orders that ruin an answer, or the login on its connection.
 const FAULTS: [&str; 18] = [
     "close=after",
     "close=header",
@@ -158,7 +158,7 @@ impl Ask {
         if config.cached && rng.u8(0..6) == 0 { ask.of_cached_pages() } else { ask }
     }
 
-    /// The same for the public pages that nginx keeps.
+    /// The request turned to the public pages that nginx keeps in its cache.
     fn of_cached_pages(self) -> Self {
         let (public, cached, harmless) = (true, true, true);
         let (door, body, odd, orders) = (Door::Straight, Sending::Nothing, None, Vec::new());

@@ -1,4 +1,4 @@
-//! What must hold, whatever happened, of each answer as it comes. `ledger` has what must hold at the end.
+//! Checks of each answer as it comes, whatever happened before. `ledger` has the checks at the end of a run.
 //!
 //! It must never excuse an answer because of what the client did before.
 
@@ -17,7 +17,7 @@ use crate::origin::body_hash;
 pub struct Finding {
     /// Which check found it.
     pub check: &'static str,
-    /// What it found.
+    /// The finding, in words.
     pub what: String,
     /// The client concerned.
     pub client: Option<String>,
@@ -70,17 +70,17 @@ pub(super) struct Seen {
     pub(super) cached: bool,
 }
 
-/// What a run knows.
+/// The knowledge of a run: counts, findings, and the responses seen.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     pub(super) counts: Counts,
-    /// Nobody needs to go on.
+    /// The run is over: every client may stop.
     pub(super) over: AtomicBool,
     findings: Mutex<Vec<Finding>>,
     pub(super) seen: Mutex<Vec<Seen>>,
 }
 
-/// What an answer turned out to be.
+/// The source of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// An origin's.

@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(8);
 /// How long a client waits that leaves somewhere within an exchange, times [`slowness`]; the origin takes longer.
 const MOMENT: Duration = Duration::from_millis(4);
 
-/// What a client needs to know to live.
+/// The configuration, the judge and the doors that a client lives with.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) config: Config,
@@ -256,7 +256,7 @@ impl Living<'_> {
         for (number, (ask, target)) in asks.iter().zip(&targets).enumerate() {
             let Wire::Http1(client) = &mut self.wire else { return Ok(()) };
             if number == 0 {
-                // What was answered before the server closed is still to be read.
+                // Answers that the server sent before it closed are still to be read.
                 let _ = client.try_send_raw(&bytes).await;
             }
             let response = client.try_read_response().await;
@@ -348,7 +348,7 @@ impl Living<'_> {
         }
     }
 
-    // What the steps have in common.
+    // Parts that the steps have in common.
 
     /// A target that no other request has.
     fn target(&mut self, ask: &Ask) -> String {

@@ -1,4 +1,4 @@
-//! What a seed makes of nginx and the origins: workers, connections, groups, caps, protocols, and which faults there are.
+//! The configuration that a seed draws for nginx and the origins: workers, connections, groups, caps, protocols, faults.
 //!
 //! It must never draw from anything but the seed. `text` writes the configuration for nginx.
 
@@ -63,7 +63,7 @@ pub(super) struct Config {
     pub(super) http3: bool,
     /// The TLS that nginx speaks with the origins, if it does.
     pub(super) origin_tls: Option<OriginTls>,
-    /// What tells the users of one client connection apart, if there are several.
+    /// The mark that tells the users of one client connection apart, if there are several.
     pub(super) front: Option<Front>,
     /// Credentials also come from a location, and in `Proxy-Authorization`.
     pub(super) doors: bool,
@@ -137,7 +137,7 @@ impl Config {
         }
         let http2 = pick(&mut rng, &[0, 2, 4]);
         if faults && http2 == 0 && rng.u8(0..2) == 0 {
-            // What a fault garbles is to nginx an answer without an end, which it would wait for after its client has left. Over
+            // nginx takes a garbled answer for one without an end, and would wait for it after the client has left. Over
             // HTTP/2 nginx waits for ever for the window of a client that has left.
             let timeout = 3 * slowness();
             server.push_str(&format!("proxy_ignore_client_abort on; proxy_read_timeout {timeout}s; "));

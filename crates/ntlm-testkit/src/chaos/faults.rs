@@ -1,5 +1,5 @@
-//! What happens to clients without their doing: origins close, reset, chatter, die and come back; nginx is reloaded. And
-//! what must not happen to them: origins send TLS records that carry no data.
+//! Events that clients do not cause: origins close, reset, chatter, die and come back; nginx is reloaded. And events that
+//! must leave clients alone: origins send TLS records that carry no data.
 //!
 //! It must never check anything.
 

@@ -1,4 +1,4 @@
-//! What must hold at the end of a run, when all that the origins did is known, and all that nginx logged.
+//! Checks at the end of a run, when the ledgers of all origins and the log of nginx are complete.
 //!
 //! It must never take the module's word for what taints a connection.
 
@@ -73,7 +73,7 @@ impl Judge {
             if let (Leg::Authenticate, Some(user)) = (entry.leg, entry.identity.as_deref()) {
                 real.insert((client, user));
             }
-            // What an unanswered request carried is not known.
+            // The ledger does not tell the credentials of an unanswered request.
             if taints(entry) || entry.status == 0 {
                 bound.insert(client);
             }

@@ -32,7 +32,7 @@ pub(super) enum Over {
     Http3,
 }
 
-/// What a client does next.
+/// One step of a life.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// A request without credentials.
@@ -57,7 +57,7 @@ pub(super) struct LogIn {
     pub(super) second: bool,
     /// Requests in all, if more than NTLM takes.
     pub(super) legs: usize,
-    /// What stands between the scheme and its token.
+    /// The white space between the scheme and its token.
     pub(super) space: &'static str,
     /// Each leg asks for a page of its own.
     pub(super) wanders: bool,
@@ -164,7 +164,7 @@ impl Life {
         if second { format!("{name}b") } else { name }
     }
 
-    /// What tells nginx, or should, that a request is of the user `who`.
+    /// The field that tells nginx, or should, that a request is of the user `who`.
     pub(super) fn told_apart_by(&self, config: &Config, who: usize) -> Option<(&'static str, String)> {
         let address = || format!("10.0.{}.{}", self.name.len(), who);
         match config.front? {

@@ -36,7 +36,7 @@ use crate::client::Target as _;
 use crate::origin::Entry;
 use crate::{Nginx, Origin, patience};
 
-/// What nginx logs when a worker has no connection left, as it is meant to be.
+/// The line that nginx logs when a worker has no connection left, as some seeds intend.
 const SHORTAGE: &str = "worker_connections are not enough";
 
 /// How much one seed is run for.
@@ -56,7 +56,7 @@ impl Default for Size {
     }
 }
 
-/// What became of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// Its seed.
@@ -81,9 +81,9 @@ pub struct Outcome {
     pub shortages: usize,
     /// How long it took.
     pub time: Duration,
-    /// What must not be; empty if all is well.
+    /// The violations that the checks found; empty if all is well.
     pub findings: Vec<Finding>,
-    /// What is known of the first finding.
+    /// All that the run knows of the first finding.
     pub details: String,
 }
 
@@ -116,7 +116,7 @@ impl fmt::Display for Outcome {
 pub async fn run(seed: u64, size: Size) -> Outcome {
     let begun = Instant::now();
     let config = Config::draw(seed, Nginx::binary().has("http_v3"));
-    // What is to end at the same moment must be many.
+    // Many bindings are to end at the same moment.
     let slots = if config.mass { 4 * size.clients } else { size.clients };
     let mut origins = Vec::new();
     for number in 0..config.origins {
@@ -163,7 +163,7 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
     if !world.judge.is_over() {
         all_ended(&world.judge, &ledger, &origins).await;
     }
-    // What nginx logged was answered before.
+    // nginx logs a request after its answer: the ledgers read next have every logged request.
     let access_log = nginx.access_log();
     let answered: Vec<Entry> = origins.iter().flat_map(Origin::ledger).collect();
     world.judge.names(&answered, &access_log);
@@ -249,7 +249,7 @@ async fn all_ended(judge: &Judge, ledger: &[Entry], origins: &[Origin]) {
     }
 }
 
-/// What a task said as it panicked.
+/// The message of a task that panicked.
 fn said(error: tokio::task::JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else { return "a task was cancelled".to_owned() };
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());

@@ -1,4 +1,4 @@
-//! What a finding is told with, and the smallest run that still has it.
+//! The report of a finding, and the smallest run that still has it.
 //!
 //! It must never change what it tells of.
 

@@ -133,7 +133,7 @@ async fn slowly(client: &mut Client, request: Request, pause: u64) -> io::Result
     client.try_send_raw(begin).await?;
     // Nothing is waited for: this is how slow the client is.
     tokio::time::sleep(Duration::from_millis(pause)).await;
-    // What the server had to say may still be readable where writing fails.
+    // Where writing fails, an answer of the server may still be readable.
     let sent = client.try_send_raw(end).await;
     client.try_read_response().await.map_err(|error| sent.err().unwrap_or(error))
 }

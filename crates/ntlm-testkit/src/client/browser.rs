@@ -88,7 +88,7 @@ impl Browser {
         self.order("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// What the browser had to complain about so far: violations of the page's policy, exceptions, failed requests.
+    /// The browser's complaints so far: violations of the page's policy, exceptions, failed requests.
     #[must_use]
     pub fn complaints(&self) -> &[String] {
         &self.complaints

@@ -18,7 +18,7 @@ pub struct Curl {
     gss: Option<String>,
 }
 
-/// What a run of curl gave.
+/// The outcome of a run of curl.
 #[derive(Debug)]
 pub struct Outcome {
     /// curl's exit status.
@@ -31,7 +31,7 @@ pub struct Outcome {
     pub connects: Vec<u32>,
     /// The body of each URL.
     pub bodies: Vec<Vec<u8>>,
-    /// What curl said.
+    /// curl's standard error.
     pub stderr: String,
 }
 
@@ -54,7 +54,7 @@ impl Curl {
         Self::negotiate_with(user, &crate::password_of(user))
     }
 
-    /// The same with another password.
+    /// As [`Self::negotiate`], with another password.
     #[must_use]
     pub fn negotiate_with(user: &str, password: &str) -> Self {
         let mut curl = Self::new().args(["--negotiate", "-u", ":"]);

@@ -89,7 +89,7 @@ impl Client {
     pub async fn try_request(&mut self, request: Request) -> io::Result<Response> {
         let what = || format!("no answer to {} {}", request.method, request.target);
         let exchange = async {
-            // What the server had to say may still be readable where writing fails.
+            // Where writing fails, an answer of the server may still be readable.
             let sent = self.write(&request).await;
             match self.next_response(&request.method).await {
                 Ok(response) => Ok(response),

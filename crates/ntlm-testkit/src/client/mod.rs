@@ -34,7 +34,7 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-/// What a client can connect to.
+/// A server that a client can connect to.
 pub trait Target {
     /// Where that is.
     fn endpoint(&self) -> Endpoint;

@@ -19,7 +19,7 @@ use screen::Screen;
 
 pub use self::upstream::parse as parse_upstream;
 
-/// What to show.
+/// The choices of the user who runs the demonstration.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The nginx to run.
@@ -32,7 +32,7 @@ pub struct Options {
     pub once: bool,
 }
 
-/// What was shown, still running. Dropping it stops everything.
+/// A demonstration after its show, still running. Dropping it stops everything.
 #[derive(Debug)]
 pub struct Demo {
     fine: bool,

@@ -1,4 +1,4 @@
-//! The same requests every time: Alice logs in and works, Bob comes by without a password, then logs in himself.
+//! The requests of every run: Alice logs in and works, Bob comes by without a password, then logs in himself.
 //!
 //! It must never act on what it expects: the login goes on from what the last answer said.
 
@@ -121,7 +121,7 @@ impl Step {
         }
     }
 
-    /// What is wrong with it, in a few words.
+    /// The fault of the step in a few words; empty if it is right.
     fn remark(&self) -> String {
         match (&self.seen, self.expected) {
             _ if self.is_right() => String::new(),

@@ -1,4 +1,4 @@
-//! What a terminal gets: colours if it wants any, and columns.
+//! Output for a terminal: colours if it wants any, and columns.
 //!
 //! It must never write an escape sequence into a file or a pipe.
 

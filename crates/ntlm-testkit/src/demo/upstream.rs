@@ -144,7 +144,7 @@ async fn ask(nginx: &Nginx, path: &str) -> Result<Response, String> {
     }
 }
 
-/// What nginx wrote about it last.
+/// The last line of nginx's log that explains the answer.
 fn reason(nginx: &Nginx, answer: &Response) -> String {
     let log = nginx.error_log();
     let line = log.lines().rev().find(|line| line.contains("upstream"));

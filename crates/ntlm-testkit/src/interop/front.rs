@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::servers::Site;
 use crate::Nginx;
 
-/// What nginx speaks with its clients.
+/// The protocol that nginx speaks with its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Front {
     /// HTTP/1.1 in the clear.
@@ -142,7 +142,7 @@ location / {{
         format!("{scheme}://{}:{}", site.host, self.nginx.socket_addr(&port(site, way)).port())
     }
 
-    /// What it has logged, from byte `offset` on.
+    /// The error log, from byte `offset` on.
     #[must_use]
     pub fn logged(&self, offset: usize) -> Vec<Logged> {
         let log = self.nginx.access_log();

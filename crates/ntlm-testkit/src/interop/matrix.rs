@@ -16,13 +16,13 @@ use super::world::World;
 #[derive(Debug)]
 pub struct Run {
     said: Said,
-    /// What the servers saw.
+    /// The requests as the servers saw them.
     wire: Vec<Wire>,
     /// How many connections the client opened.
     connections: usize,
     /// The most answers 401 on one of them.
     refused_on_one: usize,
-    /// What it spoke.
+    /// The protocols that the client spoke.
     protocols: BTreeSet<String>,
 }
 

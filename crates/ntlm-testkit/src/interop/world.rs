@@ -21,7 +21,7 @@ pub const AD_REALM: &str = "EXAMPLE.COM";
 pub const MIT_REALM: &str = "KRB.EXAMPLE.COM";
 /// Where the MIT KDC listens: a port of a network that nobody else has.
 pub const MIT_KDC: &str = "127.0.0.1:1088";
-/// What Samba calls its own, wherever it is.
+/// The folders that Samba keeps its state in on every system.
 const SAMBA: [&str; 5] = ["/etc/samba", "/var/lib/samba", "/var/cache/samba", "/var/log/samba", "/run/samba"];
 
 /// A world, and its folder.

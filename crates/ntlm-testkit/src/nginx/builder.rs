@@ -57,7 +57,7 @@ impl Default for Builder {
     }
 }
 
-/// What `nginx -t` said.
+/// The outcome of `nginx -t`.
 #[derive(Debug)]
 pub struct ConfigTest {
     /// Its exit status; `None` if a signal ended it.
@@ -90,7 +90,7 @@ impl Builder {
         ))
     }
 
-    /// What `{{name}}` stands for.
+    /// Sets the value that `{{name}}` stands for.
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.values.insert(name.to_owned(), value.to_owned());

@@ -63,7 +63,7 @@ impl Nginx {
         Endpoint::Socket(self.socket_addr(name))
     }
 
-    /// The same as a socket address.
+    /// The socket address of the port behind `{{port:name}}`.
     #[must_use]
     pub fn socket_addr(&self, name: &str) -> SocketAddr {
         let Some(reserved) = self.ports.get(name) else {
@@ -124,7 +124,7 @@ impl Nginx {
     }
 
     /// Writes another configuration in place of the one it was started with; [`Self::reload`] takes it up.
-    /// The same placeholders and ports are filled in.
+    /// Its placeholders and ports get the values of the first one.
     pub fn rewrite(&self, builder: &Builder) {
         builder.rewrite(self);
     }
@@ -162,7 +162,7 @@ impl Nginx {
         self.process.signal(signal);
     }
 
-    // What it wrote.
+    // Logs.
 
     /// All of its error log.
     #[must_use]

@@ -78,7 +78,7 @@ pub(super) fn workers_of(pid: u32) -> Vec<u32> {
     workers
 }
 
-/// The same where `NTLM_NGINX_WRAP` stands before nginx, whose title nobody sees then: by what it logs at `notice`.
+/// As [`workers_of`], by the log at `notice`, where `NTLM_NGINX_WRAP` stands before nginx and hides its title.
 pub(super) fn workers_by_log(pid: u32, log: &str) -> Vec<u32> {
     let mut workers = children_of(pid);
     workers.retain(|child| {

@@ -6,7 +6,7 @@ use super::auth::Verdict;
 use super::behaviour::{Behaviour, Close, Framing};
 use super::http::{Body, Head};
 
-/// What goes on the wire, and what comes after it.
+/// The bytes of an answer, and how the connection goes on after them.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,

@@ -11,9 +11,9 @@ use crate::spnego::{self, NegState};
 /// The schemes that authenticate the connection.
 const SCHEMES: [&str; 4] = ["NTLM", "Negotiate", "Kerberos", "Nego2"];
 
-/// What a simulated Kerberos ticket starts with; `user:password` follow.
+/// The first bytes of a simulated Kerberos ticket; `user:password` follow.
 pub(crate) const KERBEROS: &[u8] = b"KRB-SIM:";
-/// What an opaque round of `?legs=N` starts with.
+/// The first bytes of an opaque round of `?legs=N`.
 pub(crate) const ROUND: &[u8] = b"ROUND:";
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct Auth {
     rounds: u64,
 }
 
-/// What the answer to a request has to say about authentication.
+/// The part of an answer that is about authentication.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) leg: Leg,

@@ -19,7 +19,7 @@ pub(super) enum Close {
     Mid,
     /// When the request has been read, unanswered.
     Read,
-    /// The same, unless it is the first on its connection.
+    /// As [`Self::Read`], for every request on a connection but the first.
     Reused,
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Connection {
     pub(super) requests: u64,
 }
 
-/// What comes after a request.
+/// The connection's next act after a request.
 enum Next {
     Request,
     /// Send these bytes when so much time has passed, and go on.

@@ -33,7 +33,7 @@ impl Judge {
     }
 }
 
-/// What a connection knows of its user, where a [`Judge`] decides.
+/// A connection's knowledge of its user, where a [`Judge`] decides.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     identity: Option<String>,
@@ -132,7 +132,7 @@ impl Helper {
     }
 }
 
-/// What a token is in its login, and whether it begins one.
+/// The place of a token in its login, and whether the token begins one.
 fn leg_of(token: &[u8]) -> (Leg, bool) {
     let (message, begins) = match spnego::parse(token) {
         Some(Token::Init { mech_token, .. }) => (mech_token, true),
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(verdict.token.as_deref(), token, "{lines}");
             let challenged = lines.starts_with("'TT");
             assert_eq!((verdict.challenged, verdict.refused), (challenged, !challenged && !logged_in));
-            // Whoever the connection is, it stays.
+            // The connection keeps its identity.
             let next = judged.consider(&judge, None).await.unwrap();
             assert_eq!(next.identity, verdict.identity, "{lines}");
         }

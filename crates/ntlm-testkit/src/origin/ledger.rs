@@ -1,4 +1,4 @@
-//! What happened at an origin, in order, and how a test waits for something to happen.
+//! The requests at an origin, in order, and the ways a test waits for one.
 //!
 //! It must never hold a token, a password or a challenge.
 
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::patience;
 
-/// What the `Authorization` of a request was in its login.
+/// The place of a request's `Authorization` in its login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leg {
     /// No credentials of a connection-bound scheme.
@@ -39,7 +39,7 @@ pub struct Entry {
     pub connection_field: Option<String>,
     /// The scheme of `Authorization`, as it was spelled.
     pub scheme: Option<String>,
-    /// What its token was.
+    /// The place of its token in the login.
     pub leg: Leg,
     /// The status sent; 0 if the request was left unanswered.
     pub status: u16,

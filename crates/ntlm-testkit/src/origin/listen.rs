@@ -19,7 +19,7 @@ use super::judge::Judged;
 use super::shared::Shared;
 use crate::stream::Stream;
 
-/// What can be listened at.
+/// An address to listen at.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     Tcp(SocketAddr),

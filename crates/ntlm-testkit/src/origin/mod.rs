@@ -160,7 +160,7 @@ impl Origin {
         &self.files
     }
 
-    // What happened.
+    // The ledger.
 
     /// Everything answered so far.
     #[must_use]
@@ -229,7 +229,7 @@ impl Origin {
             .await;
     }
 
-    // What to do.
+    // Orders.
 
     /// Waits until a request is held at the gate `name`.
     pub async fn wait_gate(&self, name: &str) {

@@ -23,7 +23,7 @@ const TARGET_TYPE_DOMAIN: u32 = 0x0001_0000;
 const EXTENDED_SESSIONSECURITY: u32 = 0x0008_0000;
 const TARGET_INFO: u32 = 0x0080_0000;
 const VERSION: u32 = 0x0200_0000;
-/// What the client gets because it asked for it: SIGN, SEAL, VERSION, 128, KEY_EXCH, 56.
+/// Flags that the server grants to a client that asks for them: SIGN, SEAL, VERSION, 128, KEY_EXCH, 56.
 const ECHOED: u32 = 0x0000_0010 | 0x0000_0020 | VERSION | 0x2000_0000 | 0x4000_0000 | 0x8000_0000;
 
 /// The type of an NTLMSSP message; `None` if it is none.
@@ -40,7 +40,7 @@ pub enum Protection {
     Require,
 }
 
-/// What one server differs in from another.
+/// The traits in which one server differs from another.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     /// Its NetBIOS name.

@@ -1,4 +1,4 @@
-//! What the connections of one origin share: its name, users, ledger, gates and the list of who is open.
+//! State that the connections of one origin share: its name, users, ledger, gates and the list of open connections.
 //!
 //! It must never hold an identity: that is the connection's own.
 

@@ -204,7 +204,7 @@ async fn bound_request_in_flight_adds_no_server_load() {
     assert_eq!(alice.read_response().await.connection(), home.connection());
 }
 
-// What the access log says.
+// The access log.
 
 #[tokio::test]
 async fn access_log_names_server_of_ended_binding() {
@@ -382,7 +382,7 @@ async fn bound_client_is_served_at_max_conns() {
         stays(&mut alice, "/", &home).await;
         origin.open_gate("full");
         assert_eq!(bob.read_response().await.status, 200);
-        // What waits for Alice is none of the connections that count.
+        // Alice's parked connection does not count.
         assert_eq!(bob.get("/public/").await.status, 200, "{lines}");
     }
 }

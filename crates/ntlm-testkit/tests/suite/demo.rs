@@ -44,7 +44,7 @@ async fn finish(mut command: Command) -> Shown {
     }
 }
 
-/// What a run gave.
+/// The outcome of a run.
 #[derive(Debug)]
 struct Shown {
     exit: Option<i32>,
@@ -74,7 +74,7 @@ fn row(line: &str) -> Option<Row<'_>> {
     Some((who, words.next()?, words.next()?, words.next()?))
 }
 
-/// What eight requests have to be answered.
+/// The answers that eight requests must get.
 const RIGHT: [&str; 8] = ["401", "401", "200", "200", "200", "401", "200", "200"];
 
 fn statuses<'a>(table: &[Row<'a>]) -> Vec<&'a str> {

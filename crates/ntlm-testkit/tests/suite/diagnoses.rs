@@ -1,4 +1,4 @@
-//! What keeps logins from finishing is told in the log, with its remedy and not too often.
+//! The log tells the cause that keeps logins from finishing, with its remedy and not too often.
 
 use ntlm_testkit::client::http2;
 use ntlm_testkit::client::{Login, kerberos_token};

@@ -1,4 +1,4 @@
-//! What comes from below: memory, descriptors and connections that are not to be had. A request may fail of it; nobody
+//! Shortages of memory, descriptors and connections. A request may fail for one; no client
 //! gets what is another's, no worker ends, and all is well when the shortage is over.
 
 mod below;
@@ -86,7 +86,7 @@ async fn live(nginx: &Nginx, path: &str) {
         }
     }
     carol.show_ticket(path).await;
-    // Nobody comes after her who would take her place: what she leaves behind stays.
+    // erin is the last client: no other takes her slot, and her state stays.
     let mut erin = Stoic::connect(nginx, "erin").await;
     erin.show_ticket(path).await;
 }

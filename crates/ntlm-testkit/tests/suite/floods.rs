@@ -1,5 +1,5 @@
-//! What many forged logins, or one client that speaks for many, do to the others and to the worker: nothing.
-//! `cargo xtask flood` runs the same with larger numbers.
+//! Many forged logins, or one client that speaks for many, leave the others and the worker unharmed.
+//! `cargo xtask flood` runs these with larger numbers.
 
 mod junk;
 
@@ -86,7 +86,7 @@ fn request_of(number: usize) -> Request {
         .header("X-Forwarded-For", &format!("10.0.{}.{}", number / 250, number % 250))
 }
 
-/// The same with credentials.
+/// The request of user `number` with its credentials.
 fn login_of(number: usize) -> Request {
     let user = format!("user{number}");
     let ticket = format!("Negotiate {}", kerberos_token(&user, &password_of(&user)));
@@ -114,7 +114,7 @@ async fn client_speaking_for_many_gets_one_share() {
     assert_eq!(origin.open_connections(), SHARE + 1);
     let full = Usage::of(&nginx);
 
-    // Whoever comes now is served, and its connection closed; the client goes on.
+    // Further users are served, and their connections closed; the client goes on.
     for number in SHARE..SHARE + 400 {
         let response = proxy.request(login_of(number)).await;
         assert_served_as(number, &response);
@@ -126,7 +126,7 @@ async fn client_speaking_for_many_gets_one_share() {
     let end = Usage::of(&nginx);
     assert_no_growth(full, end);
 
-    // Nobody lost anything by it.
+    // Every user within the share is still logged in.
     for (number, &connection) in connections.iter().enumerate() {
         let response = proxy.request(request_of(number)).await;
         assert_served_as(number, &response);

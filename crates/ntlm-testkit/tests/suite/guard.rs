@@ -27,7 +27,7 @@ fn front(origin: &Origin, pool: &str) -> Builder {
     kept_alive().in_front_of(&[origin], pool)
 }
 
-/// What NGINX before 1.29.7 must be told to keep connections to its servers.
+/// Lines by which NGINX before 1.29.7 keeps connections to its servers.
 fn kept_alive() -> Builder {
     Nginx::builder().conf("proxy_http_version 1.1; proxy_set_header Connection '';")
 }

@@ -1,4 +1,4 @@
-//! What a binding is found by beside its client connection: `ntlm_key`, or else what the client says whom it speaks for.
+//! The key of a binding beside its client connection: `ntlm_key`, or else the address in a forwarding field.
 
 use ntlm_testkit::client::{Login, kerberos_token};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
@@ -202,7 +202,7 @@ async fn key_stays_constant_throughout_a_request() {
         let response = alice.get("/").await;
         assert_eq!((response.identity(), response.connection()), ("alice", bound));
     }
-    // What the key was when a request without credentials arrived is not known any more when its answer has a token.
+    // The module keeps no key for a request without credentials: a token in its answer ends the connection.
     let mut bob = Client::connect(&nginx).await;
     let tainted = bob.get("/?token_without_auth").await.connection();
     origin.wait_closed(tainted).await;

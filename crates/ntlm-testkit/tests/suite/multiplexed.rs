@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::common::{login_of, refuses, serves, ticket_of};
 
-/// What a client speaks.
+/// The protocol of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     /// HTTP/1.1.

@@ -1,4 +1,4 @@
-//! What proves a login: an answer to credentials for the target that was refused before, or a token. Nothing else names anybody.
+//! Proof of a login: an answer to credentials for the target that was refused before, or a token. Only proof names a user.
 
 use ntlm_testkit::client::{Login, kerberos_token};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of, pause, within};

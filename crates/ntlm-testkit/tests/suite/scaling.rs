@@ -76,7 +76,7 @@ async fn clients_sharing_a_connection_differ_by_address() {
 async fn connection_per_request_lets_no_user_in() {
     let origin = Origin::start().await;
     let nginx = behind(&origin).await;
-    // What pools by default since 1.29.7.
+    // nginx pools connections by default since 1.29.7.
     let pool = if Nginx::binary().version() >= (1, 29, 7) { "keepalive 0;" } else { "" };
     let front = balancer(&nginx, pool, "close").await;
     let (mut alice, mut bob) = (client(&front, "127.0.0.11").await, client(&front, "127.0.0.12").await);

@@ -1,4 +1,4 @@
-//! What `ntlm_status` tells, to programs.
+//! `ntlm_status` for programs: JSON and Prometheus.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -8,7 +8,7 @@ use ntlm_testkit::client::Login;
 use ntlm_testkit::client::browser::Browser;
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
-/// What the page asks of a browser. It must do under nothing less.
+/// The policy that the page asks of a browser. The page must work under it.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
 
@@ -85,7 +85,7 @@ async fn the_page_shows_a_diagnosis_with_its_remedy() {
     page.wait_text("1 diagnosis within the hour").await;
     assert!(!page.text().await.contains("All is well"));
     assert_eq!(text_of(&mut page, "#diagnoses a").await, "intranet");
-    // What the log says, word for word.
+    // The page repeats the log word for word.
     let [what, remedy] = ["#diagnoses .what", "#diagnoses .what + p"];
     let [what, remedy] = [text_of(&mut page, what).await, text_of(&mut page, remedy).await];
     assert!(what.contains("closes") && !remedy.is_empty(), "{what}: {remedy}");

@@ -1,4 +1,4 @@
-//! What an upgrade to NGINX 1.29.7 changes for a Windows origin behind a group that nobody touched, and what to write.
+//! The changes that an upgrade to NGINX 1.29.7 brings to a Windows origin behind an untouched group, and the lines to write.
 //!
 //! docs/upgrade-nginx.md says to administrators what these tests show.
 

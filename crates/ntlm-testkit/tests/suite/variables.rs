@@ -1,4 +1,4 @@
-//! What an access log can say of bindings and of who is logged in.
+//! The variables of an access log: bindings, and the user who is logged in.
 
 use ntlm_testkit::client::curl::Curl;
 use ntlm_testkit::client::{Login, Scheme, http2};

@@ -7,16 +7,16 @@ use std::fmt;
 use super::{Config, Front, GROUPS, OriginTls, PLAIN};
 use crate::slowness;
 
-/// What lets nginx before 1.29.7 keep connections to its servers.
+/// Lines by which nginx before 1.29.7 keeps connections to its servers.
 pub(super) const KEPT: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\"; ";
 
-/// What has nginx pass on a body before it has all of it.
+/// Lines by which nginx passes on a request body before it has all of it.
 pub(super) const UNBUFFERED: &str = "proxy_request_buffering off; ";
 
-/// The same for the answers.
+/// Lines by which nginx passes on an answer before it has all of it.
 pub(super) const UNBUFFERED_ANSWERS: &str = "proxy_buffering off; ";
 
-/// What the access log says of each request.
+/// The line that the access log has for each request.
 const LOG: &str = "log_format chaos '$http_x_client $ntlm_user $ntlm_binding $status $request_uri';\n";
 
 /// How a location names its group: nginx compares the names of schemes and groups without case.

@@ -1,8 +1,8 @@
-//! What a seed is about beside what is drawn for every seed: sixteen seeds in a row meet each kind of configuration.
+//! The theme of a seed, beside the draws that every seed makes: sixteen seeds in a row meet each kind of configuration.
 //!
 //! It must never leave a kind to chance: what chaos is to find, it finds with the first sixteen seeds.
 
-/// What tells the users of one client connection apart.
+/// The mark that tells the users of one client connection apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::chaos) enum Front {
     /// `ntlm_key $http_x_session`; a request without the field has no binding.
@@ -24,7 +24,7 @@ pub(in crate::chaos) enum Crowd {
     Hog,
 }
 
-/// What the seed decides by its place among sixteen.
+/// The choices that a seed makes by its place among sixteen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Theme {
     pub(super) faults: bool,

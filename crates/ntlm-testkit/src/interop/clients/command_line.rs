@@ -96,7 +96,7 @@ fn upload(job: &Job<'_>, scheme: &[&str]) -> Command {
 
 fn wget(job: &Job<'_>) -> Command {
     let mut wget = Command::new("sh");
-    // What it shows of each answer are the header's lines, indented.
+    // wget shows the header's lines of each answer, indented.
     let awk = r#"/^  HTTP\//{s=$2} /^  X-Identity:/{if (s != 401) print "ANSWER", s, $2}"#;
     wget.args(["-c", &format!("wget \"$@\" 2>&1 | awk '{awk}'"), "wget"]);
     wget.args(["-q", "-S", "--no-config", "--no-proxy", "--tries=1", "--timeout=50", "-O", "/dev/null"]);

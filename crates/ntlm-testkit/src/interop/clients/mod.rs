@@ -37,7 +37,7 @@ pub struct Client {
     pub proof: Proof,
     /// It begins NTLM with the 32 bytes that name neither domain nor workstation nor version.
     pub short_first_leg: bool,
-    /// The same session makes the same requests in the same order every time.
+    /// A session repeats its requests in their order every time.
     pub steady: bool,
     /// Quick and steady enough for every change.
     pub quick: bool,
@@ -66,7 +66,7 @@ pub struct Job<'a> {
     pub user: &'a str,
 }
 
-/// What a client says of its session.
+/// A client's own report of its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// Status, and who it was served as, of each answer.
@@ -170,7 +170,7 @@ impl Job<'_> {
         for name in ["CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"] {
             command.env(name, self.ca);
         }
-        // What a client leaves behind ends with the world.
+        // Files that a client leaves behind end with the world.
         command.env("HOME", self.world.path()).env("TMPDIR", self.world.path());
         command.current_dir(self.world.path());
         command.stdin(Stdio::null()).kill_on_drop(true);

@@ -85,7 +85,7 @@ impl Site {
         }
     }
 
-    /// What the server saw since [`Self::forget`].
+    /// The requests that the server saw since [`Self::forget`].
     #[must_use]
     pub fn wire(&self) -> Vec<Wire> {
         match &self.log {

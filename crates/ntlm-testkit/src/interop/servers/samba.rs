@@ -34,7 +34,7 @@ change["spn"] = ldb.MessageElement(["HTTP/ad.example.com"], ldb.FLAG_MOD_ADD, "s
 db.modify(change)
 "#;
 
-/// What is added to the configuration that provisioning wrote: wget speaks NTLMv1.
+/// Lines added to the configuration that provisioning wrote: wget speaks NTLMv1.
 const LINES: &str = "\ttls enabled = no\n\tntlm auth = ntlmv1-permitted\n";
 
 /// A running domain controller; it ends when this is dropped.

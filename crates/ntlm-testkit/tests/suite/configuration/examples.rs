@@ -30,7 +30,7 @@ fn all() -> Vec<String> {
 /// An example that runs. Only its addresses, ports and certificates are others than in the file.
 struct Example {
     nginx: Nginx,
-    /// What stands for each `server`, by its name in the file.
+    /// The origin that stands for each `server`, by its name in the file.
     origins: BTreeMap<String, Origin>,
     /// The front speaks TLS.
     tls: bool,

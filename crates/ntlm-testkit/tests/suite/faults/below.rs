@@ -12,7 +12,7 @@ use std::process::Command;
 use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::{Nginx, within};
 
-/// What can be refused, in the order of the shim's counters.
+/// The calls that the shim can refuse, in the order of its counters.
 const NAMES: [&str; 10] = [
     "malloc",
     "calloc",

@@ -7,7 +7,7 @@ use super::USERS;
 
 /// A page that answers 401, a public one, and one that is not there.
 const TARGETS: [&str; 3] = ["/", "/public/?ignore", "/missing?ignore&status=404"];
-/// What a user can be confused with, if nobody looks at the answer.
+/// Credentials that look like a user's until the origin answers.
 const CREDENTIALS: [&str; 2] = ["NTLM x", "Negotiate x"];
 
 /// Every kind of junk, from so many addresses over so many connections each.

@@ -91,7 +91,7 @@ async fn login_follows_schemes_that_bind_nothing() {
         let mut alice = Client::connect(&nginx).await;
         let refused = alice.get_with("/", "Authorization", value).await;
         refuses(&refused);
-        // What carried them is everybody's.
+        // The connection that carried them goes back to the pool.
         let shared = Client::connect(&nginx).await.get("/public/").await;
         assert_eq!(shared.connection(), refused.connection(), "{value:?}");
         let bound = one_connection(&alice.login("alice", "/").await);

@@ -1,4 +1,4 @@
-//! What came over a bound connection is stored nowhere, and what a cache answers instead gives no connection away.
+//! nginx stores no response of a bound connection, and an answer out of a cache gives no connection away.
 
 use ntlm_testkit::client::http2;
 use ntlm_testkit::nginx::Builder;
@@ -130,7 +130,7 @@ async fn answer_replaced_from_cache_shares_no_connection() {
     }
     alice.closed().await;
     origin.wait_closed(bound).await;
-    // What the origin answered to these cannot be seen, so the connection is nobody's.
+    // The cache hides the origin's answers to these requests, so their connections are closed.
     for (query, outcome) in replaced {
         let path = format!("/public/page?{query}");
         let mut carol = client(&nginx, "carol").await;

@@ -1,4 +1,4 @@
-//! What NGINX compares without case, or keeps as it was written: the scheme in `proxy_pass`, names of groups, names of fields.
+//! Names that NGINX compares without case, or keeps as written: the scheme in `proxy_pass`, groups, fields.
 
 use ntlm_testkit::client::kerberos_token;
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
@@ -16,7 +16,7 @@ const WAYS: [&str; 7] = [
     "set $url HTTP://BackEnd; proxy_pass $url;",
 ];
 
-/// The same over TLS.
+/// `way` over TLS.
 fn over_tls(way: &str) -> String {
     way.replace("HTTP", "HTTPS").replace("hTTp", "hTTps").replace("http", "https")
 }
@@ -55,7 +55,7 @@ async fn login_finishes_however_proxy_pass_is_spelled() {
     }
 }
 
-/// Whoever comes after alice, who is logged in over `bound`, is nobody.
+/// Asserts that clients after alice, who is logged in over `bound`, are anonymous.
 async fn assert_strangers_are_nobody(nginx: &Nginx, bound: u64, context: &str) {
     for _ in 0..2 {
         let stranger = Client::connect(nginx).await.get("/").await;
@@ -135,7 +135,7 @@ async fn scheme_spellings_share_one_binding() {
     for number in 0..WAYS.len() {
         assert_bound(&mut alice, &format!("/{number}/"), "alice", bound).await;
     }
-    // What follows is the client's own field, spelled as it likes.
+    // The client spells the field and the scheme its own way.
     let request = Request::get("/").header("AUTHORIZATION", "nTLM x");
     assert_eq!(alice.request(request).await.connection(), bound);
 }

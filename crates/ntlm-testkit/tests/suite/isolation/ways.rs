@@ -46,7 +46,7 @@ async fn tls_binding_requires_equal_name_and_certificate() {
     let nginx = builder.start().await;
     let (mut alice, bound) = logged_in(&nginx, "alice", "/").await;
     assert_bound(&mut alice, "/same/", "alice", bound).await;
-    // What a server of TLS answers to a request in the clear is no HTTP.
+    // A server of TLS answers a request in the clear by something other than HTTP.
     let response = alice.try_request(Request::get("/clear/")).await;
     assert!(response.is_err(), "{response:?}");
     assert_ended_unused(&nginx, &origin, bound).await;

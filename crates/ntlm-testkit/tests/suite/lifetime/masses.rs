@@ -65,7 +65,7 @@ async fn bindings_that_expire_together_are_closed_in_batches() {
     }
     let log = nginx.error_log();
     let turns = log[before..].split("worker cycle");
-    // What could be closed for want of connections is so no longer once it is closed.
+    // nginx logs "reusable connection: 0" for each reusable connection that it closes.
     let closed: Vec<usize> = turns.map(|turn| turn.matches("reusable connection: 0").count()).collect();
     assert!(closed.iter().sum::<usize>() >= 2 * waiting, "all of them are closed: {closed:?}");
     assert!(closed.iter().all(|&closed| closed <= MOST), "connections closed turn by turn: {closed:?}");

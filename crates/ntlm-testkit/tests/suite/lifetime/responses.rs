@@ -128,7 +128,7 @@ async fn answer_before_sent_body_ends_both_connections() {
         assert_eq!((response.connection(), response.says_close()), (bound, true));
         origin.wait_closed(bound).await;
     }
-    // The same over a connection that is not bound yet.
+    // A first leg over a new connection.
     let mut bob = Client::connect(&nginx).await;
     let head = format!("POST /?early HTTP/1.1\r\nHost: localhost\r\n{FIRST_LEG}Content-Length: 2000\r\n\r\n");
     bob.send_raw(head.as_bytes()).await;
@@ -222,7 +222,7 @@ async fn a_pipelined_login_works_request_by_request() {
         assert_eq!((response.identity(), response.connection()), ("alice", first.connection()));
     }
     assert!(third.says_close());
-    // What was sent behind it is not answered as anybody else.
+    // nginx closes before it answers the request behind it.
     assert!(alice.try_read_response().await.is_err());
 }
 

@@ -7,7 +7,7 @@ use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 use crate::common::login_of;
 
-/// What each request of the client is answered with: the answer to a subrequest.
+/// Answers each request of the client with the answer to a subrequest.
 const SCRIPT: &str = "
 async function ask(r) {
     const answer = await r.subrequest('/sub' + r.uri, { method: r.method, args: r.variables.args });

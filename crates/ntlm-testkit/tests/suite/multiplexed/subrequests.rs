@@ -27,7 +27,7 @@ fn in_a_row(origin: &Origin, front: &str, middle: &str) -> Builder {
     ))
 }
 
-/// What came from a location that marks its requests with `X-Client`.
+/// The requests of a location that marks them with `X-Client`.
 fn marked(ledger: &[Entry]) -> impl Iterator<Item = &Entry> {
     ledger.iter().filter(|entry| entry.x_client.is_some())
 }
