@@ -54,8 +54,8 @@ pub fn password_of(user: &str) -> String {
     format!("{}-password", user.to_lowercase())
 }
 
-/// The pause between two looks at what nothing announces: a file that grows, a process that ends, a count that falls. Whoever
-/// calls it looks again, and gives up after [`patience`] or a limit of its own.
+/// The pause between two looks at an unannounced event: a file that grows, a process that ends, a count that falls. The
+/// caller looks again, and gives up after [`patience`] or a limit of its own.
 pub async fn pause() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }

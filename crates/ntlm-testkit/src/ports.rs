@@ -1,7 +1,7 @@
-//! Ports nobody else will take while a test needs them.
+//! Ports reserved for as long as a test needs them.
 //!
 //! A reservation is a socket that is bound with `SO_REUSEADDR` and never listens: the kernel then offers the number to
-//! nobody who lets it choose, while a server that asks for the number by name (and sets `SO_REUSEADDR`, as nginx and
+//! no process that lets it choose, while a server that asks for the number by name (and sets `SO_REUSEADDR`, as nginx and
 //! tokio do) still gets it. It holds between processes, and across a server's restart. It must never hand out a fixed number.
 
 use std::io;

@@ -1,6 +1,6 @@
 //! `ntlm-origin`: the test kit's origin as a command, for demonstrations and for trying things by hand.
 //!
-//! It must never be put where anybody but its user can reach it: it listens on loopback unless told otherwise.
+//! It must never be put where others than its user can reach it: it listens on loopback unless told otherwise.
 
 use std::net::SocketAddr;
 

@@ -24,7 +24,7 @@ pub(super) struct Ask {
     pub(super) body: Sending,
     /// The query: how the origin answers.
     pub(super) orders: Vec<String>,
-    /// Credentials that log nobody in.
+    /// Credentials that are no login.
     pub(super) odd: Option<&'static str>,
     /// No order harms the connection, or the login on it.
     pub(super) harmless: bool,
@@ -197,7 +197,7 @@ impl Ask {
     }
 }
 
-/// How the client `name` calls its user `who` in `X-Client`: whoever is so called owns what it taints.
+/// The name of user `who` of the client `name` in `X-Client`: the user of that name owns the connections it taints.
 pub(super) fn x_client(name: &str, who: usize) -> String {
     match who {
         0 => name.to_owned(),

@@ -48,7 +48,7 @@ pub(super) struct Counts {
     /// Whole logins with the right password that were begun, and those that came to their end.
     pub(super) logins: AtomicU64,
     pub(super) logged_in: AtomicU64,
-    /// Requests that nginx answered itself, and that nobody answered.
+    /// Requests that nginx answered itself, and requests without an answer.
     pub(super) refused: AtomicU64,
     pub(super) unanswered: AtomicU64,
     /// Streams that nginx wanted over HTTP/1.1.
@@ -139,7 +139,7 @@ impl Judge {
             response.get("X-Request").and_then(|number| number.parse().ok()),
         ) else {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
-            // An origin sent bytes that nobody asked for just as it was given a request: nginx takes them for HTTP/0.9.
+            // An origin sent unsolicited bytes just as it was given a request: nginx takes them for HTTP/0.9.
             let garbled = response.body.starts_with(b"unsolicited");
             match response.status {
                 500 | 502 | 503 | 504 | 408 if config.faults => {}

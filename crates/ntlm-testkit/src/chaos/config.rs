@@ -193,7 +193,7 @@ impl Config {
         !self.faults && !self.short_timeout && !self.capped && self.crowd.is_none()
     }
 
-    /// A proven login holds, whoever else logs in.
+    /// A proven login holds, however many others log in.
     pub(super) fn logins_hold(&self) -> bool {
         self.is_strict() || self.crowd.is_some()
     }

@@ -100,7 +100,7 @@ impl Judge {
     }
 }
 
-/// The request, or the answer to it, ties its connection to whoever sent it.
+/// The request, or the answer to it, ties its connection to the sender of the request.
 pub(super) fn taints(entry: &Entry) -> bool {
     let scheme = entry.scheme.as_deref().unwrap_or_default().to_ascii_lowercase();
     SCHEMES.contains(&scheme.as_str()) || entry.target.contains("token_without_auth")

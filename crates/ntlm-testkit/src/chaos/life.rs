@@ -12,7 +12,7 @@ use super::config::{Config, Front, PLAIN, pick};
 /// A client connection from its first byte to its last.
 #[derive(Clone, Debug)]
 pub(super) struct Life {
-    /// Names the client connection, and its first user: nobody else has either.
+    /// Names the client connection, and its first user; unique in a run.
     pub(super) name: String,
     pub(super) over: Over,
     pub(super) tls: bool,

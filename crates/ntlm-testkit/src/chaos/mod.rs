@@ -71,7 +71,7 @@ pub struct Outcome {
     pub lives: u64,
     /// Whole logins begun with the right password, and those that succeeded.
     pub logins: (u64, u64),
-    /// Requests that nginx answered itself, and those that nobody answered.
+    /// Requests that nginx answered itself, and requests without an answer.
     pub failed: (u64, u64),
     /// Streams that nginx wanted over HTTP/1.1.
     pub turned_back: u64,

@@ -96,7 +96,7 @@ impl Wire {
         }
     }
 
-    /// Waits for the end of the connection; `false` if bytes come that nobody asked for.
+    /// Waits for the end of the connection; `false` if unsolicited bytes come instead.
     pub(super) async fn ended(&mut self) -> bool {
         match self {
             Self::Http1(client) => client.try_read_response().await.is_err(),

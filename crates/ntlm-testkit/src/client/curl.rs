@@ -1,4 +1,4 @@
-//! Debian's curl as a process: a client nobody here wrote.
+//! Debian's curl as a process: a foreign client.
 //!
 //! It must never be given a URL that is not on loopback.
 
@@ -100,7 +100,7 @@ impl Curl {
             std::fs::write(&path, credentials).expect("a temporary folder to write to");
             command.env("NTLM_USER_FILE", path);
         }
-        // -q: nobody's ~/.curlrc.
+        // -q: without ~/.curlrc.
         let longest = patience().as_secs().to_string();
         command.args(["-q", "-sS", "--noproxy", "*", "--max-time", &longest]).args(&self.arguments);
         command.args(["-w", "%{http_code} %{num_connects}\n"]).arg("-D").arg(&headers);

@@ -245,7 +245,7 @@ impl Client {
         self.write_bytes(&bytes).await
     }
 
-    /// Writes while it also reads, so that an early response to a large body blocks nobody.
+    /// Writes while it also reads, so that an early response to a large body does not block.
     async fn write_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Self { stream, buf, .. } = self;
         let (mut reader, mut writer) = tokio::io::split(stream);

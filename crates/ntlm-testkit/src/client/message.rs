@@ -195,7 +195,7 @@ impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {}", self.version, self.status)?;
         for (name, value) in &self.headers {
-            // Tokens are long, and nobody reads them.
+            // Tokens are long and unreadable.
             let shown = if value.len() > 80 { "…" } else { value };
             writeln!(f, "  {name}: {shown}")?;
         }

@@ -1,4 +1,4 @@
-//! The TLS side of the clients: they trust the authority of the tests and nobody else.
+//! The TLS side of the clients: they trust only the authority of the tests.
 
 use std::sync::Arc;
 

@@ -174,7 +174,7 @@ fn introduce(origin: &Origin, (major, minor, patch): (u32, u32, u32), screen: Sc
     );
 }
 
-/// A client nobody here wrote, straight and through nginx.
+/// A foreign client, straight and through nginx.
 async fn curl(origin: &Origin, with: &Nginx, screen: Screen) -> Option<(Outcome, Outcome)> {
     println!("\n{}", screen.bold("curl, straight and through nginx with the module"));
     if !has_curl().await {

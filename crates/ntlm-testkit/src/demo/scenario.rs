@@ -16,7 +16,7 @@ pub(super) const LOGIN: [u16; 5] = [401, 401, 200, 200, 200];
 pub(super) struct Step {
     who: &'static str,
     request: &'static str,
-    /// The user; nobody if the answer should be a 401.
+    /// The user; `None` if the answer should be a 401.
     expected: Option<&'static str>,
     seen: Result<Seen, String>,
 }
@@ -193,7 +193,7 @@ impl Run {
         matches!(&self.0[..], [_, asked, answered, ..] if asked.connection() != answered.connection())
     }
 
-    /// Requests that were served as somebody who had not sent them.
+    /// Requests that were served as a user who had not sent them.
     pub(super) fn leaks(&self) -> usize {
         let leaked = |step: &&Step| {
             let user = step.seen.as_ref().ok().and_then(|seen| seen.user.as_deref());

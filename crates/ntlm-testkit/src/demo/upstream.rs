@@ -116,7 +116,7 @@ pub(super) async fn show(url: &Url, options: &Options, screen: Screen) -> Result
     Ok(Demo { fine: true, _nginxes: vec![nginx], watched: Watched::Log(tail), screen })
 }
 
-/// nginx looks the name up as it starts, without a word for minutes if nobody answers.
+/// nginx looks the name up as it starts, and is silent for minutes if no name server answers.
 async fn resolves(url: &Url, name: &str, port: u16) -> Result<(), String> {
     if !matches!(url.host(), Some(Host::Domain(_))) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Clients and servers that nobody here wrote, through real nginx: every client straight to a server, then the same
+//! Foreign clients and servers through real nginx: every client straight to a server, then the same
 //! through nginx with the module, and a difference is a failure.
 //!
 //! It must never decide what is right: the run straight to the server does.
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::origin::name_of;
 
-/// Everybody who has an account; see [`crate::password_of`].
+/// All users with an account; see [`crate::password_of`].
 pub const USERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
 /// How long a server may take to start, or a client to end.

@@ -19,7 +19,7 @@ pub const NAMES: [&str; 3] = ["dc.example.com", "ad.example.com", "www.example.c
 pub const AD_REALM: &str = "EXAMPLE.COM";
 /// The realm of the MIT KDC.
 pub const MIT_REALM: &str = "KRB.EXAMPLE.COM";
-/// Where the MIT KDC listens: a port of a network that nobody else has.
+/// The address of the MIT KDC, in a network namespace of its own.
 pub const MIT_KDC: &str = "127.0.0.1:1088";
 /// The folders that Samba keeps its state in on every system.
 const SAMBA: [&str; 5] = ["/etc/samba", "/var/lib/samba", "/var/cache/samba", "/var/log/samba", "/run/samba"];

@@ -37,7 +37,7 @@ impl Process {
             self.signal(signal);
             let deadline = Instant::now() + Duration::from_secs(seconds) * crate::slowness();
             while !self.has_exited() && Instant::now() < deadline {
-                // Runs while a test's value is dropped, where nothing can be awaited; a process tells nobody but its parent's poll.
+                // Drop cannot await, and only a poll by the parent tells that a process has ended.
                 std::thread::sleep(Duration::from_millis(5));
             }
         }

@@ -34,14 +34,14 @@ pub(super) struct Verdict {
     pub(super) token: Option<String>,
     /// This request logged the connection in.
     pub(super) logged_in: bool,
-    /// The token of a login that goes on: the answer is a 401, whoever may see the path.
+    /// The token of a login that goes on: the answer is a 401, even for a public path.
     pub(super) challenged: bool,
     /// The credentials were looked at and refused.
     pub(super) refused: bool,
 }
 
 impl Verdict {
-    /// Of a request without credentials, by nobody.
+    /// Of an anonymous request without credentials.
     pub(super) fn nothing() -> Self {
         Self {
             leg: Leg::None,
@@ -89,7 +89,7 @@ impl Auth {
         verdict
     }
 
-    /// Serves a request as whoever the connection belongs to, and lets the request's credentials change nothing.
+    /// Serves a request as the user of the connection, and lets the request's credentials change nothing.
     pub(super) fn overlook(&self, authorization: Option<&str>) -> Verdict {
         let mut verdict = Verdict::nothing();
         let scheme = authorization.map(|value| value.split([' ', '\t']).next().unwrap_or_default());
@@ -101,7 +101,7 @@ impl Auth {
         verdict
     }
 
-    /// Forgets everybody, and any challenge.
+    /// Forgets the user, and any challenge.
     fn refuse(&mut self, verdict: &mut Verdict) {
         self.identity = None;
         self.pending = None;

@@ -109,7 +109,7 @@ impl Builder {
         self
     }
 
-    /// Knows this user (and, once this was called, nobody else but those so named).
+    /// Knows this user (and, from the first call on, only the users so named).
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.users.insert(name.to_owned(), password.to_owned());
@@ -123,7 +123,7 @@ impl Builder {
         self
     }
 
-    /// Its clock is so many seconds ahead. By more than half an hour, nobody can log in.
+    /// Its clock is so many seconds ahead. By more than half an hour, every login fails.
     #[must_use]
     pub fn clock_ahead(mut self, seconds: i64) -> Self {
         self.policy.clock_ahead = seconds;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 /// An order; the connection answers whether it could obey.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Send bytes nobody asked for.
+    /// Send unsolicited bytes.
     Send(Vec<u8>, oneshot::Sender<bool>),
     /// Send a TLS KeyUpdate.
     KeyUpdate(oneshot::Sender<bool>),

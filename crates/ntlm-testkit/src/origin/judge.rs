@@ -1,4 +1,4 @@
-//! Credentials judged by somebody else: each connection asks a process of its own, in the words of Samba's
+//! Credentials judged by an outside program: each connection asks a process of its own, in the words of Samba's
 //! `ntlm_auth --helper-protocol`: `YR` or `KK` and a token, answered by `TT` (a challenge), `AF` (who it is) or `NA`.
 //!
 //! It must never know a password, nor take any answer but `AF` for a login.

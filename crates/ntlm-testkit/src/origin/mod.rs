@@ -69,12 +69,12 @@ use crate::ports::Reserved;
 /// | `extra=MS` | send `unsolicited` bytes so long after the answer (`extra=0`: along with it) |
 /// | `legs=N` | before a login of more than 3 legs, N-3 opaque rounds are wanted |
 /// | `mutual` | the answer to the last NTLM leg carries a `WWW-Authenticate` token; tickets have one unless `nomutual` |
-/// | `token_without_auth` | anybody is answered, with a `WWW-Authenticate: NTLM` challenge |
+/// | `token_without_auth` | every client is answered, with a `WWW-Authenticate: NTLM` challenge |
 /// | `proxy` | a proxy asks: 407, `Proxy-Authenticate` and `Proxy-Authorization` in place of 401 and the others |
-/// | `ignore` | anybody is answered, and credentials are not looked at: a page that asks nobody |
+/// | `ignore` | every client is answered, and credentials are ignored: a page without authentication |
 /// | `persist=no` | the login holds for this request only |
 /// | `logout` | the connection forgets its user: a 401 out of nowhere |
-/// | `alike` | the answer does not say who it was served as and where: its bytes are the same for everybody |
+/// | `alike` | the answer names neither user nor connection: its bytes are the same for every client |
 /// | `bearer` | `Bearer` is offered before any other scheme of a 401 |
 /// | `odd` | the challenge of `token_without_auth` is spelled `nTlM`, with a tab before its token |
 /// | `field=NAME:VALUE` | one more field in the answer; may be repeated |
@@ -242,13 +242,13 @@ impl Origin {
         self.shared.ledger.wait(&what, |_| (self.shared.waiting_at(name) >= count).then_some(())).await;
     }
 
-    /// Waits until nobody is held at the gate `name` any more: the peers left.
+    /// Waits until no request is held at the gate `name` any more: the peers left.
     pub async fn wait_gate_deserted(&self, name: &str) {
         let what = format!("nobody at gate \"{name}\"");
         self.shared.ledger.wait(&what, |_| (self.shared.waiting_at(name) == 0).then_some(())).await;
     }
 
-    /// Lets pass whoever is held at the gate `name`, or will come there.
+    /// Lets pass all requests that are held at the gate `name`, or will come there.
     pub fn open_gate(&self, name: &str) {
         self.shared.set_gate(name, true);
     }
@@ -282,7 +282,7 @@ impl Origin {
         self.wait_closed(id).await;
     }
 
-    /// Sends bytes nobody asked for over connection `id` as soon as it is idle; `false` if that failed.
+    /// Sends unsolicited bytes over connection `id` as soon as it is idle; `false` if that failed.
     pub async fn send_unsolicited(&self, id: u64, bytes: &[u8]) -> bool {
         self.order(id, |done| Command::Send(bytes.to_vec(), done)).await
     }

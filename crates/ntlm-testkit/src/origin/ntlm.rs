@@ -1,6 +1,6 @@
 //! The server's side of NTLM: a CHALLENGE, and the check of the AUTHENTICATE message that answers it (MS-NLMP 2.2.1, 3.3.2).
 //!
-//! The NTLMv2 proof is recomputed from the password: a message that merely looks right must never log anybody in.
+//! The NTLMv2 proof is recomputed from the password: a message that merely looks right must never log a user in.
 //! (The acceptor of `sspi` compares the MIC only, which curl does not send.) NTLMv1 is refused.
 
 use std::time::{SystemTime, UNIX_EPOCH};

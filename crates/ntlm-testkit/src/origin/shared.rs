@@ -17,7 +17,7 @@ pub(super) struct Shared {
     pub(super) policy: Policy,
     pub(super) ledger: Ledger,
     pub(super) open: Mutex<HashMap<u64, Handle>>,
-    /// Empty: everybody exists, by the rule of [`crate::password_of`].
+    /// Empty: every user exists, by the rule of [`crate::password_of`].
     users: HashMap<String, String>,
     /// Decides in place of this origin.
     pub(super) judge: Option<Judge>,

@@ -3,7 +3,7 @@
 use ntlm_testkit::client::Login;
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
 
-/// How many connections the pool holds before anybody logs in.
+/// The connections that the pool holds before a login.
 const POOLED: usize = 8;
 
 /// A group with a pool whose connections carried `requests` each, which asked for `query`.

@@ -1,4 +1,4 @@
-//! Which bindings end when there are too many, and that nobody else's do.
+//! The choice of the bindings that end when there are too many.
 
 use ntlm_testkit::{Client, Nginx, Origin, Request};
 
@@ -26,7 +26,7 @@ async fn assert_in(client: &mut Client, path: &str, user: &str, connection: u64)
     assert_eq!(response.connection(), connection);
 }
 
-/// The head of a request whose body nginx is made to wait for, before it asks anybody.
+/// The head of a request whose body nginx is made to wait for, before it asks an origin.
 const BEGINNING: &str =
     "POST /late HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -7,7 +7,7 @@ async fn front(origin: &Origin, group: &str) -> Nginx {
     Nginx::builder().log_level("info").in_front_of(&[origin], group).start().await
 }
 
-/// Somebody with a client connection of its own, and the origin's connection it is bound to.
+/// A user with a client connection of its own, and the origin's connection it is bound to.
 struct Party {
     client: Client,
     bound: u64,
@@ -28,7 +28,7 @@ impl Party {
         Self { client, bound }
     }
 
-    /// Junk that a page which asks nobody answered with 200.
+    /// Junk that a page without authentication answered with 200.
     async fn unproven(nginx: &Nginx, address: &str) -> Self {
         Self::with(nginx, address, Request::get("/public/?ignore"), "NTLM x").await
     }
@@ -142,7 +142,7 @@ async fn address_with_most_handshakes_pays() {
     assert_eq!((response.identity(), response.connection()), ("alice", challenge.connection()));
 }
 
-/// nginx that believes everybody which address a request came from.
+/// nginx that trusts every client's word for the address of a request.
 async fn believing(origin: &Origin, group: &str) -> Nginx {
     Nginx::builder()
         .log_level("info")
@@ -152,7 +152,7 @@ async fn believing(origin: &Origin, group: &str) -> Nginx {
         .await
 }
 
-/// A client that logs in as somebody at `address`, by what a proxy in front says.
+/// A client that logs in as a user at `address`, as a proxy in front reports it.
 async fn forwarded(nginx: &Nginx, address: &str) -> (Client, Request, u64) {
     let mut client = Client::connect(nginx).await;
     let request = Request::get("/").header("X-Forwarded-For", address);
@@ -164,7 +164,7 @@ async fn forwarded(nginx: &Nginx, address: &str) -> (Client, Request, u64) {
 #[tokio::test]
 async fn ipv6_addresses_of_one_64_count_as_one() {
     if !Nginx::binary().has("with-http_realip_module") {
-        return; // To this nginx everybody has the proxy's address.
+        return; // To this nginx all clients have the proxy's address.
     }
     let origin = Origin::start().await;
     let nginx = believing(&origin, "ntlm 3;").await;
@@ -180,7 +180,7 @@ async fn ipv6_addresses_of_one_64_count_as_one() {
 #[tokio::test]
 async fn real_addresses_count_and_not_the_proxys() {
     if !Nginx::binary().has("with-http_realip_module") {
-        return; // To this nginx everybody has the proxy's address.
+        return; // To this nginx all clients have the proxy's address.
     }
     let origin = Origin::start().await;
     let nginx = believing(&origin, "ntlm 3;").await;
@@ -213,7 +213,7 @@ async fn client_with_many_keys_pays_with_its_own() {
     assert_eq!((response.identity(), response.connection()), ("alice", bound));
 }
 
-/// The head of a request whose body nginx is made to wait for, before it asks anybody.
+/// The head of a request whose body nginx is made to wait for, before it asks an origin.
 const BEGINNING: &str =
     "POST /late HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

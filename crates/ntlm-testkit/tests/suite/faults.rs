@@ -25,7 +25,7 @@ impl Stoic {
         Self { user, client: Some(Client::builder().name(user).connect(nginx).await) }
     }
 
-    /// The answer, if there is one. It is this user's own, or nobody's.
+    /// The answer, if there is one; it is for this user or anonymous.
     async fn request(&mut self, request: Request) -> Option<Response> {
         let Ok(response) = self.client.as_mut()?.try_request(request).await else {
             self.client = None;

@@ -15,7 +15,7 @@ const SHARE: usize = 256;
 
 /// The worker takes no more memory at the end than it took before.
 fn assert_no_growth(before: Usage, end: Usage) {
-    // Who watches memory gives what was freed to nobody for a long time.
+    // A memory checker withholds freed memory for a long time.
     if !Nginx::binary().is_watched() {
         assert!(end.rss <= before.rss + SLACK, "{before:?} became {end:?}");
     }

@@ -42,7 +42,7 @@ fn of_alice(request: Request) -> Request {
     request.header("Authorization", &ticket("alice"))
 }
 
-/// A stranger is served as nobody, and the connections that alice was served over are closed.
+/// Asserts that strangers are anonymous, and that the connections of alice are closed.
 async fn assert_strangers_are_nobody(nginx: &Nginx, origin: &Origin, context: &str) {
     let of_alice: Vec<u64> = origin.ledger().iter().map(|entry| entry.connection).collect();
     for _ in 0..2 {

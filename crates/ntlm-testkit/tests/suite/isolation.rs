@@ -41,7 +41,7 @@ async fn logged_in(nginx: &Nginx, user: &str, path: &str) -> (Client, u64) {
     (client, connection)
 }
 
-/// `client` is nobody to the origin, and does not share the connection `bound`.
+/// Asserts that `client` is anonymous to the origin, and does not share the connection `bound`.
 async fn assert_stranger(client: &mut Client, path: &str, bound: u64) -> Response {
     let response = client.get(path).await;
     assert_eq!((response.status, response.identity()), (401, "anonymous"), "{response:?}");
@@ -49,7 +49,7 @@ async fn assert_stranger(client: &mut Client, path: &str, bound: u64) -> Respons
     response
 }
 
-/// `client` is `user`, over `connection`.
+/// Asserts that the origin serves `client` as `user`, over `connection`.
 async fn assert_bound(client: &mut Client, path: &str, user: &str, connection: u64) -> Response {
     let response = client.get(path).await;
     assert_eq!((response.status, response.identity()), (200, user), "{response:?}");
@@ -57,7 +57,7 @@ async fn assert_bound(client: &mut Client, path: &str, user: &str, connection: u
     response
 }
 
-/// No request was served as anybody but its sender.
+/// Asserts that each request was served as its sender, or as anonymous.
 fn assert_nobody_is_mistaken(origin: &Origin) {
     for entry in origin.ledger() {
         let sender = entry.x_client.as_ref().expect("every client of the test has a name");

@@ -1,5 +1,5 @@
-//! Many requests of one client connection at a time: the streams of HTTP/2 and HTTP/3, and what nginx makes of one request.
-//! One of them uses the binding, the others are served without it, and nobody ever as somebody else.
+//! Many requests of one client connection at a time: the streams of HTTP/2 and HTTP/3, and the subrequests of one request.
+//! One of them uses the binding, the others go without it; each is served as its user or as anonymous.
 
 mod njs;
 mod subrequests;
@@ -164,7 +164,7 @@ async fn streams_beside_busy_binding_go_without_it() {
             let (protected, public) = tokio::join!(alice.get("/"), alice.get("/public/"));
             refuses(&protected);
             assert_eq!((public.status, public.identity()), (200, "anonymous"));
-            // Credentials of such streams taint connections that nobody gets.
+            // Credentials of such streams taint connections, which nginx closes.
             let mut login = login_of("bob");
             let challenge = alice.authorized("/", &login.first()).await;
             let last = alice.authorized("/", &login.next(&challenge).unwrap()).await;

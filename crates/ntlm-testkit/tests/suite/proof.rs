@@ -130,7 +130,7 @@ async fn token_or_earlier_refusal_proves_a_ticket() {
         let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
         Request::get(target).header("Authorization", &ticket)
     };
-    // Sent before anybody asked, and answered without a token.
+    // Sent without a challenge before, and answered without a token.
     let mut alice = Client::connect(&nginx).await;
     assert_eq!(alice.request(with_ticket("/?nomutual")).await.identity(), "alice");
     assert_eq!(alice.request(with_ticket("/b?nomutual")).await.identity(), "alice");

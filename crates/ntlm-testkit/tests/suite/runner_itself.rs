@@ -1,4 +1,4 @@
-//! The runner, and the clients that need an nginx, without the module: plain nginx must behave here as everybody knows it.
+//! The runner, and the clients that need an nginx, without the module: plain nginx must behave here as its documentation says.
 
 use ntlm_testkit::client::{http2, http3};
 use ntlm_testkit::nginx::Builder;

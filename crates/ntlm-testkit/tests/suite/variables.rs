@@ -74,7 +74,7 @@ async fn a_login_that_is_refused_is_not_named() {
     let mut mallory = Client::connect(&nginx).await;
     let legs = mallory.login_with("NTLM", "alice", "wrong", "/").await;
     assert_eq!(legs[1].get("X-Login"), Some("- -"));
-    // A login that was good is not that of whoever tries next on its connection.
+    // A refused login after a good one on its connection names no user.
     mallory.login("bob", "/").await;
     mallory.login_with("NTLM", "alice", "wrong", "/").await;
     mallory.get("/public/").await;

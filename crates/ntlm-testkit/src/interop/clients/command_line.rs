@@ -126,7 +126,7 @@ fn git(job: &Job<'_>) -> Command {
     let work = job.world.path().join(format!("work-{name}"));
     let mut git = Command::new("sh");
     git.args(["-c", GIT, "git"]).arg(work).arg(format!("{}/git/{name}", job.base)).arg(job.user);
-    // A user without a name: whoever has the ticket.
+    // An empty user name stands for the owner of the ticket.
     let configuration = [("http.emptyAuth", "true"), ("http.sslCAInfo", &*job.ca.display().to_string())]
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
     git.env("GIT_CONFIG_COUNT", configuration.len().to_string()).env("GIT_TERMINAL_PROMPT", "0");

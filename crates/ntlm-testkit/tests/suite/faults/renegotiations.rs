@@ -1,5 +1,5 @@
 //! A server that renegotiates TLS and reads nothing: nginx has to write before it can read on, and keeps the handler of an
-//! event aside meanwhile, which it puts back whoever has the connection by then.
+//! event aside meanwhile, which it puts back on the connection even if that has another owner by then.
 
 use ntlm_testkit::{Client, Nginx, Origin};
 

@@ -1,4 +1,4 @@
-//! Junk in the place of credentials, sent to pages that refuse it, ignore it or are not there: nobody is logged out by it.
+//! Junk in the place of credentials, sent to pages that refuse it, ignore it or are not there: every login survives it.
 
 use ntlm_testkit::Origin;
 use ntlm_testkit::flood::{Junk, Users, front};
@@ -51,7 +51,7 @@ async fn junk_from_200_addresses_logs_nobody_out() {
 async fn junk_from_a_users_address_evicts_no_login() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 100;", 4096).await;
-    // A proxy in front: everybody comes from 127.0.2.1.
+    // A proxy in front: all requests come from 127.0.2.1.
     let mut users = Users::log_in_at(&nginx, USERS, "127.0.2.1").await;
     withstand(&nginx, &mut users, 1, 1000).await;
 }

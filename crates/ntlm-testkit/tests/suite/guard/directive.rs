@@ -18,7 +18,7 @@ async fn guard_off_in_a_group_pools_logins() {
     for group in ["keepalive 8; ntlm_guard off;", "ntlm_guard off; keepalive 8;"] {
         let nginx = front(&origin, group).start().await;
         assert_strangers_are_alice(&nginx).await;
-        // NTLM too, and nobody is warned of what was asked for.
+        // NTLM too, and without a warning, since the configuration asks for it.
         let mut alice = Client::connect(&nginx).await;
         alice.login("carol", "/").await;
         assert_eq!(Client::connect(&nginx).await.get("/").await.identity(), "carol");

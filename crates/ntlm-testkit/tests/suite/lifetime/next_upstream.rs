@@ -25,7 +25,7 @@ async fn login_answered_404_twice_keeps_its_client() {
         assert!(!response.says_close(), "{target}");
         let again = alice.get("/").await;
         assert_eq!((again.identity(), again.connection()), ("alice", response.connection()), "{target}");
-        // The one that was asked first is nobody's.
+        // nginx closes the connection to the other server.
         let left = if response.connection() == first.ledger()[0].connection { &second } else { &first };
         left.wait_open_connections(0).await;
         for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! Requests that nginx makes of one: subrequests, internal redirects, and requests that nobody waits for.
+//! Requests that nginx makes of one: subrequests, internal redirects, and background requests.
 
 use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::origin::{Entry, Leg};
@@ -297,7 +297,7 @@ async fn x_accel_redirect_stays_with_the_client() {
     origin.wait_closed(bobs).await;
 }
 
-// Requests that nobody waits for.
+// Background requests.
 
 #[tokio::test]
 async fn a_post_action_leaves_the_binding_alone() {
