@@ -28,7 +28,7 @@ async fn keys_and_guard_keep_strangers_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_mix_up_nobody_behind_a_proxy() {
+async fn faults_behind_a_proxy_mix_up_no_users() {
     // Users told apart by a field that nginx does not believe, and a fault every few milliseconds.
     nothing_is_found(7).await;
 }

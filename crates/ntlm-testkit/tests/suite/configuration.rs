@@ -175,7 +175,7 @@ async fn a_wrong_count_of_values_is_refused() {
 }
 
 #[tokio::test]
-async fn what_needs_ntlm_is_refused_without_it() {
+async fn ntlm_companions_without_ntlm_are_refused() {
     for line in ["ntlm_timeout 60s;", "ntlm_requests 5;", "ntlm_time 1h;", "ntlm_key $uri;"] {
         let name = line.split(' ').next().unwrap();
         let why = format!("\"{name}\" directive without \"ntlm\" in upstream \"group\"");

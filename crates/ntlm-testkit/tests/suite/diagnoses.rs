@@ -39,7 +39,7 @@ async fn a_login_that_finishes_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn a_connection_field_of_ones_own_is_told() {
+async fn custom_connection_field_is_diagnosed() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .conf("proxy_set_header Connection \"TE, close\";")
@@ -99,7 +99,7 @@ async fn page_in_place_of_challenge_is_diagnosed() {
 }
 
 #[tokio::test]
-async fn page_in_place_of_any_answer_is_told() {
+async fn page_in_place_of_any_answer_is_diagnosed() {
     for status in [403, 404, 500] {
         let origin = Origin::start().await;
         let nginx = Nginx::builder()
@@ -147,7 +147,7 @@ async fn client_leaving_before_whole_challenge_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn credentials_over_http2_are_told() {
+async fn credentials_over_http2_are_diagnosed() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
@@ -165,7 +165,7 @@ async fn credentials_over_http2_are_told() {
 }
 
 #[tokio::test]
-async fn a_cap_that_logs_people_out_is_told() {
+async fn cap_that_evicts_logins_is_diagnosed() {
     let (_origin, nginx) = front("ntlm 1;").await;
     let mut users = Vec::new();
     for user in ["alice", "bob", "carol"] {
@@ -188,7 +188,7 @@ async fn a_handshake_that_makes_room_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_body_is_told() {
+async fn answer_before_the_body_is_diagnosed() {
     let origin = Origin::start().await;
     let nginx =
         Nginx::builder().conf("proxy_request_buffering off;").in_front_of(&[&origin], "ntlm;").start().await;
@@ -204,7 +204,7 @@ async fn an_answer_before_the_body_is_told() {
 }
 
 #[tokio::test]
-async fn two_users_on_one_client_connection_are_told() {
+async fn two_users_on_one_client_connection_are_diagnosed() {
     let (_origin, nginx) = front("ntlm;").await;
     let mut proxy = Client::connect(&nginx).await;
     proxy.login("alice", "/").await;
@@ -215,7 +215,7 @@ async fn two_users_on_one_client_connection_are_told() {
 }
 
 #[tokio::test]
-async fn two_addresses_on_one_client_connection_are_told() {
+async fn two_addresses_on_one_client_connection_are_diagnosed() {
     if !Nginx::binary().has("with-http_realip_module") {
         return; // This nginx never sees but the proxy's address.
     }

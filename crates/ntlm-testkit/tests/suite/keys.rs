@@ -75,7 +75,7 @@ async fn empty_key_leaves_the_bindings_of_others_alone() {
 }
 
 #[tokio::test]
-async fn empty_key_is_told() {
+async fn empty_key_is_diagnosed() {
     let origin = Origin::start().await;
     let nginx = keyed(&origin).await;
     for _ in 0..3 {

@@ -51,7 +51,7 @@ async fn every_spelling_and_wrapping_logs_in() {
 }
 
 #[tokio::test]
-async fn other_schemes_log_nobody_in() {
+async fn other_schemes_log_no_user_in() {
     let origin = Origin::start().await;
     let mut client = Client::connect(&origin).await;
     for value in
@@ -342,7 +342,7 @@ async fn proxy_asks_by_407_and_logs_in() {
 }
 
 #[tokio::test]
-async fn page_that_asks_nobody_looks_at_no_credentials() {
+async fn open_page_ignores_credentials() {
     let origin = Origin::start().await;
     let mut mallory = Client::connect(&origin).await;
     let response = mallory.get_with("/?ignore&status=404", "Authorization", "NTLM x").await;

@@ -112,7 +112,7 @@ async fn login_for_another_target_is_not_shown() {
 
 /// A control: clients send an empty POST, or a HEAD, ahead of what they mean.
 #[tokio::test]
-async fn login_may_change_its_method() {
+async fn login_across_methods_is_proven() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "$ntlm_user").await;
     for first in [Request::post("/a", ""), Request::new("HEAD", "/a"), Request::get("/a")] {

@@ -40,7 +40,7 @@ async fn one_process_serves_as_well() {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_is_told() {
+async fn bad_configuration_is_reported() {
     let test = Nginx::builder().without_module().conf("nonsense;").config_test().await;
     assert_eq!(test.exit, Some(1));
     assert!(test.stderr.contains("unknown directive \"nonsense\""), "{}", test.stderr);

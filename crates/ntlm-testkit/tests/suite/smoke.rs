@@ -48,7 +48,7 @@ async fn an_anonymous_neighbour_stays_anonymous() {
 }
 
 #[tokio::test]
-async fn events_may_come_by_poll_and_select() {
+async fn poll_and_select_report_binding_ends() {
     for method in ["poll", "select"] {
         // Debian's binaries have epoll only.
         if !Nginx::binary().has(&format!("--with-{method}_module")) {

@@ -140,7 +140,7 @@ fn negotiate(token: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn who_answers_no_challenge_names_nobody() {
+async fn unasked_authenticate_names_no_user() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").await;
     let forged = negotiate(&authenticate("bob", 24));
@@ -214,7 +214,7 @@ async fn last_answer_of_a_connection_names_the_user() {
 }
 
 #[tokio::test]
-async fn a_binding_that_is_gone_is_told() {
+async fn lost_binding_is_logged() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").await;
     let mut alice = Client::connect(&nginx).await;

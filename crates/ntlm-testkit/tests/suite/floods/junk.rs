@@ -32,7 +32,7 @@ async fn withstand(nginx: &ntlm_testkit::Nginx, users: &mut Users, addresses: us
 }
 
 #[tokio::test]
-async fn junk_from_one_address_logs_nobody_out() {
+async fn junk_from_one_address_evicts_no_login() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 100;", 4096).await;
     let mut users = Users::log_in_apart(&nginx, USERS).await;
@@ -40,7 +40,7 @@ async fn junk_from_one_address_logs_nobody_out() {
 }
 
 #[tokio::test]
-async fn junk_from_200_addresses_logs_nobody_out() {
+async fn junk_from_200_addresses_evicts_no_login() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 100;", 4096).await;
     let mut users = Users::log_in_apart(&nginx, USERS).await;
@@ -57,7 +57,7 @@ async fn junk_from_a_users_address_evicts_no_login() {
 }
 
 #[tokio::test]
-async fn junk_under_many_keys_logs_nobody_out() {
+async fn junk_under_many_keys_evicts_no_login() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 100; ntlm_key $http_x_session;", 4096).await;
     let mut users = Users::log_in_apart(&nginx, USERS).await;

@@ -7,7 +7,7 @@ use super::{assert_bound, assert_stranger, client, groups};
 use crate::common::front;
 
 #[tokio::test]
-async fn login_by_407_finishes_and_is_nobody_elses() {
+async fn login_by_407_binds_its_client_alone() {
     for group in groups() {
         let (origin, nginx) = front(group).await;
         let mut alice = client(&nginx, "alice").await;

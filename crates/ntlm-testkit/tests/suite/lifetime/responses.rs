@@ -94,7 +94,7 @@ async fn body_ended_by_close_ends_the_client() {
 }
 
 #[tokio::test]
-async fn bytes_after_a_response_do_not_reach_anybody() {
+async fn bytes_after_a_response_reach_no_client() {
     let origin = Origin::start().await;
     for setting in ["", "proxy_buffering off;"] {
         let nginx = Nginx::builder()
