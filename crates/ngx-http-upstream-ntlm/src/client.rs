@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 
 use ntlm_core::binding::end::End;
 use ntlm_core::binding::ids::ClientId;
+use ntlm_core::binding::table::Left;
 
 use crate::idle;
 use crate::ngx::Connection;
@@ -44,8 +45,11 @@ pub fn find_or_enter(client: Connection) -> Result<ClientId, End> {
 
 /// Closes all that is parked for a client, and forgets it.
 fn leave(id: ClientId) {
-    while let Some(bound) = with_table(|table| table.leave(id)).flatten() {
-        idle::close_of_client(bound);
+    while let Some(Left { upstream, busy }) = with_table(|table| table.leave(id)).flatten() {
+        // A request that ended before nginx asked for its connection has left that waiting.
+        if !busy || upstream.connection().is_idle() {
+            idle::close_of_client(upstream);
+        }
     }
 }
 

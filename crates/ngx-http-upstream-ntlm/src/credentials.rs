@@ -39,12 +39,15 @@ impl Carried {
         !matches!(self, Carried::Nowhere)
     }
 
-    /// False where a request has none for certain, which takes a look at three places.
+    /// False where a request has none for certain, which takes a look at four places.
     #[inline]
     pub fn may_be_by(r: Request) -> bool {
         // SAFETY: `create_loc_conf` returned it.
         let location = unsafe { r.location_conf::<Location>(context_index()).as_ref() };
-        r.authorization().is_some() || location.puts_credentials || ALERT.load(Relaxed) != 0
+        r.authorization().is_some()
+            || location.puts_credentials
+            || ALERT.load(Relaxed) != 0
+            || r.may_break_lines()
     }
 
     /// Those of a request, as the client sent it and as it goes out.
@@ -66,7 +69,7 @@ impl Carried {
                 return Carried::Field(value);
             }
         }
-        if !location.puts_credentials {
+        if !location.puts_credentials && !r.may_break_lines() {
             return Carried::Nowhere;
         }
         match Outgoing::of(u).credentials() {
@@ -81,7 +84,7 @@ pub fn expect_proxy_authorization() {
     ALERT.fetch_or(PROXY_AUTHORIZATION, Relaxed);
 }
 
-/// Notes whether a module is loaded that can change requests. Called for each configuration.
+/// Notes whether a module is loaded that can change requests. Called as a worker starts.
 pub fn expect_changes(expected: bool) {
     ALERT.store(if expected { CHANGEABLE } else { 0 }, Relaxed);
 }

@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "header field handlers' trampolines")]
 
 use nginx_sys::{ngx_conf_t, ngx_http_request_t, ngx_int_t, ngx_table_elt_t};
-use ntlm_core::scheme::{ConnectionBound, carries_token};
+use ntlm_core::scheme::{ConnectionBound, carries_token, offers};
 
 use crate::ngx::{Request, Slice, Status, Wrapped, watch_client_field, watch_upstream_field};
 use crate::{credentials, forwarded, peer};
@@ -78,8 +78,13 @@ unsafe fn on_answer(
 ) -> ngx_int_t {
     // SAFETY: vouched for by the caller.
     unsafe {
-        if carries_token(value(h).as_bytes()) && peer::on_token(Request::new(r)) != Status::OK {
-            return Status::ERROR.0;
+        let (request, value) = (Request::new(r), value(h));
+        if carries_token(value.as_bytes()) {
+            if peer::on_token(request) != Status::OK {
+                return Status::ERROR.0;
+            }
+        } else if offers(value.as_bytes()) {
+            peer::on_offer(request);
         }
         wrapped.call(r, h, offset)
     }

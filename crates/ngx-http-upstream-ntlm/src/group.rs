@@ -80,6 +80,8 @@ pub struct Main {
     pub groups: *mut *mut Group,
     /// How many they are.
     pub count: usize,
+    /// A module is loaded that can change a request's header behind nginx's parser.
+    pub has_changing_module: bool,
 }
 
 impl Main {

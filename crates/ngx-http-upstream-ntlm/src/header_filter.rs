@@ -11,8 +11,8 @@ use nginx_sys::{
 use crate::credentials::Carried;
 use crate::diagnose::diagnose_no_group;
 use crate::group::Group;
-use crate::ngx::{Request, Status};
-use crate::peer::peer_of;
+use crate::ngx::{Request, Status, without_exiting};
+use crate::peer::{Announce, peer_of};
 
 /// The next filter, as nginx's own filters keep it.
 static NEXT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -39,11 +39,23 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_reque
     let request = unsafe { Request::new(r) };
     match peer_of(request) {
         Some(peer) if peer.is_indifferent() => {}
-        Some(peer) => peer.on_response_header(),
+        Some(peer) => match peer.on_response_header() {
+            Announce::Everything => {}
+            // SAFETY: see above.
+            Announce::Nothing => return without_exiting(|| unsafe { next(r) }),
+        },
         None if request.authorization().is_some() => diagnose_if_no_group(request),
         None => {}
     }
-    // SAFETY: NEXT holds what `install` stored there.
+    // SAFETY: see above.
+    unsafe { next(r) }
+}
+
+/// # Safety
+///
+/// `r` is a live request, and `install` has run.
+unsafe fn next(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: vouched for by the caller; NEXT holds what `install` stored there.
     unsafe {
         let next =
             core::mem::transmute::<*mut (), ngx_http_output_header_filter_pt>(NEXT.load(Ordering::Relaxed));

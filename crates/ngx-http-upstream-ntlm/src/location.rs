@@ -117,8 +117,10 @@ unsafe fn fields(
         // SAFETY: what a directive with this setter says is an array of pairs at its offset in the module's configuration of
         // the location (ngx_conf_set_keyval_slot), or null.
         let array = unsafe { *conf.byte_add(command.offset).cast::<*mut ngx_array_t>() };
+        // NGX_CONF_UNSET_PTR, where a module merges its configuration later.
+        let array = NonNull::new(array).filter(|array| array.addr().get() != usize::MAX);
         // SAFETY: as above; the array lives as long as the configuration.
-        let pairs = NonNull::new(array).map(|array| unsafe { array.as_ref().as_slice::<ngx_keyval_t>() });
+        let pairs = array.map(|array| unsafe { array.as_ref().as_slice::<ngx_keyval_t>() });
         pairs.unwrap_or_default().iter().map(move |&pair| (command.name, pair))
     })
 }

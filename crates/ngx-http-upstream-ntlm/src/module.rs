@@ -18,7 +18,7 @@ use ntlm_core::binding::ids::GroupId;
 use crate::group::{Group, Main};
 use crate::ngx::{Pool, Status, add_zone, context_index, module_tag, unix_time, zeroed_in};
 use crate::stats::{Shared, Slot};
-use crate::{conf, credentials, fields, header_filter, idle, location, peer, status, variables, worker};
+use crate::{conf, fields, header_filter, idle, location, peer, status, variables, worker};
 
 /// The shared memory, whose name no other zone should have, and its bytes: what is counted, and nginx's own of it. It
 /// must never change, or a reload would lose what was counted.
@@ -150,11 +150,11 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx_int
         if !fields::watch(cf) {
             return Status::ERROR.0;
         }
-        credentials::expect_changes(location::has_changing_module(cf));
         header_filter::install();
         // Nothing else refers to the main configuration now, and it lives as long as the zone's `data` needs it.
         (*main).groups = list;
         (*main).count = count;
+        (*main).has_changing_module = location::has_changing_module(cf);
         let zone =
             add_zone(cf, ZONE, ZONE_SIZE, module_tag(), Some(ngx_http_upstream_ntlm_init_zone), main.cast());
         zone.map_or(Status::ERROR, |()| Status::OK).0

@@ -40,6 +40,7 @@ use crate::transport::Transport;
 use crate::worker::{count, count_end, with_table};
 use crate::{client, forwarded};
 
+pub use answer::Announce;
 pub use login::BindingUse;
 
 /// One request's peer, in the pool of the request.
@@ -50,6 +51,8 @@ pub struct NtlmPeer {
     original: Cell<Original>,
     /// The request carries connection-bound credentials.
     credentials: Cell<bool>,
+    /// An answer to it offered a connection-bound scheme, or carried a token of one.
+    offer: Cell<bool>,
     /// An answer to it carried a token.
     token: Cell<bool>,
     /// What `ntlm_key` is for this request, at its end as at its beginning. `None`: the request may have no binding.
@@ -162,9 +165,17 @@ pub fn on_token(r: Request) -> Status {
             peer
         }
     };
+    peer.offer.set(true);
     peer.token.set(true);
     u.forbid_storing();
     Status::OK
+}
+
+/// The answer to a request offers a connection-bound scheme.
+pub fn on_offer(r: Request) {
+    if let Some(peer) = peer_of(r) {
+        peer.offer.set(true);
+    }
 }
 
 /// The peer of a request to one of the module's groups; `None` for another request, for one that keeps the balancer's
@@ -242,6 +253,7 @@ impl NtlmPeer {
             group,
             original: Cell::new(original),
             credentials: Cell::new(credentials),
+            offer: Cell::new(false),
             token: Cell::new(false),
             chosen,
             forwarded,

@@ -10,6 +10,7 @@ use ntlm_core::binding::end::End;
 use ntlm_core::binding::table::Bindings;
 
 use crate::bound::Bound;
+use crate::credentials;
 use crate::group::{Group, Main};
 use crate::ngx::{Connection, Process, Status, Timer, context_index, main_conf, now};
 use crate::stats::{Counter, Shared};
@@ -94,6 +95,7 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_init_process(cycle: *mut ngx_cyc
     // SAFETY: see above; the configuration lives as long as the worker.
     let conf = unsafe { main_conf::<Main>(cycle, context_index()) };
     WORKER.conf.set(conf);
+    credentials::expect_changes(conf.is_some_and(|conf| conf.has_changing_module));
     // nginx calls this in the processes that look after its caches, too.
     // SAFETY: nginx sets it as it starts a process.
     if unsafe { ngx_process } != NGX_PROCESS_HELPER as ngx_uint_t {

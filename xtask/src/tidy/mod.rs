@@ -22,8 +22,6 @@ const MODULE: &str = "crates/ngx-http-upstream-ntlm/src";
 /// The beginnings of findings that are not mended yet, each with its reason.
 const KNOWN: &[(&str, &str)] = &[];
 
-const REDESIGN: &str = "its crate is being laid out anew";
-
 /// `cargo xtask tidy`
 pub fn command() -> Result<()> {
     let found = findings(&paths::repo())?;

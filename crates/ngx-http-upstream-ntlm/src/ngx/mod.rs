@@ -25,7 +25,7 @@ pub use headers::{Wrapped, watch_client_field, watch_upstream_field};
 pub use module::{context_index, module_tag};
 pub use peer::{LoggedName, Peer, ServerName};
 pub use pool::{Pool, Slice};
-pub use process::{Process, is_exiting};
+pub use process::{Process, is_exiting, without_exiting};
 pub use request::{Request, show};
 pub use stand_in::StandIn;
 pub use timer::{Timer, now};

@@ -38,6 +38,17 @@ fn start_of(pid: i32) -> Option<u64> {
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// Runs `call` as if the worker were not about to leave.
+pub fn without_exiting<R>(call: impl FnOnce() -> R) -> R {
+    // SAFETY: nginx sets the flag in its main loop only, which this thread is not in meanwhile.
+    unsafe {
+        let exiting = core::ptr::replace(&raw mut ngx_exiting, 0);
+        let result = call();
+        (&raw mut ngx_exiting).write(exiting);
+        result
+    }
+}
+
 /// Whether the worker is about to leave.
 pub fn is_exiting() -> bool {
     // SAFETY: signal handlers set these flags; a stale read is as good as a signal that comes a moment later.

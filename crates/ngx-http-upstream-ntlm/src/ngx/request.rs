@@ -91,22 +91,38 @@ impl Request {
         }
     }
 
-    /// Calls `look` with the value of each field of the client's request that has this name, without case. The values live as
-    /// long as the request.
+    /// Calls `look` with the value of each field of the client's request that has this name, without case.
     pub fn each_field(self, name: &[u8], mut look: impl FnMut(Slice)) {
-        // SAFETY: alive (from_raw), and its header with it; nginx's list is well formed once the header is read.
+        self.each_header(|field, value| {
+            if field.as_bytes().eq_ignore_ascii_case(name) {
+                look(value);
+            }
+        });
+    }
+
+    /// Calls `look` with name and value of each field of the client's request. They live as long as the request.
+    pub fn each_header(self, mut look: impl FnMut(Slice, Slice)) {
+        // SAFETY: alive (from_raw), and its header with it; nginx's list is well formed once the header is read. Of HTTP/0.9, which
+        // has none, it is all zeroes.
         unsafe {
             let mut part: *const ngx_list_part_t = &raw const (*self.as_ptr()).headers_in.headers.part;
-            while let Some(here) = part.as_ref() {
+            while let Some(here) = part.as_ref().filter(|here| !here.elts.is_null()) {
                 let fields = core::slice::from_raw_parts(here.elts.cast::<ngx_table_elt_t>(), here.nelts);
                 for field in fields.iter().filter(|field| field.hash != 0) {
-                    if field.key.len == name.len() && field.key.as_bytes().eq_ignore_ascii_case(name) {
-                        look(Slice::from_raw(field.value));
-                    }
+                    look(Slice::from_raw(field.key), Slice::from_raw(field.value));
                 }
                 part = here.next;
             }
         }
+    }
+
+    /// Whether the path may have line ends in it, decoded by nginx, that a location could put into a request.
+    #[inline]
+    pub fn may_break_lines(self) -> bool {
+        let r = self.as_ptr();
+        // SAFETY: alive (from_raw), and the bytes of its header with it. nginx decodes a path into other memory, and leaves one
+        // without anything to decode where it is.
+        unsafe { (*r).uri.data != (*r).uri_start && has_line_end(self.unparsed_uri().as_bytes()) }
     }
 
     /// Whether the method is GET, HEAD, POST or PUT.
@@ -228,6 +244,12 @@ impl Request {
         // SAFETY: alive (from_raw); nginx allocates one slot for each HTTP module.
         unsafe { *(*self.as_ptr()).ctx.add(index) = context };
     }
+}
+
+/// Whether a path has an encoded line end in it.
+#[cold]
+fn has_line_end(path: &[u8]) -> bool {
+    path.windows(3).any(|three| matches!(three, [b'%', b'0', b'a' | b'A' | b'd' | b'D']))
 }
 
 impl Connection {

@@ -177,7 +177,11 @@ impl Upstream {
             let buffer = NonNull::new((*NonNull::new((*u).request_bufs)?.as_ptr()).buf)?;
             let (first, last) = (buffer.as_ref().start.addr(), buffer.as_ref().last.addr());
             let at = start.addr().get();
-            (at.wrapping_sub(first) <= last.wrapping_sub(first)).then_some(RequestHeader { buffer, start })
+            let header = RequestHeader { buffer, start };
+            // A protocol that is not text may note a target, too.
+            (at.wrapping_sub(first) <= last.wrapping_sub(first)
+                && header.sent().as_bytes().starts_with(b" HTTP/1."))
+            .then_some(header)
         }
     }
 

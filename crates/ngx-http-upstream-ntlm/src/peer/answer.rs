@@ -1,13 +1,23 @@
 //! What the header of a response to the client must say and do, before it is sent.
 
-use ntlm_core::binding::end::Client;
-use ntlm_core::binding::exchange::Exchange;
+use ntlm_core::binding::end::{Client, End};
+use ntlm_core::binding::exchange::{Connection, Exchange};
 use ntlm_core::diagnosis::Diagnosis;
 
 use super::{NtlmPeer, Source};
 use crate::bound::Bound;
 use crate::diagnose::diagnose;
 use crate::ngx::is_exiting;
+
+/// What nginx may announce of the end of a client connection because the worker exits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announce {
+    /// What it does by itself.
+    Everything,
+    /// Nothing: clients give a login up whose challenge comes with `Connection: close`, and begin it anew where the
+    /// connection just ends.
+    Nothing,
+}
 
 impl NtlmPeer {
     /// Whether there is nothing to do before the header of the response is sent to the client.
@@ -31,9 +41,9 @@ impl NtlmPeer {
 
     /// The header of the response is about to be sent to the client. A client that takes its connection for authenticated is
     /// told to open another one where that is over.
-    pub fn on_response_header(&self) {
+    pub fn on_response_header(&self) -> Announce {
         let bound = match self.source.get() {
-            Source::Binding(bound) if self.goes_on(bound) => return,
+            Source::Binding(bound) if self.goes_on(bound) => return Announce::Everything,
             Source::Binding(bound) => Some(bound),
             Source::Original => None,
             Source::Nowhere => {
@@ -41,7 +51,7 @@ impl NtlmPeer {
                 if self.lost.get() {
                     self.dismiss_client();
                 }
-                return;
+                return Announce::Everything;
             }
         };
         let exchange = self.foreseen(bound);
@@ -49,7 +59,7 @@ impl NtlmPeer {
             if exchange.lost {
                 self.dismiss_client();
             }
-            return;
+            return Announce::Everything;
         }
         self.u.forbid_storing();
         let unauthorized = exchange.credentials && matches!(exchange.status, 401 | 407);
@@ -67,8 +77,17 @@ impl NtlmPeer {
             !self.u.will_not_be_kept_alive(self.r)
         };
         let verdict = Exchange { kept_alive, ..exchange }.verdict(&self.group().limits);
+        let challenge = unauthorized && exchange.token && !exchange.guarded && self.r.is_http1();
+        if challenge && is_exiting() && matches!(verdict.connection, Connection::Close(End::Exiting)) {
+            return Announce::Nothing;
+        }
         if verdict.client == Client::Leaves {
             self.dismiss_client();
+        }
+        if challenge && self.r.is_client_kept_through_exit() {
+            Announce::Nothing
+        } else {
+            Announce::Everything
         }
     }
 }

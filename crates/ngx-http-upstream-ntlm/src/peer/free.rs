@@ -6,9 +6,9 @@
 use nginx_sys::{NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_uint_t};
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::{Client, End};
-use ntlm_core::binding::exchange::{Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict};
+use ntlm_core::binding::exchange::{Asked, Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict};
 use ntlm_core::binding::ids::Refusal;
-use ntlm_core::binding::table::{Evicted, Key, Parked};
+use ntlm_core::binding::table::{Evicted, Key, Made, Parked};
 use ntlm_core::diagnosis::Diagnosis;
 
 use super::{BindingUse, NtlmPeer, Source};
@@ -40,8 +40,9 @@ impl NtlmPeer {
 
     /// Frees the connection of the client's binding.
     fn free_bound(&self, pc: Peer, bound: Bound, outcome: Outcome) {
-        let plain = !self.credentials.get() && !self.token.get() && outcome == Outcome::Done;
-        if plain && self.keep(bound) {
+        let unauthorized = matches!(self.u.status(), 401 | 407);
+        let plain = !self.credentials.get() && !self.token.get() && !unauthorized;
+        if plain && outcome == Outcome::Done && self.keep(bound) {
             pc.set_connection(None);
             return;
         }
@@ -49,6 +50,8 @@ impl NtlmPeer {
         let verdict = exchange.verdict(&self.group().limits);
         if exchange.credentials {
             self.note_login(&verdict);
+        } else if unauthorized && !exchange.token {
+            with_table(|table| table.end_challenge(bound.binding()));
         }
         let end = match verdict.connection {
             Fate::Keep(phase) => match self.park(bound, phase, verdict.progress) {
@@ -61,7 +64,8 @@ impl NtlmPeer {
             Fate::Close(end) => end,
             Fate::PassOn => End::Broken,
         };
-        // The table only forgets it: nginx closes what is left on the peer.
+        // The table only forgets it: nginx closes what is left on the peer, and no pool is to keep it.
+        self.u.forbid_keepalive();
         count_end(bound, self.seen_from_client(end));
         with_table(|table| table.end(bound.binding()));
         if outcome == Outcome::Failed {
@@ -127,9 +131,13 @@ impl NtlmPeer {
         let (address, chosen) = (self.r.connection().address(), self.chosen.ok_or(End::NoKey)?);
         let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
         let group = self.group();
-        let binding = with_table(|table| table.bind(id, group.id, group.timeout, key, bound))
-            .unwrap_or(Err(Refusal::NoMemory))
-            .map_err(end_of)?;
+        let Made { binding, evicted } =
+            with_table(|table| table.bind(id, group.id, group.timeout, key, bound))
+                .unwrap_or(Err(Refusal::NoMemory))
+                .map_err(end_of)?;
+        if let Some(ended) = evicted {
+            idle::close(ended, End::Share);
+        }
         bound.set_binding(binding);
         self.binding.set(binding);
         self.binding_use.set(BindingUse::Bound);
@@ -202,8 +210,13 @@ impl NtlmPeer {
             // A bound request has a client that waits.
             background: bound.is_none() && self.r.is_background(),
             keyed: self.chosen.is_some(),
-            target: if credentials || matches!(status, 401 | 407) { self.target() } else { Digest::NONE },
+            asked: if credentials || matches!(status, 401 | 407) {
+                self.login_asked_for()
+            } else {
+                Asked::default()
+            },
             status,
+            offer: self.offer.get(),
             token: self.token.get(),
             from_cache: self.u.is_answered_from_cache(),
             outcome: Outcome::Done,
@@ -219,13 +232,20 @@ impl NtlmPeer {
 
     /// Names what the client asks for: the host, and path and query as the server gets them; and the method, since servers
     /// may answer an OPTIONS without a login. Clients change between the others within a login.
-    fn target(&self) -> Digest {
-        let (sent, host) = (self.u.target(), self.r.host());
-        let method = if self.r.is_plain_method() { Slice::EMPTY } else { self.r.method_name() };
+    fn login_asked_for(&self) -> Asked {
+        let (sent, host, method) = (self.u.target(), self.r.host(), self.r.method_name());
         let field = self.r.host_field().unwrap_or(Slice::EMPTY);
         let target = if sent.as_bytes().is_empty() { self.r.unparsed_uri() } else { sent };
-        let parts = [&method, &host, &field, &target].map(Slice::as_bytes);
-        with_table(|table| table.digest(&parts)).unwrap_or(Digest::NONE)
+        let plain = if self.r.is_plain_method() { Slice::EMPTY } else { method };
+        let digest = |parts: &[&[u8]]| with_table(|table| table.digest(parts)).unwrap_or(Digest::NONE);
+        let target = digest(&[&plain, &host, &field, &target].map(Slice::as_bytes));
+        let mut header = digest(&[method.as_bytes(), &target.to_bytes()]);
+        self.r.each_header(|name, value| {
+            if !is_of_one_leg(name.as_bytes()) {
+                header = digest(&[&header.to_bytes(), name.as_bytes(), value.as_bytes()]);
+            }
+        });
+        Asked { target, header }
     }
 
     /// A server that closes after the client has left does so because of the client.
@@ -262,6 +282,13 @@ impl NtlmPeer {
             self.r.close_client_after_response();
         }
     }
+}
+
+/// Whether a field of a request differs between the legs of a login.
+fn is_of_one_leg(name: &[u8]) -> bool {
+    [b"authorization".as_slice(), b"proxy-authorization", b"cookie"]
+        .iter()
+        .any(|field| field.eq_ignore_ascii_case(name))
 }
 
 /// Why a refused connection is closed.

@@ -30,8 +30,17 @@ impl Phase {
 pub struct Progress {
     /// The origin accepted a login that it had asked for, and no other login has begun since.
     proven: bool,
-    /// The target that was answered 401 last.
-    asked: Option<Digest>,
+    /// The request that the origin demanded a login for last.
+    asked: Option<Asked>,
+}
+
+/// A request that a login is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// Host, path and query, and the method where servers may answer it without a login.
+    pub target: Digest,
+    /// The whole header, but for the fields that differ between the legs of a login.
+    pub header: Digest,
 }
 
 /// The limits of a group on one binding.
@@ -83,10 +92,12 @@ pub struct Exchange {
     pub background: bool,
     /// The request may have a binding: `ntlm_key` is not empty for it, or the group has none.
     pub keyed: bool,
-    /// Host, path and query, and the method where servers may answer it without a login.
-    pub target: Digest,
+    /// What the client asks for.
+    pub asked: Asked,
     /// The status of the answer; 0 without one.
     pub status: usize,
+    /// The answer offered a connection-bound scheme, or carried a token of one.
+    pub offer: bool,
     /// The answer carried a token of a connection-bound scheme.
     pub token: bool,
     /// A cached answer took the answer's place.
@@ -151,12 +162,6 @@ fn is_unauthorized(status: usize) -> bool {
     matches!(status, 401 | 407)
 }
 
-/// Whether servers give an answer before they look at credentials: they could not read the request, or have no time for
-/// it.
-fn is_given_to_anybody(status: usize) -> bool {
-    matches!(status, 0 | 400 | 405 | 408 | 411 | 413 | 414 | 417 | 421 | 429 | 431 | 501 | 503 | 505)
-}
-
 impl Exchange {
     /// What follows from these facts under the limits of the group.
     // Where most facts are constants, most of it goes away: 110 instructions of a bound request.
@@ -208,11 +213,20 @@ impl Exchange {
         }
     }
 
-    /// The origin asked for a login to this very target, and answers otherwise now that the request brings one; or it proves
-    /// itself to the client (RFC 4559 section 5), which it does after it has accepted a login only.
+    /// The origin demanded a login for this very target, and grants the request now that it brings one; or it proves itself
+    /// to the client (RFC 4559 section 5), which it does after it has accepted a login only.
+    ///
+    /// Servers redirect and refuse requests before they look at credentials, for what else is in the header or for want of
+    /// time. So a redirection and "not found" are proof only where nothing but the credentials differs from the request
+    /// before, and other refusals are none.
     #[inline]
     fn is_proof(&self) -> bool {
-        self.token || (self.progress.asked == Some(self.target) && !is_given_to_anybody(self.status))
+        self.token
+            || self.progress.asked.is_some_and(|asked| {
+                asked.target == self.asked.target
+                    && (self.status < 300
+                        || (matches!(self.status, 300..400 | 404 | 410) && asked == self.asked))
+            })
     }
 
     #[inline]
@@ -222,7 +236,8 @@ impl Exchange {
         }
         if is_unauthorized(self.status) {
             let proven = self.progress.proven && !self.credentials;
-            return Progress { proven, asked: Some(self.target) };
+            let asked = if self.offer { Some(self.asked) } else { self.progress.asked };
+            return Progress { proven, asked };
         }
         let proven = self.progress.proven || self.login() == Login::Proven;
         Progress { proven, ..self.progress }

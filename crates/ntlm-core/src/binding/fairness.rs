@@ -1,7 +1,7 @@
-//! Which client address has most bindings of a group, so that it is the one to lose some when the group is full.
+//! Which client address has most bindings of a group in a phase, so that it is the one to lose some when the group is full.
 //!
 //! An address has a list of its parked bindings for each phase, least recently used first, and a place in one heap for each
-//! phase: on top the address with most bindings, and of those with as many the one that has waited longest. A request moves
+//! phase: on top the address with most bindings in it, then with most in all, then the one that has waited longest. A request moves
 //! a binding within the lists and leaves the heaps alone: they are put in order when a binding is made, ends, or when one
 //! is to be evicted.
 
@@ -58,6 +58,8 @@ struct Address {
     source: Source,
     /// Bindings, parked and busy.
     bindings: usize,
+    /// How many of them are in each phase, or were when they were parked last.
+    in_phase: [usize; Phase::COUNT],
     lists: [Lru; Phase::COUNT],
     /// The places in the group's heaps. A place may be missing while the list is empty, and only then.
     places: [Option<usize>; Phase::COUNT],
@@ -86,7 +88,7 @@ impl Addresses {
         Ok(())
     }
 
-    /// Counts one more binding of an address, which is entered if it has none yet.
+    /// Counts one more binding of an address, handshaking, and enters the address if it has none yet.
     pub(super) fn add(&mut self, group: GroupId, source: Source) -> Result<AddressId, Refusal> {
         let id = match self.index.get(&(group, source)) {
             Some(&id) => id,
@@ -94,11 +96,24 @@ impl Addresses {
         };
         if let Some(address) = self.addresses.get_mut(id) {
             address.bindings += 1;
+            let [handshaking, ..] = &mut address.in_phase;
+            *handshaking += 1;
         }
         for phase in Phase::ALL {
             self.lift(id, phase);
         }
         Ok(id)
+    }
+
+    /// Counts a binding of an address in another phase than before.
+    pub(super) fn shift(&mut self, id: AddressId, from: Phase, to: Phase) {
+        let Some(address) = self.addresses.get_mut(id) else { return };
+        for (phase, count) in Phase::ALL.into_iter().zip(&mut address.in_phase) {
+            *count -= usize::from(phase == from);
+            *count += usize::from(phase == to);
+        }
+        self.lower(id, from);
+        self.lift(id, to);
     }
 
     fn enter(&mut self, group: GroupId, source: Source) -> Result<AddressId, Refusal> {
@@ -113,6 +128,7 @@ impl Addresses {
             group,
             source,
             bindings: 0,
+            in_phase: [0; Phase::COUNT],
             lists: Default::default(),
             places: Default::default(),
             stamps: Default::default(),
@@ -121,10 +137,13 @@ impl Addresses {
         Ok(id)
     }
 
-    /// Counts one binding less of an address, and forgets the address with its last one.
-    pub(super) fn remove(&mut self, id: AddressId) {
+    /// Counts one binding in a phase less of an address, and forgets the address with its last one.
+    pub(super) fn remove(&mut self, id: AddressId, last: Phase) {
         let Some(address) = self.addresses.get_mut(id) else { return };
         address.bindings -= 1;
+        for (phase, count) in Phase::ALL.into_iter().zip(&mut address.in_phase) {
+            *count -= usize::from(phase == last);
+        }
         let gone = address.bindings == 0;
         for phase in Phase::ALL {
             if gone { self.hide(id, phase) } else { self.lower(id, phase) }
@@ -137,6 +156,11 @@ impl Addresses {
     /// The bindings of an address, parked and busy.
     pub(super) fn bindings(&self, id: AddressId) -> usize {
         self.addresses.get(id).map_or(0, |address| address.bindings)
+    }
+
+    /// The bindings of an address in a phase, parked, or busy and parked in it last.
+    pub(super) fn in_phase(&self, id: AddressId, phase: Phase) -> usize {
+        self.rank(id, phase).0
     }
 
     /// The parked bindings of an address in a phase. The caller links a binding in after [`Addresses::show`].
@@ -180,7 +204,7 @@ impl Addresses {
     /// Notes the deadline of the oldest binding of an address in a phase. False where it was noted already; else another
     /// address may be on top now.
     pub(super) fn stamp(&mut self, id: AddressId, phase: Phase, deadline: u64) -> bool {
-        let (_, Reverse(noted)) = self.rank(id, phase);
+        let (.., Reverse(noted)) = self.rank(id, phase);
         if noted == deadline {
             return false;
         }
@@ -190,10 +214,11 @@ impl Addresses {
     }
 
     /// By what an address comes before another.
-    fn rank(&self, id: AddressId, phase: Phase) -> (usize, Reverse<u64>) {
-        self.addresses.get(id).map_or((0, Reverse(0)), |address| {
-            (address.bindings, Reverse(address.stamps.get(phase as usize).copied().unwrap_or(0)))
-        })
+    fn rank(&self, id: AddressId, phase: Phase) -> (usize, usize, Reverse<u64>) {
+        let Some(address) = self.addresses.get(id) else { return (0, 0, Reverse(0)) };
+        let in_phase = address.in_phase.get(phase as usize).copied().unwrap_or(0);
+        let stamp = address.stamps.get(phase as usize).copied().unwrap_or(0);
+        (in_phase, address.bindings, Reverse(stamp))
     }
 
     fn set_stamp(&mut self, id: AddressId, phase: Phase, deadline: u64) {
@@ -306,6 +331,9 @@ mod tests {
             .collect();
         for (n, &id) in ids.iter().enumerate() {
             let phase = Phase::ALL[n % 2];
+            for _ in 0..sizes[n] {
+                addresses.shift(id, Phase::Handshaking, phase);
+            }
             addresses.show(id, phase, 0);
             addresses.list(id, phase).unwrap().oldest = Some(BindingId::default());
         }
@@ -317,7 +345,7 @@ mod tests {
                 let id = addresses.top(GROUP, phase).unwrap();
                 assert_eq!(addresses.bindings(id), size);
                 for _ in 0..size {
-                    addresses.remove(id);
+                    addresses.remove(id, phase);
                 }
             }
             assert_eq!(addresses.top(GROUP, phase), None);

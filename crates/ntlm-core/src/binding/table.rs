@@ -79,6 +79,24 @@ pub struct Ended<C, U> {
     pub shared: bool,
 }
 
+/// A connection whose client has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left<U> {
+    /// The upstream connection.
+    pub upstream: U,
+    /// A request has it.
+    pub busy: bool,
+}
+
+/// A connection that was bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made<C, U> {
+    /// Its binding.
+    pub binding: BindingId,
+    /// The binding of the same client that ended for it.
+    pub evicted: Option<Ended<C, U>>,
+}
+
 /// What parking a binding brought about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parked<C, U> {
@@ -217,14 +235,14 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Ok(self.clients.insert(Client { number, connection, count: 0, first: None }))
     }
 
-    /// Takes one of a leaving client's parked connections out of the table, until there is none; then forgets the
-    /// client. Call it until it returns `None`, and close what it returns. What is busy at that time is forgotten too,
-    /// so that its request finds a stale id and closes it.
-    pub fn leave(&mut self, id: ClientId) -> Option<U> {
+    /// Takes one of a leaving client's connections out of the table, until there is none; then forgets the client. Call it
+    /// until it returns `None`, and close what it returns: a parked one at once. The request that has a busy one finds a
+    /// stale id and closes it; the caller closes one that its request never took.
+    pub fn leave(&mut self, id: ClientId) -> Option<Left<U>> {
         while let Some(binding) = self.clients.get(id).and_then(|client| client.first) {
-            let parked = self.forget(binding);
-            if parked.is_some() {
-                return parked;
+            let left = self.forget(binding);
+            if left.is_some() {
+                return left;
             }
         }
         self.clients.remove(id);
@@ -271,6 +289,20 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         })
     }
 
+    /// What a client with [`SHARE`] bindings and traces can do without: a trace, else the least recently used parked binding
+    /// whose login is not proven, a handshake before others.
+    fn spare_of_client(&self, owner: &Client<C>) -> Option<BindingId> {
+        let rank = |binding: &Binding<U>| match binding.state {
+            State::Lost => Some((None, 0)),
+            State::Parked(_) if binding.phase != Phase::Proven => {
+                Some((Some(binding.phase), binding.deadline))
+            }
+            _ => None,
+        };
+        let ranked = self.of_client(owner).filter_map(|(id, binding)| Some((rank(binding)?, id)));
+        ranked.min_by_key(|&(rank, _)| rank).map(|(_, id)| id)
+    }
+
     /// Binds a connection that a request of this client tainted. It is busy; [`Bindings::park`] follows. The first binding
     /// of a group says how long all of them may wait.
     ///
@@ -284,22 +316,21 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         timeout: u64,
         key: Key<'_>,
         upstream: U,
-    ) -> Result<BindingId, Refusal> {
+    ) -> Result<Made<C, U>, Refusal> {
         let owner = self.clients.get(client).ok_or(Refusal::NoClient)?;
         let trace = match self.search(owner, group, key) {
             Some((id, Binding { state: State::Lost, .. })) => Some(id),
             Some(_) => return Err(Refusal::Taken),
             None if owner.count < SHARE => None,
-            None => {
-                let mut traces = self.of_client(owner).filter(|(_, it)| !it.state.is_live());
-                Some(traces.next().ok_or(Refusal::Share)?.0)
-            }
+            None => Some(self.spare_of_client(owner).ok_or(Refusal::Share)?),
         };
         let (address, chosen) = (copied(key.address)?, copied(key.chosen)?);
         self.make_group(group, timeout)?;
         self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
         let source = self.addresses.add(group, Source::of(key.address))?;
+        let mut evicted = None;
         if let Some(trace) = trace {
+            evicted = self.end(trace);
             self.forget(trace);
         }
         let Some(owner) = self.clients.get_mut(client) else { return Err(Refusal::NoClient) };
@@ -325,7 +356,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         if let Some(group) = group_in(&mut self.groups, group) {
             group.busy += 1;
         }
-        Ok(id)
+        Ok(Made { binding: id, evicted })
     }
 
     /// Parks a busy binding as the most recently used of its address and phase, from `now` on. Where the group has as many
@@ -374,11 +405,12 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         })
     }
 
-    /// Removes a binding, or the trace of one, altogether. Returns the connection that was parked.
-    fn forget(&mut self, id: BindingId) -> Option<U> {
-        let parked = match self.bindings.get(id)?.state {
-            State::Parked(upstream) => Some(upstream),
-            _ => None,
+    /// Removes a binding, or the trace of one, altogether. Returns the connection of a binding.
+    fn forget(&mut self, id: BindingId) -> Option<Left<U>> {
+        let left = match self.bindings.get(id)?.state {
+            State::Parked(upstream) => Some(Left { upstream, busy: false }),
+            State::Busy(upstream) => Some(Left { upstream, busy: true }),
+            State::Lost => None,
         };
         self.lose(id);
         let binding = self.bindings.remove(id)?;
@@ -396,13 +428,13 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 next = before.next_of_client;
             }
         }
-        parked
+        left
     }
 
     /// Makes a live binding a trace. Nothing happens to one that is a trace already.
     fn lose(&mut self, id: BindingId) {
         let Some(binding) = self.bindings.get_mut(id) else { return };
-        let (group, source) = (binding.group, binding.source);
+        let (group, source, phase) = (binding.group, binding.source, binding.phase);
         match binding.state {
             State::Parked(_) => self.unpark(id, State::Lost),
             State::Busy(_) => {
@@ -414,7 +446,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             State::Lost => return,
         }
         self.leave_ring(id);
-        self.addresses.remove(source);
+        self.addresses.remove(source, phase);
     }
 
     fn group(&self, id: GroupId) -> Option<&Group> {

@@ -58,13 +58,23 @@ impl<'a> ConnectionBound<'a> {
 
 /// Whether the value of one `WWW-Authenticate` field carries a token of a connection-bound scheme: a challenge, or the
 /// mutual-authentication token that comes with a success. A bare `Negotiate` or `NTLM` is an offer and carries none.
+pub fn carries_token(value: &[u8]) -> bool {
+    challenges(value).any(|challenge| !challenge.token.is_empty())
+}
+
+/// Whether the value of one `WWW-Authenticate` field offers a connection-bound scheme, or carries a token of one.
+pub fn offers(value: &[u8]) -> bool {
+    challenges(value).next().is_some()
+}
+
+/// The challenges of connection-bound schemes in the value of one `WWW-Authenticate` field.
 ///
 /// One field may list several challenges (RFC 9110 §11.6.1), separated by commas outside quoted strings.
-pub fn carries_token(value: &[u8]) -> bool {
+fn challenges(value: &[u8]) -> impl Iterator<Item = ConnectionBound<'_>> {
     let mut quoted = false;
     let mut escaped = false;
     value
-        .split(|&byte| {
+        .split(move |&byte| {
             let separator = byte == b',' && !quoted;
             match byte {
                 _ if escaped => escaped = false,
@@ -75,7 +85,6 @@ pub fn carries_token(value: &[u8]) -> bool {
             separator
         })
         .filter_map(ConnectionBound::credentials)
-        .any(|challenge| !challenge.token.is_empty())
 }
 
 /// The letter of `Authorization` that other names and values have least.
@@ -247,6 +256,9 @@ mod tests {
         ] {
             assert!(!carries_token(value.as_bytes()), "{value:?}");
         }
+        assert!(
+            offers(b"Basic realm=\"x\", NTLM") && !offers(b"Basic realm=\"x, NTLM\"") && !offers(b"Bearer")
+        );
         for value in [
             "NTLM TlRM",
             "negotiate oYG=",

@@ -28,6 +28,8 @@ struct Entry {
     key: u16,
     state: State,
     upstream: u32,
+    /// The phase it was parked in last.
+    phase: Phase,
     /// When it was parked last.
     used: u64,
 }
@@ -172,11 +174,19 @@ impl Both {
         self.live(group).filter(|e| source_of(e.key) == source).count()
     }
 
-    /// The phase of a group that loses a binding first, how many bindings the address with most of them has, and its least
-    /// recently used one.
+    /// And how many of them were parked in a phase last.
+    fn weight_in(&self, group: u32, source: u16, phase: Phase) -> usize {
+        self.live(group).filter(|e| source_of(e.key) == source && e.phase == phase).count()
+    }
+
+    /// The phase of a group that loses a binding first, how many bindings the address with most of them has in it, and its
+    /// least recently used one.
     fn first_to_lose(&self, group: u32) -> Option<(Phase, Reverse<usize>, &Entry)> {
         let phase = Phase::ALL.into_iter().find(|&phase| self.in_phase(group, phase).next().is_some())?;
-        let rank = |e: &&Entry| (Reverse(self.weight(group, source_of(e.key))), e.used);
+        let rank = |e: &&Entry| {
+            let source = source_of(e.key);
+            (Reverse(self.weight_in(group, source, phase)), Reverse(self.weight(group, source)), e.used)
+        };
         let first = self.in_phase(group, phase).min_by_key(rank)?;
         Some((phase, rank(&first).0, first))
     }
@@ -189,7 +199,8 @@ impl Both {
         }
         let (phase, Reverse(most), first) = self.first_to_lose(group)?;
         let own = self.in_phase(group, phase).filter(|e| e.client == newcomer.client).min_by_key(|e| e.used);
-        let others = self.live(group).filter(|e| e.client == newcomer.client).count() - 1;
+        let of_client = self.live(group).filter(|e| e.client == newcomer.client && e.id != newcomer.id);
+        let others = of_client.filter(|e| e.phase == phase).count();
         let pays_itself = source_of(first.key) == source_of(newcomer.key) || others * 2 >= most;
         Some(own.filter(|_| pays_itself).unwrap_or(first).id)
     }
@@ -249,7 +260,7 @@ impl Both {
         self.chosen(&victims, evicted.map(|evicted| evicted.ended));
         let used = self.clock;
         let entry = self.model.iter_mut().find(|e| e.id == id).expect("it is busy");
-        (entry.state, entry.used) = (State::Parked(phase), used);
+        (entry.state, entry.phase, entry.used) = (State::Parked(phase), phase, used);
     }
 
     fn end(&mut self, id: BindingId) {
@@ -266,24 +277,48 @@ impl Both {
         let timeout = TIMEOUTS[group as usize];
         let bound = self.table.bind(id, GroupId(group), timeout, key_of(key, &mut chosen), upstream);
         assert_eq!(bound.err(), self.refusal(alive, number, group, key));
-        let binding = bound.ok()?;
+        let made = bound.ok()?;
+        let binding = made.binding;
         assert!(self.seen.insert(binding), "an id came back");
         self.ids.push(binding);
+        let mut evicted = None;
         if self.find(number, group, key).is_some() {
             self.model.retain(|e| (e.client, e.group, e.key) != (number, group, key));
         } else if self.of(number).count() == SHARE {
-            // The trace that came last makes room.
+            // The trace that came last makes room, or who has proven least.
             let trace = self.of(number).filter(|e| e.state == State::Lost).last().map(|e| e.id);
-            self.model.retain(|e| Some(e.id) != trace);
+            let spare = trace.or_else(|| self.unproven(number));
+            evicted = spare.and_then(|id| self.model_end(id));
+            self.model.retain(|e| Some(e.id) != spare);
         }
+        assert_eq!(made.evicted.map(|it| it.upstream), evicted.map(|it| it.upstream));
         let state = State::Busy;
-        self.model.push(Entry { id: binding, client: number, group, key, state, upstream, used: 0 });
+        self.model.push(Entry {
+            id: binding,
+            client: number,
+            group,
+            key,
+            state,
+            upstream,
+            phase: Phase::Handshaking,
+            used: 0,
+        });
         Some(binding)
+    }
+
+    /// The parked binding of a client that its share can do without.
+    fn unproven(&self, client: u64) -> Option<BindingId> {
+        let of_phase = |phase| {
+            let parked = self.of(client).filter(move |e| e.state == State::Parked(phase));
+            parked.min_by_key(|e| Self::deadline(e)).map(|e| e.id)
+        };
+        of_phase(Phase::Handshaking).or_else(|| of_phase(Phase::Unproven))
     }
 
     /// Why a connection may not be bound.
     fn refusal(&mut self, alive: bool, client: u64, group: u32, key: u16) -> Option<Refusal> {
-        let full = self.of(client).filter(|e| e.state != State::Lost).count() == SHARE;
+        let full = self.of(client).filter(|e| e.state != State::Lost).count() == SHARE
+            && self.unproven(client).is_none();
         match self.find(client, group, key) {
             _ if !alive => Some(Refusal::NoClient),
             Some(e) if e.state != State::Lost => Some(Refusal::Taken),
@@ -301,7 +336,8 @@ impl Both {
             }
             Event::Leave { client } => {
                 let Some((id, number, _)) = self.client(client) else { return };
-                let mut closed: Vec<u32> = std::iter::from_fn(|| self.table.leave(id)).collect();
+                let left = std::iter::from_fn(|| self.table.leave(id));
+                let mut closed: Vec<u32> = left.filter(|it| !it.busy).map(|it| it.upstream).collect();
                 closed.sort_unstable();
                 let parked = |e: &&Entry| e.client == number && matches!(e.state, State::Parked(_));
                 let mut expected: Vec<u32> = self.model.iter().filter(parked).map(|e| e.upstream).collect();

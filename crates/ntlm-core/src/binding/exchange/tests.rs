@@ -11,8 +11,9 @@ const HEALTHY: Exchange = Exchange {
     credentials: true,
     background: false,
     keyed: true,
-    target: Digest::NONE,
+    asked: Asked { target: Digest::NONE, header: Digest::NONE },
     status: 200,
+    offer: false,
     token: false,
     from_cache: false,
     outcome: Outcome::Done,
@@ -22,7 +23,7 @@ const HEALTHY: Exchange = Exchange {
     exiting: false,
     requests: 3,
     age: 500,
-    progress: Progress { proven: false, asked: Some(Digest::NONE) },
+    progress: Progress { proven: false, asked: Some(Asked { target: Digest::NONE, header: Digest::NONE }) },
 };
 
 /// A page that asks nobody, or has not asked yet.
@@ -93,7 +94,7 @@ fn limits_never_cut_a_handshake() {
 
 #[test]
 fn demand_then_acceptance_is_proof() {
-    for status in [101, 200, 204, 302, 304, 403, 404, 500] {
+    for status in [101, 200, 204, 302, 304, 404, 410] {
         let verdict = Exchange { status, ..HEALTHY }.verdict(&Limits::default());
         assert_eq!((verdict.login, verdict.connection), (Login::Proven, Connection::Keep(Phase::Proven)));
     }
@@ -101,12 +102,17 @@ fn demand_then_acceptance_is_proof() {
 
 #[test]
 fn answers_without_a_demand_prove_nothing() {
-    let elsewhere = Secret::default().digest(&[b"/elsewhere"]);
+    let other = Secret::default().digest(&[b"other"]);
+    let elsewhere = Asked { target: other, header: Digest::NONE };
+    let longer = Asked { target: Digest::NONE, header: other };
     for exchange in [
         UNASKED,
-        Exchange { target: elsewhere, ..HEALTHY },
+        Exchange { asked: elsewhere, ..HEALTHY },
+        Exchange { asked: longer, status: 404, ..HEALTHY },
         Exchange { credentials: false, ..HEALTHY },
         Exchange { status: 400, ..HEALTHY },
+        Exchange { status: 403, ..HEALTHY },
+        Exchange { status: 500, ..HEALTHY },
         Exchange { status: 503, ..HEALTHY },
     ] {
         let verdict = exchange.verdict(&Limits::default());
@@ -130,6 +136,16 @@ fn new_login_ends_the_proof_of_the_last() {
     assert_eq!((denied.connection, denied.progress.proven), (Connection::Keep(Phase::Handshaking), true));
     let after = Exchange { credentials: false, progress: denied.progress, ..HEALTHY };
     assert_eq!(connection(after), Connection::Keep(Phase::Proven));
+}
+
+#[test]
+fn only_a_demand_for_a_login_counts_as_one() {
+    let demand = |offer| Exchange { status: 401, credentials: false, offer, ..UNASKED };
+    for (offer, proven) in [(true, true), (false, false)] {
+        let progress = demand(offer).verdict(&Limits::default()).progress;
+        let verdict = Exchange { progress, ..HEALTHY }.verdict(&Limits::default());
+        assert_eq!(verdict.login == Login::Proven, proven);
+    }
 }
 
 #[test]

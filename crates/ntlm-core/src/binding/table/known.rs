@@ -36,6 +36,13 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.bindings.get_mut(id).is_some_and(|binding| binding.logins.note(login, mechanism, challenged))
     }
 
+    /// Notes that the last answer over a binding was no challenge.
+    pub fn end_challenge(&mut self, id: BindingId) {
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.logins.challenged = false;
+        }
+    }
+
     /// What is known of the logins over a binding, also when it has ended, until its client leaves.
     pub fn logins(&self, id: BindingId) -> Option<&Logins> {
         Some(&self.bindings.get(id)?.logins)

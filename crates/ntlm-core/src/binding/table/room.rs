@@ -1,6 +1,6 @@
 //! Which parked binding ends when a group is full, or when connections run short.
 //!
-//! First of the bindings in the first phase, then of the client address with most bindings, then the least recently used.
+//! First of the bindings in the first phase, then of the client address with most of those, then the least recently used.
 
 use super::{Binding, Bindings, Ended, Evicted, State};
 use crate::binding::exchange::Phase;
@@ -18,8 +18,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let Binding { owner, group, source, .. } = *self.bindings.get(newcomer)?;
         let (phase, heaviest, oldest) = self.first_to_lose(group)?;
         // A client with many keys pays itself, unless another address has many more.
-        let weight = self.addresses.bindings(heaviest);
-        let own = self.own_to_lose(owner, group, phase);
+        let weight = self.addresses.in_phase(heaviest, phase);
+        let own = self.own_to_lose(newcomer, owner, group, phase);
         let own = own.filter(|&(_, others)| heaviest == source || others * 2 >= weight);
         let id = own.map_or(oldest, |(id, _)| id);
         let all = self.group(group).map_or(0, |group| group.parked + group.busy);
@@ -28,9 +28,9 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Some(Evicted { ended: self.end(id)?, of_most })
     }
 
-    /// The first phase of a group with a parked binding; of the addresses with one in it the one with most bindings; and
-    /// its least recently used one in it. Of addresses with as many the one that has waited longest, as far as
-    /// [`LOOKS`] tell.
+    /// The first phase of a group with a parked binding; the address with most bindings in it, of those with a parked one;
+    /// and its least recently used one in it. Of addresses with as many the one that has waited longest, as far as [`LOOKS`]
+    /// tell.
     fn first_to_lose(&mut self, group: GroupId) -> Option<(Phase, AddressId, BindingId)> {
         let counts = self.group(group)?.in_phase;
         let phase = Phase::ALL.into_iter().zip(counts).find(|&(_, count)| count > 0)?.0;
@@ -46,27 +46,33 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Some((phase, top, self.addresses.list(top, phase)?.oldest?))
     }
 
-    /// The least recently used parked binding of a client in a group and phase, and how many bindings it has in the group
-    /// beside the one that is about to be parked.
-    fn own_to_lose(&self, owner: ClientId, group: GroupId, phase: Phase) -> Option<(BindingId, usize)> {
+    /// The least recently used parked binding of a client in a group and phase, and how many bindings it has there beside the
+    /// newcomer.
+    fn own_to_lose(
+        &self,
+        newcomer: BindingId,
+        owner: ClientId,
+        group: GroupId,
+        phase: Phase,
+    ) -> Option<(BindingId, usize)> {
         let owner = self.clients.get(owner)?;
-        let live = || {
-            let live = |binding: &Binding<U>| binding.group == group && binding.state.is_live();
-            self.of_client(owner).filter(move |(_, binding)| live(binding))
+        let others = || {
+            let counts = |it: &Binding<U>| it.group == group && it.phase == phase && it.state.is_live();
+            self.of_client(owner).filter(move |&(id, binding)| id != newcomer && counts(binding))
         };
-        let parked = live().filter(|(_, it)| it.phase == phase && matches!(it.state, State::Parked(_)));
+        let parked = others().filter(|(_, binding)| matches!(binding.state, State::Parked(_)));
         let (id, _) = parked.min_by_key(|(_, binding)| binding.deadline)?;
-        Some((id, live().count() - 1))
+        Some((id, others().count()))
     }
 
     /// Ends the parked binding that goes first when connections run short: of the first phase that has any in any group,
-    /// of the address with most bindings of a group, the least recently used.
+    /// of the address with most bindings of a group in it, the least recently used.
     pub fn spare(&mut self) -> Option<Ended<C, U>> {
         let groups = (0u32..).map(GroupId).take(self.groups.len());
         let (.., id) = groups
             .filter_map(|group| {
                 let (phase, heaviest, oldest) = self.first_to_lose(group)?;
-                Some((phase, self.addresses.bindings(heaviest), oldest))
+                Some((phase, self.addresses.in_phase(heaviest, phase), oldest))
             })
             .min_by_key(|&(phase, weight, _)| (phase, core::cmp::Reverse(weight)))?;
         self.end(id)

@@ -38,7 +38,7 @@ fn parked(
     phase: Phase,
 ) -> (ClientId, BindingId) {
     let client = table.enter(number, name).unwrap();
-    let id = table.bind(client, MAIL, WAIT, HOME, upstream).unwrap();
+    let id = table.bind(client, MAIL, WAIT, HOME, upstream).unwrap().binding;
     assert_eq!(park(table, id, phase, 100), None);
     (client, id)
 }
@@ -63,7 +63,7 @@ fn a_key_of_any_length_is_told_from_one_that_differs_anywhere() {
         let mut table = Table::new();
         let alice = table.enter(1, "alice").unwrap();
         let own = Key { address: &key, chosen: &key, forwarded: Digest::NONE };
-        let id = table.bind(alice, MAIL, WAIT, own, 10).unwrap();
+        let id = table.bind(alice, MAIL, WAIT, own, 10).unwrap().binding;
         assert_eq!(park(&mut table, id, Phase::Proven, 100), None);
         let mut others: Vec<Vec<u8>> = (0..key.len())
             .map(|at| {
@@ -125,7 +125,7 @@ fn a_long_key_leaves_no_trace() {
     for (length, left) in [(TRACED, Claim::Lost), (TRACED + 1, Claim::None)] {
         let chosen = vec![b'k'; length];
         let key = Key { address: b"127.0.0.1", chosen: &chosen, forwarded: Digest::NONE };
-        let id = table.bind(alice, MAIL, WAIT, key, 10).unwrap();
+        let id = table.bind(alice, MAIL, WAIT, key, 10).unwrap().binding;
         table.park(id, Phase::Proven, 9, NOW).unwrap();
         assert!(table.end(id).is_some());
         assert_eq!(claim(&mut table, alice, 1, MAIL, key), left);
@@ -153,7 +153,7 @@ fn an_id_with_another_connection_number_gets_nothing() {
 fn a_stale_client_id_finds_nothing_in_the_slot_of_its_successor() {
     let mut table = Table::new();
     let (alice, of_alice) = parked(&mut table, "alice", 1, 10, Phase::Proven);
-    assert_eq!(table.leave(alice), Some(10));
+    assert_eq!(table.leave(alice), Some(Left { upstream: 10, busy: false }));
     assert_eq!(table.leave(alice), None);
     let (bob, _) = parked(&mut table, "bob", 1, 20, Phase::Proven);
     assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::None);
@@ -197,7 +197,7 @@ impl Crowd {
         self.clock += 1;
         self.upstreams += 1;
         let key = Key { address: address.as_bytes(), chosen, forwarded: Digest::NONE };
-        let id = self.table.bind(client, MAIL, WAIT, key, self.upstreams).unwrap();
+        let id = self.table.bind(client, MAIL, WAIT, key, self.upstreams).unwrap().binding;
         let parked = self.table.park(id, phase, self.connections, self.clock).unwrap();
         (self.upstreams, parked.evicted.map(|evicted| evicted.ended.upstream))
     }
@@ -263,6 +263,37 @@ fn far_heavier_address_pays_for_a_client_with_keys() {
 }
 
 #[test]
+fn office_keeps_its_handshake_beside_an_attacker() {
+    let mut crowd = Crowd::new(20);
+    for _ in 0..12 {
+        crowd.arrive("192.0.2.1", Phase::Proven);
+    }
+    let junk: Vec<u32> = (0..7).map(|_| crowd.arrive("192.0.2.9", Phase::Handshaking).0).collect();
+    let (office, _) = crowd.arrive("192.0.2.1", Phase::Handshaking);
+    let (_, evicted) = crowd.arrive("192.0.2.9", Phase::Handshaking);
+    assert_eq!(evicted, Some(junk[0]));
+    assert_ne!(evicted, Some(office));
+}
+
+#[test]
+fn full_share_gives_up_what_is_not_proven() {
+    let mut table = Table::new();
+    let proxy = table.enter(1, "proxy").unwrap();
+    let mut made = Vec::new();
+    for number in 0..SHARE + 2 {
+        let address = number.to_string();
+        let key = Key { address: b"", chosen: address.as_bytes(), forwarded: Digest::NONE };
+        let bound = table.bind(proxy, MAIL, WAIT, key, u32::try_from(number).unwrap()).unwrap();
+        let phase = if number < 2 { Phase::Handshaking } else { Phase::Proven };
+        table.park(bound.binding, phase, usize::MAX, NOW).unwrap();
+        made.extend(bound.evicted.map(|ended| ended.upstream));
+    }
+    made.sort_unstable();
+    assert_eq!(made, [0, 1]);
+    assert_eq!(table.bind(proxy, MAIL, WAIT, HOME, 999), Err(Refusal::Share));
+}
+
+#[test]
 fn busy_bindings_weigh_and_are_never_evicted() {
     let mut crowd = Crowd::new(2);
     let (first, _) = crowd.arrive("192.0.2.1", Phase::Proven);
@@ -281,7 +312,7 @@ fn shortage_takes_the_first_phase_of_any_group() {
     let mut crowd = Crowd::new(100);
     let (proven, _) = crowd.arrive("192.0.2.1", Phase::Proven);
     let wiki = crowd.client();
-    let id = crowd.table.bind(wiki, WIKI, WAIT, HOME, 100).unwrap();
+    let id = crowd.table.bind(wiki, WIKI, WAIT, HOME, 100).unwrap().binding;
     assert_eq!(park(&mut crowd.table, id, Phase::Unproven, 100), None);
     assert_eq!(crowd.table.spare().map(|ended| ended.upstream), Some(100));
     assert_eq!(crowd.table.spare().map(|ended| ended.upstream), Some(proven));
@@ -303,7 +334,7 @@ fn binding_expires_at_its_last_deadline() {
         let late = wait / 256 + 1;
         let mut table = Table::new();
         let client = table.enter(1, "alice").unwrap();
-        let id = table.bind(client, MAIL, wait, HOME, 10).unwrap();
+        let id = table.bind(client, MAIL, wait, HOME, 10).unwrap().binding;
         table.park(id, Phase::Proven, 100, NOW).unwrap();
         assert!(table.expire_by().unwrap() <= NOW + wait + late);
         let again = NOW + wait - 1;
@@ -325,7 +356,7 @@ fn late_timer_expires_all_that_is_due() {
     let mut ids = Vec::new();
     for number in 0..2_000 {
         let client = table.enter(1, "client").unwrap();
-        let id = table.bind(client, MAIL, 1_000, HOME, number).unwrap();
+        let id = table.bind(client, MAIL, 1_000, HOME, number).unwrap().binding;
         table.park(id, Phase::Proven, usize::MAX, NOW + u64::from(number)).unwrap();
         ids.push(id);
     }
@@ -346,7 +377,7 @@ fn use_makes_a_binding_recent() {
     table.park(first, Phase::Proven, 2, NOW).unwrap();
     claim(&mut table, a, 1, MAIL, HOME);
     let client = table.enter(3, "c").unwrap();
-    let third = table.bind(client, MAIL, WAIT, HOME, 30).unwrap();
+    let third = table.bind(client, MAIL, WAIT, HOME, 30).unwrap().binding;
     assert_eq!(park(&mut table, third, Phase::Proven, 2), None);
     assert_eq!(park(&mut table, first, Phase::Proven, 2), Some(20));
     assert_eq!(claim(&mut table, b, 2, MAIL, HOME), Claim::Lost);
@@ -358,7 +389,7 @@ fn groups_have_caps_of_their_own() {
     let mut table = Table::new();
     parked(&mut table, "a", 1, 10, Phase::Proven);
     let client = table.enter(2, "b").unwrap();
-    let id = table.bind(client, WIKI, WAIT, HOME, 20).unwrap();
+    let id = table.bind(client, WIKI, WAIT, HOME, 20).unwrap().binding;
     assert_eq!(park(&mut table, id, Phase::Proven, 1), None);
     assert_eq!(
         (table.counts(MAIL).parked, table.counts(WIKI).parked, table.counts(GroupId(7)).parked),
@@ -374,11 +405,11 @@ fn a_binding_that_ends_before_its_client_is_remembered_as_lost_until_the_next() 
     assert_eq!((ended.client, ended.upstream), ("alice", 10));
     assert_eq!(table.end(id), None);
     assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Lost);
-    let again = table.bind(alice, MAIL, WAIT, HOME, 11).unwrap();
+    let again = table.bind(alice, MAIL, WAIT, HOME, 11).unwrap().binding;
     assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Busy);
     assert_eq!(table.park(id, Phase::Proven, 1, NOW), Err(Refusal::NoClient), "the lost one's id is stale");
     assert_eq!(park(&mut table, again, Phase::Proven, 1), None);
-    assert_eq!(table.leave(alice), Some(11));
+    assert_eq!(table.leave(alice), Some(Left { upstream: 11, busy: false }));
     assert_eq!(table.leave(alice), None);
     assert_eq!((table.clients(), table.bindings.len()), (0, 0));
 }
@@ -389,13 +420,14 @@ fn a_leaving_client_takes_all_its_bindings_along_and_nobody_elses() {
     let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Proven);
     let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Handshaking);
     for (group, upstream) in [(WIKI, 11), (GroupId(5), 12)] {
-        let id = table.bind(alice, group, WAIT, HOME, upstream).unwrap();
+        let id = table.bind(alice, group, WAIT, HOME, upstream).unwrap().binding;
         table.park(id, Phase::Handshaking, 9, NOW).unwrap();
     }
-    let busy = table.bind(alice, MAIL, WAIT, AWAY, 13).unwrap();
-    let mut closed: Vec<_> = std::iter::from_fn(|| table.leave(alice)).collect();
-    closed.sort();
-    assert_eq!(closed, [10, 11, 12]);
+    let busy = table.bind(alice, MAIL, WAIT, AWAY, 13).unwrap().binding;
+    let mut left: Vec<_> =
+        std::iter::from_fn(|| table.leave(alice)).map(|it| (it.upstream, it.busy)).collect();
+    left.sort_unstable();
+    assert_eq!(left, [(10, false), (11, false), (12, false), (13, true)]);
     assert_eq!(table.park(busy, Phase::Proven, 9, NOW), Err(Refusal::NoClient));
     assert_eq!(table.bindings.len(), 1);
     assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
@@ -408,13 +440,9 @@ fn a_client_gets_no_more_than_its_share() {
     let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Proven);
     let bind = |table: &mut Table, n: usize| {
         let address = n.to_be_bytes();
-        let id = table.bind(
-            alice,
-            MAIL,
-            WAIT,
-            Key { address: &address, chosen: b"", forwarded: Digest::NONE },
-            100,
-        )?;
+        let id = table
+            .bind(alice, MAIL, WAIT, Key { address: &address, chosen: b"", forwarded: Digest::NONE }, 100)?
+            .binding;
         table.park(id, Phase::Proven, usize::MAX, NOW).map(|_| id)
     };
     let ids: Vec<_> = (0..SHARE).map(|n| bind(&mut table, n).unwrap()).collect();

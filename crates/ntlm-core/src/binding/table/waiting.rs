@@ -45,13 +45,16 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             list.oldest = Some(id);
         }
         binding.state = State::Parked(upstream);
-        binding.phase = phase;
+        let before = core::mem::replace(&mut binding.phase, phase);
         binding.older = older;
         binding.newer = None;
         binding.deadline = now + group.timeout;
         let (source, deadline, in_ring) = (binding.source, binding.deadline, binding.place.slot.is_some());
         if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
             older.newer = Some(id);
+        }
+        if before != phase {
+            self.addresses.shift(source, before, phase);
         }
         self.addresses.show(source, phase, deadline);
         if in_ring {
