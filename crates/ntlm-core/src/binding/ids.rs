@@ -18,7 +18,7 @@ pub struct GroupId(pub u32);
 pub enum Refusal {
     /// The client has another binding for this group and key.
     Taken,
-    /// The client has [`SHARE`] bindings for other groups and keys.
+    /// The client has as many proven bindings as one client connection may have.
     Share,
     /// The client connection is gone.
     NoClient,
