@@ -14,7 +14,7 @@ use crate::source::Door;
 use crate::{paths, source, ui};
 
 /// The file NGINX loads.
-const MODULE: &str = "ngx_http_upstream_ntlm_module.so";
+pub const MODULE: &str = "ngx_http_upstream_ntlm_module.so";
 
 /// An NGINX and the module built for it.
 pub struct Built {

@@ -12,6 +12,7 @@ mod env;
 mod flood;
 mod fuzz;
 mod interop;
+mod mutants;
 mod nginx;
 mod oldest;
 mod package;
@@ -82,6 +83,8 @@ enum Command {
     Fuzz(FuzzArgs),
     /// Let other people's clients log in at other people's servers, straight and through NGINX
     Interop(InteropArgs),
+    /// Change one line at a time, and show which changes the fast tests do not notice
+    Mutants(MutantsArgs),
     /// Start NGINX with the module in front of an origin and watch NTLM pass through
     Demo(DemoArgs),
     /// Make what users install, into dist: Debian packages, an RPM, their sources, checksums and a bill of materials
@@ -217,6 +220,38 @@ struct InteropArgs {
     nginx: Vec<String>,
 }
 
+/// What `cargo xtask mutants` can be told.
+#[derive(Args)]
+struct MutantsArgs {
+    /// Change only this one
+    #[arg(long, value_name = "CRATE")]
+    only: Option<Mutated>,
+    /// Only files whose path contains this
+    #[arg(long, value_name = "TEXT")]
+    file: Option<String>,
+    /// Only rows of the module's table that change this text
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Only rows of the module's table that are tried on this NGINX
+    #[arg(long, value_name = "NAME")]
+    nginx: Option<String>,
+    /// Only a part of the core's changes, such as 0/4
+    #[arg(long, value_name = "K/N")]
+    shard: Option<String>,
+    /// Try no further change after so many seconds
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+}
+
+/// What is changed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mutated {
+    /// `ntlm-core`, by cargo-mutants.
+    Core,
+    /// The module, by the table of changes.
+    Module,
+}
+
 /// What `cargo xtask demo` can be told.
 #[derive(Args)]
 struct DemoArgs {
@@ -277,6 +312,7 @@ fn main() -> ExitCode {
         Command::Flood(args) => flood::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Interop(args) => interop::command(&args),
+        Command::Mutants(args) => mutants::command(&args),
         Command::Demo(args) => demo::command(&args),
         Command::Package(args) => package::command(&args),
         Command::Release(args) => release::command(&args),

@@ -70,17 +70,25 @@ impl Suite {
         filter: &[String],
         environment: &[(&str, String)],
     ) -> Result<()> {
-        for test in &self.tests {
+        for mut test in self.commands(built, test_threads, filter) {
+            test.envs(environment.iter().map(|(name, value)| (name, value)));
+            ui::run(&mut test).context("tests failed; what they printed is above")?;
+        }
+        Ok(())
+    }
+
+    /// The commands that run what `filter` lets through.
+    pub fn commands(&self, built: &Built, test_threads: usize, filter: &[String]) -> Vec<Command> {
+        let command = |test: &PathBuf| {
             let mut test = in_testkit(test);
             test.env("NTLM_NGINX", &built.nginx).env_remove("NTLM_MODULE");
             if let Some(module) = &built.module {
                 test.env("NTLM_MODULE", module);
             }
-            test.envs(environment.iter().map(|(name, value)| (name, value)));
             test.arg(format!("--test-threads={test_threads}")).args(filter);
-            ui::run(&mut test).context("tests failed; what they printed is above")?;
-        }
-        Ok(())
+            test
+        };
+        self.tests.iter().map(command).collect()
     }
 }
 

@@ -1,0 +1,179 @@
+//! `cargo xtask mutants`: changes one line at a time and shows which changes the fast tests do not notice.
+//!
+//! `cargo-mutants` changes the core and runs the core's own tests. The module runs inside nginx only, so the project has a
+//! table of changes for the module (`table.rs`), each with the tests of the suite that must fail.
+
+mod cargo_mutants;
+mod table;
+mod tree;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use self::table::{Mutation, TABLE};
+use self::tree::Tree;
+use crate::build::Built;
+use crate::nginx::Nginx;
+use crate::packages::{self, Need};
+use crate::suite::Suite;
+use crate::{MutantsArgs, Mutated, ui};
+
+/// Seconds that the tests of one change may take: a test that a change makes wait gives up after ten.
+const PATIENCE: u64 = 150;
+/// Tests of the suite that run at the same time.
+const TEST_THREADS: usize = 4;
+
+/// What became of a change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Caught,
+    /// The tests did not end within [`PATIENCE`].
+    Hung,
+    Survived,
+    NotBuilt,
+}
+
+impl Fate {
+    fn word(self) -> &'static str {
+        match self {
+            Fate::Caught => "caught",
+            Fate::Hung => "caught (time)",
+            Fate::Survived => "SURVIVED",
+            Fate::NotBuilt => "NOT BUILT",
+        }
+    }
+}
+
+/// `cargo xtask mutants`
+pub fn command(args: &MutantsArgs) -> Result<()> {
+    let until = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let wants = |what: Mutated| args.only.is_none_or(|only| only == what);
+    let mut unnoticed = 0;
+    if wants(Mutated::Module) {
+        unnoticed += module(args, until)?;
+    }
+    if wants(Mutated::Core) && until.is_none_or(|until| Instant::now() < until) {
+        unnoticed += ui::stage("core", || cargo_mutants::run(args, until))?;
+    }
+    if unnoticed != 0 {
+        bail!(
+            "{unnoticed} changes that no test notices, or that do not compile; docs/reliability.md lists the known ones"
+        );
+    }
+    Ok(())
+}
+
+/// Tries the rows of the table that `args` choose. The number of those that are neither caught nor known.
+fn module(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
+    let chosen: Vec<&Mutation> = TABLE.iter().filter(|row| is_chosen(row, args)).collect();
+    if chosen.is_empty() {
+        return Ok(0);
+    }
+    packages::ensure(&[Need::Fetch, Need::Nginx, Need::Module, Need::Suite])?;
+    let suite = ui::stage("compile the suite", Suite::compile)?;
+    let (mut fates, mut unnoticed) = (Vec::new(), 0);
+    for name in ["1.22", "1.30"] {
+        let rows: Vec<&&Mutation> = chosen.iter().filter(|row| row.nginx == name).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let nginx = Nginx::named(name)?;
+        nginx.get()?;
+        let tree = Tree::copy(nginx)?;
+        ui::stage(&format!("the tests without a change, on nginx {name}"), || {
+            unchanged(&tree, &suite, &rows)
+        })?;
+        for row in rows {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                ui::say("the time is up: the rest is not tried");
+                break;
+            }
+            let start = Instant::now();
+            let fate = try_one(&tree, &suite, row)?;
+            let known = if fate == Fate::Survived && row.known { " (known)" } else { "" };
+            let seconds = start.elapsed().as_secs();
+            println!("{}{known} in {seconds} s: {}: {}", fate.word(), row.file, row.change());
+            if matches!(fate, Fate::Survived | Fate::NotBuilt) && !row.known {
+                unnoticed += 1;
+            }
+            fates.push(fate);
+        }
+    }
+    let count = |fate| fates.iter().filter(|it| **it == fate).count();
+    ui::say(format!(
+        "\nmodule: {} of {} rows tried: {} caught, {} survived, {} not built",
+        fates.len(),
+        TABLE.len(),
+        count(Fate::Caught) + count(Fate::Hung),
+        count(Fate::Survived),
+        count(Fate::NotBuilt)
+    ));
+    Ok(unnoticed)
+}
+
+fn is_chosen(row: &Mutation, args: &MutantsArgs) -> bool {
+    let by_file = args.file.as_ref().is_none_or(|file| row.path().contains(file.as_str()));
+    let by_text = args.text.as_ref().is_none_or(|text| row.text.contains(text.as_str()));
+    by_file && by_text && args.nginx.as_ref().is_none_or(|name| row.nginx == name)
+}
+
+/// The tests of all rows pass without a change; else what fails would say nothing about the changes.
+fn unchanged(tree: &Tree, suite: &Suite, rows: &[&&Mutation]) -> Result<()> {
+    let Some(built) = tree.build()? else { bail!("the module does not compile") };
+    let mut tests: Vec<&str> = rows.iter().flat_map(|row| row.tests).copied().collect();
+    tests.sort_unstable();
+    tests.dedup();
+    for mut test in suite.commands(&built, TEST_THREADS, &words(&tests)) {
+        ui::run(test.stdout(Stdio::null()))?;
+    }
+    Ok(())
+}
+
+/// Applies one row, builds the module and runs the row's tests.
+fn try_one(tree: &Tree, suite: &Suite, row: &Mutation) -> Result<Fate> {
+    let changed = tree.change(row)?;
+    let built = tree.build();
+    let fate = match built? {
+        None => Fate::NotBuilt,
+        Some(built) => run_tests(suite, &built, row.tests)?,
+    };
+    changed.undo()?;
+    Ok(fate)
+}
+
+fn run_tests(suite: &Suite, built: &Built, tests: &[&str]) -> Result<Fate> {
+    for mut test in suite.commands(built, TEST_THREADS, &words(tests)) {
+        test.stdout(Stdio::null()).stderr(Stdio::null());
+        match within(&mut test, Duration::from_secs(PATIENCE), "KILL")? {
+            None => return Ok(Fate::Hung),
+            Some(status) if !status.success() => return Ok(Fate::Caught),
+            Some(_) => {}
+        }
+    }
+    Ok(Fate::Survived)
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Runs a command and everything that it starts. `None` when it took longer than `time`; then the group of its processes
+/// gets `signal`.
+fn within(command: &mut Command, time: Duration, signal: &str) -> Result<Option<ExitStatus>> {
+    let until = Instant::now() + time;
+    let mut child = command.stdin(Stdio::null()).process_group(0).spawn()?;
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        sleep(Duration::from_millis(50));
+    }
+    let group = format!("-{}", child.id());
+    ui::run(Command::new("kill").args(["-s", signal, "--", &group]))?;
+    child.wait()?;
+    Ok(None)
+}
