@@ -235,7 +235,7 @@ struct MutantsArgs {
     /// Only rows of the module's table that are tried on this NGINX
     #[arg(long, value_name = "NAME")]
     nginx: Option<String>,
-    /// Only a part of the core's changes, such as 0/4
+    /// Only a part of the changes, such as 0/4
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,
     /// Try no further change after so many seconds

@@ -7,9 +7,11 @@ mod cargo_mutants;
 mod table;
 mod tree;
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
-use std::thread::sleep;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -69,7 +71,9 @@ pub fn command(args: &MutantsArgs) -> Result<()> {
 
 /// Tries the rows of the table that `args` choose. The number of those that are neither caught nor known.
 fn module(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
-    let chosen: Vec<&Mutation> = TABLE.iter().filter(|row| is_chosen(row, args)).collect();
+    let (part, parts) = args.shard.as_deref().map_or(Ok((0, 1)), shard)?;
+    let rows = TABLE.iter().enumerate().filter(|(index, _)| index % parts == part).map(|(_, row)| row);
+    let chosen: Vec<&Mutation> = rows.filter(|row| is_chosen(row, args)).collect();
     if chosen.is_empty() {
         return Ok(0);
     }
@@ -83,7 +87,7 @@ fn module(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
         }
         let nginx = Nginx::named(name)?;
         nginx.get()?;
-        let tree = Tree::copy(nginx)?;
+        let tree = Tree::copy(nginx, part)?;
         ui::stage(&format!("the tests without a change, on nginx {name}"), || {
             unchanged(&tree, &suite, &rows)
         })?;
@@ -121,6 +125,16 @@ fn is_chosen(row: &Mutation, args: &MutantsArgs) -> bool {
     by_file && by_text && args.nginx.as_ref().is_none_or(|name| row.nginx == name)
 }
 
+/// The part and the number of parts.
+fn shard(text: &str) -> Result<(usize, usize)> {
+    let numbers =
+        text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    match numbers {
+        Some((part, parts)) if part < parts => Ok((part, parts)),
+        _ => bail!("\"{text}\" is no part such as 0/4"),
+    }
+}
+
 /// The tests of all rows pass without a change; else what fails would say nothing about the changes.
 fn unchanged(tree: &Tree, suite: &Suite, rows: &[&&Mutation]) -> Result<()> {
     let Some(built) = tree.build()? else { bail!("the module does not compile") };
@@ -145,16 +159,45 @@ fn try_one(tree: &Tree, suite: &Suite, row: &Mutation) -> Result<Fate> {
     Ok(fate)
 }
 
+/// Runs tests until one fails.
 fn run_tests(suite: &Suite, built: &Built, tests: &[&str]) -> Result<Fate> {
     for mut test in suite.commands(built, TEST_THREADS, &words(tests)) {
-        test.stdout(Stdio::null()).stderr(Stdio::null());
-        match within(&mut test, Duration::from_secs(PATIENCE), "KILL")? {
-            None => return Ok(Fate::Hung),
-            Some(status) if !status.success() => return Ok(Fate::Caught),
-            Some(_) => {}
+        let mut child = test
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        let (failed, seen) = mpsc::channel();
+        let out = child.stdout.take();
+        let reader = spawn(move || {
+            let lines = out.into_iter().flat_map(|out| BufReader::new(out).lines().map_while(Result::ok));
+            for line in lines.filter(|line| line.starts_with("test ") && line.ends_with("FAILED")) {
+                let _ = failed.send(line);
+            }
+        });
+        let fate = match seen.recv_timeout(Duration::from_secs(PATIENCE)) {
+            Ok(_) => Some(Fate::Caught),
+            Err(RecvTimeoutError::Timeout) => Some(Fate::Hung),
+            // The output has ended.
+            Err(RecvTimeoutError::Disconnected) if !child.wait()?.success() => return Ok(Fate::Caught),
+            Err(RecvTimeoutError::Disconnected) => None,
+        };
+        if let Some(fate) = fate {
+            end(&mut child, "KILL")?;
+            let _ = reader.join();
+            return Ok(fate);
         }
     }
     Ok(Fate::Survived)
+}
+
+/// Ends a command and everything that it started: they are one group of processes.
+fn end(child: &mut Child, signal: &str) -> Result<()> {
+    let group = format!("-{}", child.id());
+    ui::run(Command::new("kill").args(["-s", signal, "--", &group]))?;
+    child.wait()?;
+    Ok(())
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -172,8 +215,6 @@ fn within(command: &mut Command, time: Duration, signal: &str) -> Result<Option<
         }
         sleep(Duration::from_millis(50));
     }
-    let group = format!("-{}", child.id());
-    ui::run(Command::new("kill").args(["-s", signal, "--", &group]))?;
-    child.wait()?;
+    end(&mut child, signal)?;
     Ok(None)
 }

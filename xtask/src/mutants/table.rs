@@ -96,7 +96,7 @@ pub const TABLE: &[Mutation] = &[
         "peer.rs",
         "let credentials = Carried::by(r, u).any();\n        if known",
         "let credentials = false;\n        if known",
-        &["smoke::"],
+        &["isolation::a_ticket", "handshakes::"],
     ),
     row("peer.rs", "        outgoing.lift_defaults();\n", "", OUTGOING),
     row("peer.rs", "            Outgoing::of(u).lift_defaults_in_force();\n", "", OUTGOING),
@@ -846,9 +846,9 @@ pub const TABLE: &[Mutation] = &[
     ),
     row(
         "ngx/request.rs",
-        "!r.is_null() && (*r).signature == NGX_HTTP_MODULE &&",
-        "!r.is_null() &&",
-        &["lifetime::kept_clients::"],
+        "!r.is_null() && (*r).signature == NGX_HTTP_MODULE && (*r).connection == self.as_ptr()",
+        "!r.is_null()",
+        &["lifetime::a_client_connection"],
     )
     .on_1_30(),
     row(

@@ -29,9 +29,10 @@ pub struct Changed {
 }
 
 impl Tree {
-    /// Copies the sources, as they are now.
-    pub fn copy(nginx: &'static Nginx) -> Result<Self> {
-        let tree = Tree { nginx, dir: paths::repo().join("target/mutants").join(nginx.name) };
+    /// Copies the sources, as they are now. Each part of a run that is shared out has a copy of its own.
+    pub fn copy(nginx: &'static Nginx, part: usize) -> Result<Self> {
+        let name = if part == 0 { nginx.name.to_owned() } else { format!("{}-{part}", nginx.name) };
+        let tree = Tree { nginx, dir: paths::repo().join("target/mutants").join(name) };
         let sources = tree.sources();
         fs::create_dir_all(&sources)?;
         for name in COPIED {

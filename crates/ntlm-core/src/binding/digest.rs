@@ -65,4 +65,13 @@ mod tests {
         assert_ne!(Secret::default().digest(&[b"GET", b"/a"]), one);
         assert_ne!(one, Digest::NONE);
     }
+
+    #[test]
+    fn other_digests_have_other_bytes() {
+        let secret = Secret::default();
+        let bytes = |text: &[u8]| secret.digest(&[text]).to_bytes();
+        assert_eq!(bytes(b"a"), bytes(b"a"));
+        assert_ne!(bytes(b"a"), bytes(b"b"));
+        assert_ne!(bytes(b"a"), Digest::NONE.to_bytes());
+    }
 }

@@ -216,4 +216,17 @@ mod tests {
             assert_eq!(by as usize, index);
         }
     }
+
+    #[test]
+    fn each_counter_has_a_name_of_its_own() {
+        let names = EndedBy::ALL.map(EndedBy::name);
+        assert_eq!(names, ["client", "server", "timeout", "evicted", "shortage", "capped", "other"]);
+    }
+
+    #[test]
+    fn operators_are_told_of_their_own_limits() {
+        let limits: Vec<End> = End::ALL.into_iter().filter(|end| end.is_limit()).collect();
+        let told = [End::Evicted, End::Shortage, End::RequestCap, End::TimeCap, End::AnotherTransport];
+        assert_eq!(limits, told);
+    }
 }

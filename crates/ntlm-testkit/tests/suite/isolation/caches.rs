@@ -13,14 +13,23 @@ fn has_a_cache() -> bool {
 
 /// A cache over the whole server, for which only the path counts.
 fn cached(origin: &Origin) -> Builder {
+    cached_before(origin, "ntlm; keepalive 8;")
+}
+
+/// The same before a group with these lines.
+fn cached_before(origin: &Origin, group: &str) -> Builder {
     Nginx::builder()
         .conf(
             "proxy_cache_path {{prefix}}/cache keys_zone=all:1m; proxy_cache all; proxy_cache_key $uri; \
              proxy_cache_valid 200 1h; proxy_cache_revalidate on; proxy_cache_use_stale error http_500; \
              add_header X-Cache $upstream_cache_status always;",
         )
-        .in_front_of(&[origin], "ntlm; keepalive 8;")
+        .in_front_of(&[origin], group)
 }
+
+/// What has a cache remember a refusal that a page takes the place of.
+const REPLACED: &str =
+    "proxy_cache_valid 403 1h; proxy_intercept_errors on; error_page 403 http://localhost/refused;";
 
 #[tokio::test]
 async fn cache_stores_no_response_from_bound_connection() {
@@ -79,10 +88,7 @@ async fn intercepted_refusal_is_not_cached() {
         return;
     }
     let origin = Origin::start().await;
-    let nginx = cached(&origin)
-        .conf("proxy_cache_valid 403 1h; proxy_intercept_errors on; error_page 403 http://localhost/refused;")
-        .start()
-        .await;
+    let nginx = cached(&origin).conf(REPLACED).start().await;
     let (mut alice, _) = logged_in(&nginx, "alice", "/").await;
     let mut bob = client(&nginx, "bob").await;
     assert_eq!(alice.get("/public/bound?status=403").await.status, 302);
@@ -98,7 +104,31 @@ async fn intercepted_refusal_is_not_cached() {
 }
 
 #[tokio::test]
-async fn answer_replaced_from_cache_shares_no_connection() {
+async fn refusal_with_credentials_or_a_token_is_not_remembered() {
+    if !has_a_cache() {
+        return;
+    }
+    let origin = Origin::start().await;
+    for group in ["ntlm; keepalive 8;", "keepalive 8;"] {
+        let nginx = cached_before(&origin, group).conf(REPLACED).start().await;
+        let mut carol = client(&nginx, "carol").await;
+        let response = carol.login_in_one_leg("carol", "/public/leg?status=403&nomutual").await;
+        assert_eq!(response.status, 302, "{group}");
+        let mut dave = client(&nginx, "dave").await;
+        assert_eq!(dave.get("/public/token?status=403&token_without_auth").await.status, 302, "{group}");
+        let mut bob = client(&nginx, "bob").await;
+        for path in ["/public/leg", "/public/token"] {
+            assert_eq!(bob.get(path).await.status, 200, "{path} {group}");
+        }
+        // The control: there is something that remembers.
+        assert_eq!(bob.get("/public/anonymous?status=403").await.status, 302, "{group}");
+        assert_eq!(bob.get("/public/anonymous").await.status, 302, "{group}");
+    }
+    assert_nobody_is_mistaken(&origin);
+}
+
+#[tokio::test]
+async fn an_answer_replaced_out_of_a_cache_gives_no_connection_away() {
     if !has_a_cache() {
         return;
     }

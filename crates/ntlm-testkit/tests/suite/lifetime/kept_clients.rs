@@ -1,6 +1,7 @@
 //! Client connections that NGINX keeps through a reload (`keepalive_min_timeout`): their bindings last as long.
 
-use ntlm_testkit::{Client, Nginx, Origin};
+use ntlm_testkit::nginx::Builder;
+use ntlm_testkit::{Client, Nginx, Origin, Request};
 
 /// An origin, and an nginx in front of it that keeps client connections for `time` at least; `None` if it cannot.
 async fn keeping(time: &str) -> Option<(Origin, Nginx)> {
@@ -38,6 +39,26 @@ async fn handshake_finishes_across_a_reload() {
     let response = alice.leg3(&challenge, "/").await;
     assert_eq!((response.status, response.identity()), (200, "alice"));
     assert_eq!(response.connection(), challenge.connection());
+}
+
+#[tokio::test]
+async fn login_lasts_where_a_reload_crosses_a_response() {
+    let origin = Origin::start().await;
+    let Some(builder) = keeping(&origin, "60s") else { return };
+    let nginx = builder.start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login("alice", "/").await[1].connection();
+    origin.close_gate("crossed");
+    alice.send(Request::get("/?gate_body=crossed")).await;
+    origin.wait_gate("crossed").await;
+    // Once bob has been served, nginx has seen the header of alice's response, and told her to stay.
+    assert_eq!(Client::connect(&nginx).await.get("/").await.status, 401);
+    nginx.reload().await;
+    origin.open_gate("crossed");
+    assert!(!alice.read_response().await.says_close());
+    let response = alice.get("/").await;
+    assert_eq!((response.status, response.identity()), (200, "alice"));
+    assert_eq!(response.connection(), bound);
 }
 
 #[tokio::test]
