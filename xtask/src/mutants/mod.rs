@@ -9,8 +9,9 @@ mod tree;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -135,14 +136,24 @@ fn shard(text: &str) -> Result<(usize, usize)> {
     }
 }
 
-/// The tests of all rows pass without a change; else what fails would say nothing about the changes.
+/// The tests of all rows pass without a change; else what fails would say nothing about the changes. What fails beside all
+/// others is run once more alone: the machine may be slow.
 fn unchanged(tree: &Tree, suite: &Suite, rows: &[&&Mutation]) -> Result<()> {
     let Some(built) = tree.build()? else { bail!("the module does not compile") };
     let mut tests: Vec<&str> = rows.iter().flat_map(|row| row.tests).copied().collect();
     tests.sort_unstable();
     tests.dedup();
     for mut test in suite.commands(&built, TEST_THREADS, &words(&tests)) {
-        ui::run(test.stdout(Stdio::null()))?;
+        let failed = Running::start(&mut test)?.failed()?;
+        if failed.is_empty() {
+            continue;
+        }
+        ui::say(format!("    once more: {}", failed.join(", ")));
+        let mut words = failed;
+        words.push("--exact".to_owned());
+        for mut test in suite.commands(&built, 1, &words) {
+            ui::run(test.stdout(Stdio::null()))?;
+        }
     }
     Ok(())
 }
@@ -162,34 +173,60 @@ fn try_one(tree: &Tree, suite: &Suite, row: &Mutation) -> Result<Fate> {
 /// Runs tests until one fails.
 fn run_tests(suite: &Suite, built: &Built, tests: &[&str]) -> Result<Fate> {
     for mut test in suite.commands(built, TEST_THREADS, &words(tests)) {
-        let mut child = test
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()?;
-        let (failed, seen) = mpsc::channel();
-        let out = child.stdout.take();
-        let reader = spawn(move || {
-            let lines = out.into_iter().flat_map(|out| BufReader::new(out).lines().map_while(Result::ok));
-            for line in lines.filter(|line| line.starts_with("test ") && line.ends_with("FAILED")) {
-                let _ = failed.send(line);
-            }
-        });
-        let fate = match seen.recv_timeout(Duration::from_secs(PATIENCE)) {
-            Ok(_) => Some(Fate::Caught),
-            Err(RecvTimeoutError::Timeout) => Some(Fate::Hung),
+        let mut running = Running::start(&mut test)?;
+        let fate = match running.failures.recv_timeout(Duration::from_secs(PATIENCE)) {
+            Ok(_) => Fate::Caught,
+            Err(RecvTimeoutError::Timeout) => Fate::Hung,
             // The output has ended.
-            Err(RecvTimeoutError::Disconnected) if !child.wait()?.success() => return Ok(Fate::Caught),
-            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Disconnected) if running.child.wait()?.success() => continue,
+            Err(RecvTimeoutError::Disconnected) => return Ok(Fate::Caught),
         };
-        if let Some(fate) = fate {
-            end(&mut child, "KILL")?;
-            let _ = reader.join();
-            return Ok(fate);
-        }
+        end(&mut running.child, "KILL")?;
+        return Ok(fate);
     }
     Ok(Fate::Survived)
+}
+
+/// Tests at work, and the names of those that fail as they do. What they leave in the folder for temporary files is removed.
+struct Running {
+    child: Child,
+    failures: Receiver<String>,
+    temporary: PathBuf,
+}
+
+impl Running {
+    fn start(test: &mut Command) -> Result<Self> {
+        // Short: the path of a socket may have 107 bytes.
+        let temporary = std::env::temp_dir().join(format!("ntlm-mutants-{}", std::process::id()));
+        std::fs::create_dir_all(&temporary)?;
+        test.env("TMPDIR", &temporary).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = test.process_group(0).spawn()?;
+        let (failed, failures) = mpsc::channel();
+        let out = child.stdout.take();
+        spawn(move || {
+            let lines = out.into_iter().flat_map(|out| BufReader::new(out).lines().map_while(Result::ok));
+            for line in lines {
+                let name = line.strip_prefix("test ").and_then(|line| line.strip_suffix(" ... FAILED"));
+                if name.is_some_and(|name| failed.send(name.to_owned()).is_err()) {
+                    return;
+                }
+            }
+        });
+        Ok(Running { child, failures, temporary })
+    }
+
+    /// Waits for the end: the tests that failed.
+    fn failed(mut self) -> Result<Vec<String>> {
+        let failed = self.failures.iter().collect();
+        self.child.wait()?;
+        Ok(failed)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.temporary);
+    }
 }
 
 /// Ends a command and everything that it started: they are one group of processes.

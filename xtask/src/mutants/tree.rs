@@ -3,7 +3,7 @@
 //! Must never change the sources themselves.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -98,5 +98,5 @@ pub fn apply(row: &Mutation, text: &str) -> Result<String> {
 /// The text of the file that a row changes, in the sources.
 #[cfg(test)]
 pub fn text_of(row: &Mutation) -> String {
-    fs::read_to_string(Path::new(&paths::repo()).join(row.path())).unwrap_or_default()
+    fs::read_to_string(paths::repo().join(row.path())).unwrap_or_default()
 }

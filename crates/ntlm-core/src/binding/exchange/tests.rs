@@ -183,3 +183,47 @@ fn ends_that_an_operator_can_mend_are_diagnosed() {
         assert_eq!(exchange.diagnosis(end, replaced), expected, "{exchange:?}");
     }
 }
+
+#[test]
+fn answer_of_no_origin_shows_nothing() {
+    for status in [200, 401] {
+        let answered = Exchange { status, token: true, ..UNASKED };
+        for exchange in [
+            Exchange { status: 0, ..answered },
+            Exchange { from_cache: true, ..answered },
+            Exchange { outcome: Outcome::Failed, ..answered },
+        ] {
+            let verdict = exchange.verdict(&Limits::default());
+            assert_eq!((verdict.login, verdict.progress), (Login::Nothing, UNASKED.progress), "{exchange:?}");
+        }
+        assert_ne!(answered.verdict(&Limits::default()).progress, UNASKED.progress);
+    }
+}
+
+#[test]
+fn lost_login_is_told_unless_another_begins() {
+    for (lost, credentials, client) in [
+        (true, false, Client::Leaves),
+        (true, true, Client::Stays),
+        (false, false, Client::Stays),
+        (false, true, Client::Stays),
+    ] {
+        let kept = Exchange { lost, credentials, ..HEALTHY }.verdict(&Limits::default());
+        assert_eq!(
+            (matches!(kept.connection, Connection::Keep(_)), kept.client),
+            (true, client),
+            "{lost} {credentials}"
+        );
+    }
+}
+
+#[test]
+fn cache_and_background_end_new_connections_only() {
+    for exchange in [
+        Exchange { bound: false, ..HEALTHY },
+        Exchange { background: true, ..HEALTHY },
+        Exchange { from_cache: true, ..HEALTHY },
+    ] {
+        assert_eq!(end(exchange), None, "{exchange:?}");
+    }
+}
