@@ -227,3 +227,24 @@ fn cache_and_background_end_new_connections_only() {
         assert_eq!(end(exchange), None, "{exchange:?}");
     }
 }
+
+#[test]
+fn ends_of_no_login_are_not_diagnosed() {
+    let login = Exchange { status: 401, token: true, ..HEALTHY };
+    for (exchange, end) in [
+        (Exchange { credentials: false, ..login }, End::Guarded),
+        (Exchange { credentials: false, ..login }, End::NoKey),
+        (Exchange { credentials: false, ..login }, End::RequestUnsent),
+        (Exchange { status: 200, ..login }, End::RequestUnsent),
+        (Exchange { token: false, ..login }, End::NotKeptAlive),
+        (Exchange { status: 200, ..login }, End::Broken),
+        (Exchange { outcome: Outcome::Next, replaced: true, ..login }, End::NotKeptAlive),
+        (Exchange { client_gone: true, ..login }, End::Broken),
+    ] {
+        assert_eq!(exchange.diagnosis(end), None, "{end:?} {exchange:?}");
+    }
+    for outcome in [Outcome::Done, Outcome::Failed] {
+        let broken = Exchange { outcome, ..login };
+        assert_eq!(broken.diagnosis(End::Broken), Some(Diagnosis::OriginCloses));
+    }
+}
