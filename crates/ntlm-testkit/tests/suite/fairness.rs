@@ -111,6 +111,7 @@ async fn address_with_most_proven_bindings_pays() {
     for party in [&mut alice, &mut middle, &mut youngest, &mut bob] {
         party.stays().await;
     }
+    nginx.wait_log(|log| log.contains("one client address has most connections")).await;
 }
 
 #[tokio::test]

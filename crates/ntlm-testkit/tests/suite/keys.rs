@@ -241,3 +241,24 @@ async fn mixing_proxy_gets_one_binding_per_address() {
     origin.wait_closed(bound[0].2).await;
     origin.wait_closed(bound[1].2).await;
 }
+
+#[tokio::test]
+async fn end_of_one_keys_binding_leaves_the_others_their_client() {
+    let origin = Origin::start().await;
+    let nginx = keyed(&origin).await;
+    let mut proxy = Client::connect(&nginx).await;
+    let at = |target: &str, session| of_session(Request::get(target), Some(session));
+    let of_bob = log_in(&mut proxy, "bob", at("/", "b")).await[1].connection();
+    for ends_with_its_answer in [true, false] {
+        let of_alice = log_in(&mut proxy, "alice", at("/", "a")).await[1].connection();
+        if ends_with_its_answer {
+            let response = proxy.request(at("/?close=header", "a")).await;
+            assert_eq!((response.identity(), response.says_close()), ("alice", false));
+        } else {
+            origin.close_connection(of_alice).await;
+        }
+        origin.wait_closed(of_alice).await;
+        let response = proxy.request(at("/", "b")).await;
+        assert_eq!((response.identity(), response.connection()), ("bob", of_bob));
+    }
+}

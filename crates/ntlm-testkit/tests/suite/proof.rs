@@ -98,6 +98,8 @@ async fn login_for_another_target_is_not_shown() {
         (at("a.example", "/a?b"), at("a.example", "/a?c")),
         (at("a.example", "/a"), at("a.example", "/a?b")),
         (at("a.example", "/a"), at("b.example", "/a")),
+        (at("a.example", "/a"), Request::new("OPTIONS", "/a").header("Host", "a.example")),
+        (Request::new("OPTIONS", "/a").header("Host", "a.example"), at("a.example", "/a")),
     ] {
         let mut alice = Client::connect(&nginx).await;
         let response = log_in_by(&mut alice, "alice", [refused.clone(), answered]).await;
@@ -107,7 +109,7 @@ async fn login_for_another_target_is_not_shown() {
         let response = log_in_by(&mut alice, "alice", [refused.clone(), refused]).await;
         assert_eq!(response.get("X-Login"), Some("alice"));
     }
-    assert_eq!(accepted(&nginx, "NTLMv2").await, Some(4));
+    assert_eq!(accepted(&nginx, "NTLMv2").await, Some(6));
 }
 
 /// A control: clients send an empty POST, or a HEAD, ahead of what they mean.

@@ -140,3 +140,14 @@ async fn forgotten_group_is_told_and_guarded() {
         assert!(line.contains(" ntlm: ") && line.contains("\"ntlm;\""), "{line}");
     }
 }
+
+#[tokio::test]
+async fn forgotten_ntlm_is_the_one_trouble_told() {
+    let origin = Origin::start().await;
+    let nginx =
+        kept_alive().conf("keepalive_timeout 0;").in_front_of(&[&origin], "keepalive 8;").start().await;
+    assert!(Client::connect(&nginx).await.leg1("alice", "/").await.says_close());
+    let lines = warnings(&nginx, "\"backend\"").await;
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("\"ntlm;\""), "{}", lines[0]);
+}

@@ -32,7 +32,8 @@ async fn credentials_that_a_location_sends_are_guarded() {
                 .set("field", field)
                 .conf(
                     "server { listen 127.0.0.1:{{port:own}}; location / { proxy_pass http://backend; \
-                     proxy_set_header Connection ''; proxy_set_header {{field}} $http_x_auth; } }",
+                     proxy_set_header Connection ''; proxy_set_header X-Note 'Zz zZ'; \
+                     proxy_set_header {{field}} $http_x_auth; } }",
                 )
                 .start()
                 .await;
@@ -113,6 +114,8 @@ async fn http2_client_leaves_no_connection_to_strangers() {
     assert_strangers_are_nobody(&nginx, &origin, "HTTP/2").await;
     alice.login_with("NTLM", "alice", &password_of("alice"), "/").await;
     assert_strangers_are_nobody(&nginx, &origin, "HTTP/2").await;
+    let log = nginx.error_log();
+    assert_eq!(log.matches("in upstream \"backend\"").count(), 1, "the protocol is not the trouble\n{log}");
 }
 
 #[tokio::test]
@@ -184,4 +187,22 @@ async fn login_over_tls_leaves_no_connection_to_strangers() {
     assert_strangers_are_nobody(&nginx, &origin, "TLS").await;
     alice.login_as(Login::new("NTLM", "alice", &password_of("alice")), Request::get("/")).await;
     assert_strangers_are_nobody(&nginx, &origin, "TLS").await;
+}
+
+#[tokio::test]
+async fn credentials_that_a_location_removes_leave_the_pool_its_connection() {
+    for (field, target) in [("Authorization", "/kept/"), ("Proxy-Authorization", "/kept/?proxy")] {
+        let origin = Origin::start().await;
+        let lines = format!(
+            "location /kept/ {{ proxy_pass http://backend; proxy_set_header Connection ''; \
+             proxy_set_header {field} ''; }}"
+        );
+        let nginx = locations(&origin, &lines).await;
+        // From here on the module looks for the second field.
+        Client::connect(&nginx).await.get_with("/?proxy", "Proxy-Authorization", &ticket("bob")).await;
+        let response = Client::connect(&nginx).await.get_with(target, field, &ticket("alice")).await;
+        assert_eq!(response.identity(), "anonymous", "{field}");
+        let connection = response.connection();
+        assert_eq!(Client::connect(&nginx).await.get("/").await.connection(), connection, "{field}");
+    }
 }

@@ -66,3 +66,15 @@ async fn both_fields_at_once_bind_by_either() {
         assert_bound(&mut alice, "/", "alice", response.connection()).await;
     }
 }
+
+#[tokio::test]
+async fn basic_to_a_proxy_leaves_the_pool_its_connection() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+    let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
+    // From here on the module looks for the field.
+    client(&nginx, "alice").await.get_with("/?proxy", "Proxy-Authorization", &ticket).await;
+    let basic = client(&nginx, "bob").await.get_with("/public/", "Proxy-Authorization", "Basic YTpi").await;
+    let next = client(&nginx, "carol").await.get("/public/").await;
+    assert_eq!(next.connection(), basic.connection());
+}

@@ -128,17 +128,25 @@ async fn http_binding_serves_no_other_protocol() {
 async fn credentials_by_another_protocol_taint_the_connection() {
     let mut ways = Vec::new();
     if Nginx::binary().has("with-http_v2_module") {
-        ways.push(("grpc_pass grpc://backend;", "Authorization", &["", "ntlm;"][..]));
+        for (lines, field) in [
+            ("", "Authorization"),
+            ("", "Proxy-Authorization"),
+            ("proxy_set_header Authorization '';", "Authorization"),
+            ("proxy_set_header Proxy-Authorization '';", "Proxy-Authorization"),
+            ("grpc_set_header Authorization $http_x_authorization;", "X-Authorization"),
+        ] {
+            ways.push((format!("grpc_pass grpc://backend; {lines}"), field, &["", "ntlm;"][..]));
+        }
         if Nginx::binary().version() >= (1, 29, 4) {
             let lines = "proxy_pass http://backend; proxy_http_version 2; \
                          proxy_set_header Authorization $http_x_authorization;";
-            ways.push((lines, "X-Authorization", &["ntlm;"][..]));
+            ways.push((lines.to_owned(), "X-Authorization", &["ntlm;"][..]));
         }
     }
     for (way, field, guarded) in ways {
         // The origin is an nginx that says which connection a request came by.
         let nginx = Nginx::builder()
-            .set("way", way)
+            .set("way", &way)
             .conf(
                 "server { listen 127.0.0.1:{{port:origin}} http2; \
                  location / { add_header X-Connection $remote_port; return 200 body; } } \

@@ -292,3 +292,13 @@ async fn upgraded_connection_closes_after_the_conversation() {
     origin.stop().await;
     alice.closed().await;
 }
+
+#[tokio::test]
+async fn token_on_a_connection_that_closes_tells_the_client() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    let response = alice.get("/public/?token_without_auth&close=header").await;
+    assert_eq!((response.status, response.says_close()), (200, true));
+    alice.closed().await;
+}
