@@ -235,6 +235,9 @@ struct MutantsArgs {
     /// Only rows of the module's table that are tried on this NGINX
     #[arg(long, value_name = "NAME")]
     nginx: Option<String>,
+    /// Run the whole suite on each row of the module's table, not only the tests that the row names
+    #[arg(long)]
+    whole: bool,
     /// Only a part of the changes, such as 0/4
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,

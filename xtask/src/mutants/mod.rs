@@ -31,9 +31,10 @@ const PATIENCE: u64 = 150;
 const TEST_THREADS: usize = 4;
 
 /// What became of a change.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Fate {
-    Caught,
+    /// By this test.
+    Caught(String),
     /// The tests did not end within [`PATIENCE`].
     Hung,
     Survived,
@@ -41,13 +42,17 @@ enum Fate {
 }
 
 impl Fate {
-    fn word(self) -> &'static str {
+    fn text(&self) -> String {
         match self {
-            Fate::Caught => "caught",
-            Fate::Hung => "caught (time)",
-            Fate::Survived => "SURVIVED",
-            Fate::NotBuilt => "NOT BUILT",
+            Fate::Caught(test) => format!("caught by {test}"),
+            Fate::Hung => "caught by time".to_owned(),
+            Fate::Survived => "SURVIVED".to_owned(),
+            Fate::NotBuilt => "NOT BUILT".to_owned(),
         }
+    }
+
+    fn is_caught(&self) -> bool {
+        matches!(self, Fate::Caught(_) | Fate::Hung)
     }
 }
 
@@ -98,11 +103,11 @@ fn module(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
                 break;
             }
             let start = Instant::now();
-            let fate = try_one(&tree, &suite, row)?;
+            let fate = try_one(&tree, &suite, row, args.whole)?;
             let known = if fate == Fate::Survived && row.known { " (known)" } else { "" };
             let seconds = start.elapsed().as_secs();
-            println!("{}{known} in {seconds} s: {}: {}", fate.word(), row.file, row.change());
-            if matches!(fate, Fate::Survived | Fate::NotBuilt) && !row.known {
+            println!("{}{known} in {seconds} s: {}: {}", fate.text(), row.file, row.change());
+            if !fate.is_caught() && !row.known {
                 unnoticed += 1;
             }
             fates.push(fate);
@@ -113,7 +118,7 @@ fn module(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
         "\nmodule: {} of {} rows tried: {} caught, {} survived, {} not built",
         fates.len(),
         TABLE.len(),
-        count(Fate::Caught) + count(Fate::Hung),
+        fates.iter().filter(|fate| fate.is_caught()).count(),
         count(Fate::Survived),
         count(Fate::NotBuilt)
     ));
@@ -159,12 +164,12 @@ fn unchanged(tree: &Tree, suite: &Suite, rows: &[&&Mutation]) -> Result<()> {
 }
 
 /// Applies one row, builds the module and runs the row's tests.
-fn try_one(tree: &Tree, suite: &Suite, row: &Mutation) -> Result<Fate> {
+fn try_one(tree: &Tree, suite: &Suite, row: &Mutation, whole: bool) -> Result<Fate> {
     let changed = tree.change(row)?;
     let built = tree.build();
     let fate = match built? {
         None => Fate::NotBuilt,
-        Some(built) => run_tests(suite, &built, row.tests)?,
+        Some(built) => run_tests(suite, &built, if whole { &[] } else { row.tests })?,
     };
     changed.undo()?;
     Ok(fate)
@@ -175,11 +180,13 @@ fn run_tests(suite: &Suite, built: &Built, tests: &[&str]) -> Result<Fate> {
     for mut test in suite.commands(built, TEST_THREADS, &words(tests)) {
         let mut running = Running::start(&mut test)?;
         let fate = match running.failures.recv_timeout(Duration::from_secs(PATIENCE)) {
-            Ok(_) => Fate::Caught,
+            Ok(test) => Fate::Caught(test),
             Err(RecvTimeoutError::Timeout) => Fate::Hung,
             // The output has ended.
             Err(RecvTimeoutError::Disconnected) if running.child.wait()?.success() => continue,
-            Err(RecvTimeoutError::Disconnected) => return Ok(Fate::Caught),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Ok(Fate::Caught("the end of the tests".to_owned()));
+            }
         };
         end(&mut running.child, "KILL")?;
         return Ok(fate);

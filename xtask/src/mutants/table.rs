@@ -60,7 +60,7 @@ const RETRIES: &[&str] = &["lifetime::retries::", "lifetime::next_upstream::"];
 const VARIABLES: &[&str] = &["variables::", "proof::"];
 const SUBREQUESTS: &[&str] = &["multiplexed::subrequests::", "multiplexed::njs::"];
 const RESPONSES: &[&str] = &["lifetime::responses::"];
-const OUTGOING: &[&str] = &["configuration::outgoing::", "diagnoses::"];
+const OUTGOING: &[&str] = &["configuration::outgoing::", "diagnoses::", "isolation::spellings::trouble"];
 
 /// The changes.
 pub const TABLE: &[Mutation] = &[
@@ -215,7 +215,7 @@ pub const TABLE: &[Mutation] = &[
     row(
         "peer/free.rs",
         "if outcome == Outcome::Failed && self.init_original() == Status::OK {",
-        "if self.init_original() == Status::OK {",
+        "if false {",
         &["lifetime::retries::", "balancing::"],
     ),
     row(
@@ -322,8 +322,7 @@ pub const TABLE: &[Mutation] = &[
         "[&method, &host, &field, &method]",
         &["proof::"],
     ),
-    row("peer/free.rs", "[&method, &host, &field, &target]", "[&method, &field, &target]", &["proof::"]),
-    row("peer/free.rs", "[&method, &host, &field, &target]", "[&method, &host, &target]", &["proof::"]),
+    row("peer/free.rs", "[&method, &host, &field, &target]", "[&method, &target]", &["proof::"]),
     row("peer/free.rs", "[&method, &host, &field, &target]", "[&host, &field, &target]", &["proof::"]),
     row(
         "peer/free.rs",
@@ -463,7 +462,7 @@ pub const TABLE: &[Mutation] = &[
     // The outgoing request.
     row("outgoing.rs", "for letter in RARE_LETTER {", "for letter in [RARE_LETTER[0]] {", LOCATIONS),
     row("outgoing.rs", "at += next + 1;", "break;", LOCATIONS),
-    row("outgoing.rs", "line.eq_ignore_ascii_case(CLOSE)", "line == CLOSE", OUTGOING),
+    row("outgoing.rs", "line.eq_ignore_ascii_case(CLOSE)", "*line == *CLOSE", OUTGOING),
     row("outgoing.rs", "name.eq_ignore_ascii_case(NAME)", "name == NAME", OUTGOING),
     row(
         "outgoing.rs",
@@ -540,12 +539,16 @@ pub const TABLE: &[Mutation] = &[
     ),
     row("transport.rs", "            && self.server_name == other.server_name\n", "", WAYS),
     row("transport.rs", "            && self.name == other.name\n", "", WAYS),
-    row("transport.rs", "            && self.certificate == other.certificate\n", "", WAYS),
-    row("transport.rs", "            && self.certificate_key == other.certificate_key\n", "", WAYS),
     row(
         "transport.rs",
-        "r.evaluate(conf.certificate, Slice::EMPTY)?",
-        "r.evaluate(conf.certificate, Slice::EMPTY).unwrap_or(Slice::EMPTY)",
+        "            && self.certificate == other.certificate\n            && self.certificate_key == other.certificate_key\n",
+        "",
+        WAYS,
+    ),
+    row(
+        "transport.rs",
+        "certificate: r.evaluate(conf.certificate, Slice::EMPTY)?,\n            certificate_key: r.evaluate(conf.certificate_key, Slice::EMPTY)?,",
+        "certificate: r.evaluate(conf.certificate, Slice::EMPTY).unwrap_or(Slice::EMPTY),\n            certificate_key: r.evaluate(conf.certificate_key, Slice::EMPTY).unwrap_or(Slice::EMPTY),",
         &["faults::a_certificate"],
     ),
     // Waiting.

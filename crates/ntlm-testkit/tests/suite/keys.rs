@@ -112,6 +112,7 @@ async fn binding_is_for_the_same_forwarded_fields() {
         assert_eq!((response.identity(), response.connection()), ("alice", bound), "{field}");
         // Another's login stands beside hers.
         let of_bob = log_in(&mut proxy, "bob", of(bob)).await[1].connection();
+        assert_nobody(&proxy.request(of(alice).header(field, bob)).await, &format!("two lines of {field}"));
         for (user, value, connection) in [("alice", alice, bound), ("bob", bob, of_bob)] {
             let response = proxy.request(of(value)).await;
             assert_eq!((response.identity(), response.connection()), (user, connection), "{field}");
@@ -258,7 +259,10 @@ async fn end_of_one_keys_binding_leaves_the_others_their_client() {
             origin.close_connection(of_alice).await;
         }
         origin.wait_closed(of_alice).await;
+        // Once another is served, nginx has seen the end.
+        assert_nobody(&Client::connect(&nginx).await.get("/").await, "another client connection");
         let response = proxy.request(at("/", "b")).await;
         assert_eq!((response.identity(), response.connection()), ("bob", of_bob));
+        assert!(!response.says_close());
     }
 }

@@ -206,3 +206,21 @@ async fn credentials_that_a_location_removes_leave_the_pool_its_connection() {
         assert_eq!(Client::connect(&nginx).await.get("/").await.connection(), connection, "{field}");
     }
 }
+
+#[tokio::test]
+async fn field_that_another_protocol_replaces_is_guarded() {
+    if !Nginx::binary().has("with-http_v2_module") {
+        return; // It has no grpc_set_header.
+    }
+    for (field, target) in [("Authorization", "/kept/"), ("Proxy-Authorization", "/kept/?proxy")] {
+        let origin = Origin::start().await;
+        let lines = format!(
+            "location /kept/ {{ proxy_pass http://backend; proxy_set_header Connection ''; \
+             grpc_set_header {field} ''; }}"
+        );
+        let nginx = locations(&origin, &lines).await;
+        let response = Client::connect(&nginx).await.get_with(target, field, &ticket("alice")).await;
+        assert_eq!(response.identity(), "alice", "{field}");
+        assert_strangers_are_nobody(&nginx, &origin, field).await;
+    }
+}

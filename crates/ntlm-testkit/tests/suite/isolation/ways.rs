@@ -169,3 +169,23 @@ async fn credentials_by_another_protocol_taint_the_connection() {
         }
     }
 }
+
+#[tokio::test]
+async fn unverified_binding_is_for_no_location_that_verifies() {
+    if !Nginx::binary().has("with-http_ssl_module") {
+        return; // It has no way over TLS.
+    }
+    let origin = Origin::builder().tls().start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; keepalive 8; } \
+             server { listen 127.0.0.1:{{port}}; proxy_ssl_name localhost; \
+             proxy_ssl_trusted_certificate {{ca}}; \
+             location / { proxy_pass https://backend; } \
+             location /verified/ { proxy_pass https://backend; proxy_ssl_verify on; } }",
+        )
+        .start()
+        .await;
+    assert_another_way(&nginx, &origin, "/verified/").await;
+}

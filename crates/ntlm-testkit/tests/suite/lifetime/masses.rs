@@ -70,3 +70,23 @@ async fn bindings_that_expire_together_are_closed_in_batches() {
     assert!(closed.iter().sum::<usize>() >= 2 * waiting, "all of them are closed: {closed:?}");
     assert!(closed.iter().all(|&closed| closed <= MOST), "connections closed turn by turn: {closed:?}");
 }
+
+#[tokio::test]
+async fn bindings_that_wait_to_be_closed_may_end_otherwise() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm 1000;").start().await;
+    let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = Client::connect(&nginx).await;
+        assert_eq!(client.login_in_one_leg("alice", "/").await.identity(), "alice");
+        clients.push(client);
+    }
+    // In one turn nginx hears first that the clients have left, and then of the origin's end.
+    kill(worker, Signal::SIGSTOP).unwrap();
+    drop(clients);
+    assert_eq!(origin.close_idle_connections().await, 100);
+    kill(worker, Signal::SIGCONT).unwrap();
+    origin.wait_open_connections(0).await;
+    assert_eq!(Client::connect(&nginx).await.get("/").await.status, 401);
+}
