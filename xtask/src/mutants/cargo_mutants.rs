@@ -10,7 +10,7 @@ use super::within;
 use crate::{MutantsArgs, paths, ui};
 
 /// Seconds that the core's tests may take.
-const PATIENCE: &str = "60";
+const PATIENCE: &str = "20";
 /// Cases of each property, where the test names no number: enough to notice a change, and quick.
 const CASES: &str = "64";
 /// A run without time limit ends within this.

@@ -15,7 +15,7 @@ async fn assert_strangers_are_alice(nginx: &Nginx) {
 #[tokio::test]
 async fn guard_off_in_a_group_pools_logins() {
     let origin = Origin::start().await;
-    for group in ["keepalive 8; ntlm_guard off;", "ntlm_guard off; keepalive 8;"] {
+    for group in ["keepalive 8; ntlm_guard off;", "ntlm_guard OFF; keepalive 8;"] {
         let nginx = front(&origin, group).start().await;
         assert_strangers_are_alice(&nginx).await;
         // NTLM too, and without a warning, since the configuration asks for it.
@@ -41,7 +41,7 @@ async fn guard_off_in_http_pools_logins() {
 #[tokio::test]
 async fn guard_on_in_a_group_outweighs_http() {
     let origin = Origin::start().await;
-    let nginx = front(&origin, "keepalive 8; ntlm_guard on;").conf("ntlm_guard off;").start().await;
+    let nginx = front(&origin, "keepalive 8; ntlm_guard On;").conf("ntlm_guard off;").start().await;
     let response = Client::connect(&nginx).await.request(of_alice(Request::get("/?nomutual"))).await;
     assert_eq!(response.identity(), "alice");
     assert_strangers_are_nobody(&nginx, &origin, "on").await;
@@ -150,4 +150,26 @@ async fn forgotten_ntlm_is_the_one_trouble_told() {
     let lines = warnings(&nginx, "\"backend\"").await;
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert!(lines[0].contains("\"ntlm;\""), "{}", lines[0]);
+}
+
+#[tokio::test]
+async fn other_protocol_to_an_address_is_no_trouble() {
+    let origin = Origin::start().await;
+    for protocol in ["fastcgi", "scgi", "uwsgi", "memcached"] {
+        if Nginx::binary().has(&format!("without-http_{protocol}_module")) {
+            continue; // Not a protocol of this nginx.
+        }
+        let nginx = Nginx::builder()
+            .set("origin", &origin.address())
+            .set("protocol", protocol)
+            .conf(
+                "server { listen 127.0.0.1:{{port}}; set $memcached_key key; \
+                 location / { {{protocol}}_pass {{origin}}; {{protocol}}_read_timeout 200ms; } }",
+            )
+            .start()
+            .await;
+        let response = Client::connect(&nginx).await.request(of_alice(Request::get("/"))).await;
+        assert!(response.status >= 400, "{protocol}");
+        assert!(!nginx.error_log().contains(" ntlm: "), "{protocol}\n{}", nginx.error_log());
+    }
 }
