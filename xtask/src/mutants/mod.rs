@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use self::table::{Mutation, TABLE};
+use self::table::{Mutation, all};
 use self::tree::Tree;
 use crate::build::Built;
 use crate::nginx::Nginx;
@@ -78,7 +78,7 @@ pub fn command(args: &MutantsArgs) -> Result<()> {
 /// Tries the rows of the table that `args` choose. The number of those that are neither caught nor known.
 fn module(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
     let (part, parts) = args.shard.as_deref().map_or(Ok((0, 1)), shard)?;
-    let rows = TABLE.iter().enumerate().filter(|(index, _)| index % parts == part).map(|(_, row)| row);
+    let rows = all().enumerate().filter(|(index, _)| index % parts == part).map(|(_, row)| row);
     let chosen: Vec<&Mutation> = rows.filter(|row| is_chosen(row, args)).collect();
     if chosen.is_empty() {
         return Ok(0);
@@ -117,7 +117,7 @@ fn module(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
     ui::say(format!(
         "\nmodule: {} of {} rows tried: {} caught, {} survived, {} not built",
         fates.len(),
-        TABLE.len(),
+        all().count(),
         fates.iter().filter(|fate| fate.is_caught()).count(),
         count(Fate::Survived),
         count(Fate::NotBuilt)

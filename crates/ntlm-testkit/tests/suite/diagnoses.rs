@@ -71,8 +71,21 @@ async fn origin_closing_after_its_challenge_is_diagnosed() {
 }
 
 #[tokio::test]
-async fn origin_closing_after_a_refusal_is_no_trouble() {
-    let (origin, nginx) = front("ntlm;").await;
+async fn page_in_place_of_other_answers_is_not_the_trouble() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("proxy_intercept_errors on; error_page 404 /nowhere;")
+        .in_front_of(&[&origin], "ntlm;")
+        .start()
+        .await;
+    Client::connect(&nginx).await.leg1("alice", "/?close=challenge").await;
+    told(&nginx, "the origin closes its connection after the challenge", "keep its connections alive").await;
+}
+
+#[tokio::test]
+async fn an_origin_that_closes_after_a_refusal_is_no_trouble() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
     let mut mallory = Client::connect(&nginx).await;
     let refused = mallory.login_with("NTLM", "alice", "wrong", "/").await;
     origin.close_connection(refused[1].connection()).await;

@@ -1,0 +1,189 @@
+//! What is read from nginx's structs, and written to them.
+
+use super::{CACHES, KEYS, Mutation, RESPONSES, RETRIES, SUBREQUESTS, WAYS, row};
+
+pub const ROWS: &[Mutation] = &[
+    // Connections.
+    row("ngx/connection.rs", "read.eof() != 0\n                || ", "", &["lifetime::"]),
+    row("ngx/connection.rs", "                || read.timedout() != 0\n", "", &["lifetime::"]).known(),
+    row("ngx/connection.rs", "                || write.error() != 0\n", "", &["lifetime::", "faults::"])
+        .known(),
+    row("ngx/connection.rs", "                || self.is_held_up()\n", "", &["faults::renegotiations::"]),
+    row(
+        "ngx/connection.rs",
+        "NGX_AGAIN as isize && !self.is_held_up()",
+        "NGX_AGAIN as isize",
+        &["faults::renegotiations::"],
+    ),
+    row(
+        "ngx/connection.rs",
+        "Slice::from_raw((*self.as_ptr()).addr_text)",
+        "Slice::EMPTY",
+        &["keys::", "fairness::", "scaling::"],
+    ),
+    row(
+        "ngx/connection.rs",
+        "if (*c).idle() == 0 || (*c).reusable() == 0",
+        "if (*c).reusable() == 0",
+        &["lifetime::a_client_connection", "lifetime::kept_clients::"],
+    )
+    .on_1_30(),
+    row("ngx/connection.rs", "|| (*c).reusable() == 0 ||", "||", &["lifetime::", "multiplexed::"]),
+    row(
+        "ngx/connection.rs",
+        "(*c).udp.is_null() && self.has_unread_bytes()",
+        "false",
+        &["lifetime::request_that_came"],
+    ),
+    row(
+        "ngx/connection.rs",
+        ".is_some_and(|handler| handler as usize == close)",
+        ".is_some_and(|handler| handler as usize == close && false)",
+        &["faults::goodbyes::"],
+    ),
+    row(
+        "ngx/connection.rs",
+        "(*self.as_ptr()).error() != 0 || (*self.as_ptr()).timedout() != 0",
+        "false",
+        &["status::", "diagnoses::", "lifetime::aborts::"],
+    ),
+    row("ngx/connection.rs", "            (*c).set_idle(1);\n", "", &["lifetime::reloads::"]).known(),
+    row(
+        "ngx/connection.rs",
+        "            if (*reading).timer_set() != 0 {\n                ngx_del_timer(reading);\n            }\n",
+        "",
+        &["lifetime::what_nginx", "lifetime::a_slow"],
+    ),
+    row("ngx/connection.rs", "            (*c).set_idle(0);\n", "", &["lifetime::reloads::"]).known(),
+    row(
+        "ngx/connection.rs",
+        "            (*c).sent = 0;\n",
+        "",
+        &["balancing::the_access_log", "lifetime::retries::", "variables::"],
+    ),
+    row("ngx/connection.rs", "            (*reading).set_delayed(0);\n", "", &["lifetime::"]),
+    // Upstreams.
+    row(
+        "ngx/upstream.rs",
+        "schema.as_bytes().eq_ignore_ascii_case(known)",
+        "schema.as_bytes() == *known",
+        &["isolation::spellings::"],
+    ),
+    row(
+        "ngx/upstream.rs",
+        ".any(|page| usize::try_from(page.status) == Ok(status))",
+        ".any(|_| true)",
+        &["diagnoses::", "lifetime::responses::"],
+    ),
+    row("ngx/upstream.rs", " && !self.is_answered_stale() }", " }", CACHES),
+    row(
+        "ngx/upstream.rs",
+        "                nginx_sys::NGX_HTTP_CACHE_STALE | nginx_sys::NGX_HTTP_CACHE_REVALIDATED\n",
+        "                nginx_sys::NGX_HTTP_CACHE_STALE\n",
+        CACHES,
+    ),
+    row("ngx/upstream.rs", "            (*self.as_ptr()).set_cacheable(0);\n", "", CACHES),
+    row("ngx/upstream.rs", "            (*self.as_ptr()).set_store(0);\n", "", CACHES),
+    row(
+        "ngx/upstream.rs",
+        "(*u).headers_in.connection_close() != 0\n                || ",
+        "",
+        &["lifetime::", "handshakes::"],
+    ),
+    row(
+        "ngx/upstream.rs",
+        "                || ((*u).request_body_sent() == 0 && (*(*u).conf).preserve_output() == 0)\n",
+        "",
+        RESPONSES,
+    ),
+    row("ngx/upstream.rs", "!matches!(status, 204 | 304) && ", "", RESPONSES),
+    row(
+        "ngx/upstream.rs",
+        "has_body && (r.is_head() || (length < 0 && !chunked))",
+        "has_body && length < 0 && !chunked",
+        CACHES,
+    ),
+    row(
+        "ngx/upstream.rs",
+        "has_body && (r.is_head() || (length < 0 && !chunked))",
+        "has_body && r.is_head()",
+        RESPONSES,
+    ),
+    row(
+        "ngx/upstream.rs",
+        " && !(*self.as_ptr()).peer.sockaddr.is_null() }",
+        " }",
+        &["isolation::", "guard::"],
+    )
+    .known(),
+    row(
+        "ngx/upstream.rs",
+        "            if most != 0 && (*u).peer.tries > most {",
+        "            if false {",
+        RETRIES,
+    ),
+    row(
+        "ngx/upstream.rs",
+        "(*self.as_ptr()).create_request.map_or(0, |function| function as usize)",
+        "0",
+        WAYS,
+    ),
+    row("ngx/peer.rs", "            (*pc).set_cached(1);\n", "", RETRIES),
+    row("ngx/peer.rs", "(*self.as_ptr()).tries = (*self.as_ptr()).tries.saturating_sub(1)", "()", RETRIES),
+    // Requests.
+    row(
+        "ngx/request.rs",
+        "return Connection::new((*(*stream.as_ptr()).connection).connection);",
+        "let _ = stream;",
+        &["multiplexed::"],
+    ),
+    row(
+        "ngx/request.rs",
+        "return Connection::new((*stream.as_ptr()).parent);",
+        "let _ = stream;",
+        &["multiplexed::"],
+    )
+    .on_1_30(),
+    row(
+        "ngx/request.rs",
+        "field.key.as_bytes().eq_ignore_ascii_case(name)",
+        "field.key.as_bytes() == name",
+        KEYS,
+    ),
+    row(
+        "ngx/request.rs",
+        "ngx_http_upstream_ntlm_clear_keepalive((*self.as_ptr()).main);",
+        "ngx_http_upstream_ntlm_clear_keepalive(self.as_ptr());",
+        &["multiplexed::subrequests::", "lifetime::"],
+    ),
+    row(
+        "ngx/request.rs",
+        "!(*self.as_ptr()).stream.is_null() }",
+        "false }",
+        &["multiplexed::", "diagnoses::"],
+    ),
+    row(
+        "ngx/request.rs",
+        "!r.is_null() && (*r).signature == NGX_HTTP_MODULE && (*r).connection == self.as_ptr()",
+        "!r.is_null()",
+        &["lifetime::a_client_connection"],
+    )
+    .on_1_30(),
+    row(
+        "ngx/request.rs",
+        "        if self.is_saying_goodbye() {\n            return None;\n        }\n",
+        "",
+        &["faults::goodbyes::"],
+    ),
+    row("ngx/bits.c", "(r->background && !r->subrequest_in_memory)", "r->background", SUBREQUESTS),
+    row("ngx/bits.c", "\n           || r->main->post_action", "", SUBREQUESTS),
+    row("ngx/bits.c", "(r->background && !r->subrequest_in_memory)", "0", SUBREQUESTS),
+    row(
+        "ngx/bits.c",
+        "r->main->keepalive && clcf->keepalive_min_timeout > 0",
+        "clcf->keepalive_min_timeout > 0",
+        &["lifetime::kept_clients::", "lifetime::reloads::"],
+    )
+    .on_1_30()
+    .known(),
+];

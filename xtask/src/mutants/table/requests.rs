@@ -1,0 +1,234 @@
+//! Requests: credentials, fields, locations, directives, the way to a server.
+
+use super::{GUARD, KEYS, LOCATIONS, Mutation, OUTGOING, RESPONSES, VARIABLES, WAYS, row};
+
+pub const ROWS: &[Mutation] = &[
+    // Credentials: where a request may have them.
+    row(
+        "credentials.rs",
+        "            && !(location.replaces_authorization && u.speaks_http())\n",
+        "",
+        LOCATIONS,
+    ),
+    row(
+        "credentials.rs",
+        "!(location.replaces_authorization && u.speaks_http())",
+        "!location.replaces_authorization",
+        LOCATIONS,
+    ),
+    row("credentials.rs", "!(location.replaces_proxy_authorization && u.speaks_http())", "true", LOCATIONS),
+    row(
+        "credentials.rs",
+        "(PROXY_AUTHORIZATION.load(Relaxed) || CHANGEABLE.load(Relaxed))",
+        "false",
+        &["isolation::proxy_authorization::"],
+    ),
+    row("credentials.rs", "if !location.puts_credentials {", "if true {", LOCATIONS),
+    row(
+        "credentials.rs",
+        "Err(Unreadable) => Carried::Unreadable,",
+        "Err(Unreadable) => Carried::Nowhere,",
+        &["isolation::ways::", "guard::ways::"],
+    ),
+    row(
+        "credentials.rs",
+        "r.authorization().filter(|value| is_bound(value.as_bytes()))",
+        "r.authorization()",
+        &["isolation::credentials_of_other", "handshakes::other"],
+    ),
+    row(
+        "credentials.rs",
+        "found.or(Some(value).filter(|value| is_bound(value.as_bytes())))",
+        "found.or(Some(value))",
+        &["isolation::proxy_authorization::", "guard::login_to_a_proxy"],
+    ),
+    row("credentials.rs", "self.login.filter(|_| challenged)", "self.login", VARIABLES),
+    // Fields: what is looked at as it is parsed.
+    row(
+        "fields.rs",
+        "    forwarded::expect();\n    // SAFETY: see above.\n    unsafe { X_FORWARDED_FOR",
+        "    // SAFETY: see above.\n    unsafe { X_FORWARDED_FOR",
+        KEYS,
+    ),
+    row(
+        "fields.rs",
+        "    forwarded::expect();\n    // SAFETY: see above.\n    unsafe { FORWARDED_FIELD",
+        "    // SAFETY: see above.\n    unsafe { FORWARDED_FIELD",
+        KEYS,
+    ),
+    row(
+        "fields.rs",
+        "    forwarded::expect();\n    // SAFETY: see above.\n    unsafe { X_REAL_IP",
+        "    // SAFETY: see above.\n    unsafe { X_REAL_IP",
+        KEYS,
+    ),
+    row(
+        "fields.rs",
+        "            credentials::expect_proxy_authorization();\n",
+        "",
+        &["isolation::proxy_authorization::"],
+    ),
+    row(
+        "fields.rs",
+        "unsafe { on_answer(r, h, offset, &WWW_AUTHENTICATE) }",
+        "unsafe { WWW_AUTHENTICATE.call(r, h, offset) }",
+        &["isolation::a_token_in_an_answer", "guard::token_in_an"],
+    ),
+    row(
+        "fields.rs",
+        "unsafe { on_answer(r, h, offset, &PROXY_AUTHENTICATE) }",
+        "unsafe { PROXY_AUTHENTICATE.call(r, h, offset) }",
+        &["isolation::proxy_authorization::"],
+    ),
+    row("fields.rs", "            return Status::ERROR.0;\n", "", &["faults::a_token"]),
+    // The outgoing request.
+    row("outgoing.rs", "for letter in RARE_LETTER {", "for letter in [RARE_LETTER[0]] {", LOCATIONS),
+    row("outgoing.rs", "at += next + 1;", "break;", LOCATIONS),
+    row("outgoing.rs", "line.eq_ignore_ascii_case(CLOSE)", "*line == *CLOSE", OUTGOING),
+    row("outgoing.rs", "name.eq_ignore_ascii_case(NAME)", "name == NAME", OUTGOING),
+    row(
+        "outgoing.rs",
+        "option.trim_ascii().eq_ignore_ascii_case(b\"close\")",
+        "option.trim_ascii() == b\"close\"",
+        OUTGOING,
+    ),
+    row(
+        "outgoing.rs",
+        "header.bytes().starts_with(OLD_VERSION) && u.speaks_http()",
+        "header.bytes().starts_with(OLD_VERSION)",
+        OUTGOING,
+    )
+    .known(),
+    row(
+        "outgoing.rs",
+        "header.bytes().starts_with(NEW_VERSION) && u.speaks_http()",
+        "header.bytes().starts_with(NEW_VERSION)",
+        OUTGOING,
+    )
+    .known(),
+    // Locations.
+    row("location.rs", "|= may_put_credentials(name, field.value.as_bytes());", "|= false;", LOCATIONS),
+    row("location.rs", "if directive.as_bytes() == b\"proxy_set_header\" {", "if true {", LOCATIONS),
+    row(
+        "location.rs",
+        "|= name.eq_ignore_ascii_case(b\"authorization\");",
+        "|= name == b\"authorization\";",
+        LOCATIONS,
+    ),
+    row(
+        "location.rs",
+        "name.eq_ignore_ascii_case(b\"proxy-authorization\");",
+        "name == b\"proxy-authorization\";",
+        LOCATIONS,
+    ),
+    row(
+        "location.rs",
+        "command.name.as_bytes().ends_with(b\"_set_header\")",
+        "command.name.as_bytes() == b\"proxy_set_header\"",
+        &["isolation::ways::", "guard::ways::"],
+    ),
+    row(
+        "location.rs",
+        "CHANGING.contains(&core::ffi::CStr::from_ptr(name).to_bytes())",
+        "CHANGING.is_empty()",
+        &["isolation::", "guard::", "configuration::"],
+    )
+    .known(),
+    // Whom a proxy in front speaks for.
+    row("forwarded.rs", "[b\"x-forwarded-for\",", "[b\"-\",", KEYS),
+    row("forwarded.rs", " b\"forwarded\",", " b\"-\",", KEYS),
+    row("forwarded.rs", " b\"x-real-ip\"]", " b\"-\"]", KEYS),
+    row("forwarded.rs", "[&before, name, value.as_bytes()]", "[&[], name, value.as_bytes()]", KEYS),
+    row("forwarded.rs", "[&before, name, value.as_bytes()]", "[&before, &[], value.as_bytes()]", KEYS),
+    // The way to a server.
+    row("transport.rs", "protocol: u.protocol(),", "protocol: 0,", WAYS),
+    row("transport.rs", "local_address: u.peer().local_address(),", "local_address: Slice::EMPTY,", WAYS),
+    row("transport.rs", "if u.is_tls() { Some(Tls::of(r, u)?) } else { None }", "None", WAYS),
+    row(
+        "transport.rs",
+        "(self.verify == other.verify && (!self.verify || self.context == other.context))",
+        "self.verify == other.verify",
+        WAYS,
+    ),
+    row(
+        "transport.rs",
+        "(self.verify == other.verify && (!self.verify || self.context == other.context))",
+        "(!self.verify || self.context == other.context)",
+        WAYS,
+    ),
+    row(
+        "transport.rs",
+        "(!self.verify || self.context == other.context)",
+        "self.context == other.context",
+        &["configuration::examples", "isolation::many", "isolation::ways::"],
+    ),
+    row("transport.rs", "            && self.server_name == other.server_name\n", "", WAYS),
+    row("transport.rs", "            && self.name == other.name\n", "", WAYS),
+    row(
+        "transport.rs",
+        "            && self.certificate == other.certificate\n            && self.certificate_key == other.certificate_key\n",
+        "",
+        WAYS,
+    ),
+    row(
+        "transport.rs",
+        "certificate: r.evaluate(conf.certificate, Slice::EMPTY)?,\n            certificate_key: r.evaluate(conf.certificate_key, Slice::EMPTY)?,",
+        "certificate: r.evaluate(conf.certificate, Slice::EMPTY).unwrap_or(Slice::EMPTY),\n            certificate_key: r.evaluate(conf.certificate_key, Slice::EMPTY).unwrap_or(Slice::EMPTY),",
+        &["faults::a_certificate"],
+    ),
+    // The response's header.
+    row("header_filter.rs", "Some(peer) => peer.on_response_header(),", "Some(_) => {}", RESPONSES),
+    row(
+        "header_filter.rs",
+        "if !is_group && u.speaks_http() && Carried",
+        "if u.speaks_http() && Carried",
+        &["guard::directive::"],
+    ),
+    row(
+        "header_filter.rs",
+        "if !is_group && u.speaks_http() && Carried",
+        "if !is_group && Carried",
+        &["guard::directive::", "configuration::outgoing::"],
+    ),
+    // Directives.
+    row("conf.rs", "if (*conf).connections == 0 && guard == OFF {", "if guard == OFF {", GUARD),
+    row("conf.rs", "if (*conf).connections == 0 && guard == OFF {", "if (*conf).connections == 0 {", GUARD),
+    row("conf.rs", "if (*conf).connections == 0 && guard == OFF {", "if false {", GUARD),
+    row(
+        "conf.rs",
+        "if (*conf).guard == 0 { (*http.cast::<Conf>()).guard } else { (*conf).guard }",
+        "(*conf).guard",
+        GUARD,
+    ),
+    row(
+        "conf.rs",
+        "if (*conf).guard == 0 { (*http.cast::<Conf>()).guard } else { (*conf).guard }",
+        "(*http.cast::<Conf>()).guard",
+        GUARD,
+    ),
+    row(
+        "conf.rs",
+        "(true, true) => (conf.guard_said, \"beside\"),",
+        "",
+        &["guard::directive::", "configuration::"],
+    ),
+    row("conf.rs", "(2, \"a number", "(1, \"a number", &["configuration::a_number"]),
+    row(
+        "conf.rs",
+        "word.eq_ignore_ascii_case(b\"off\")",
+        "word == b\"off\"",
+        &["guard::directive::", "configuration::every_good"],
+    ),
+    row(
+        "conf.rs",
+        "word.eq_ignore_ascii_case(b\"on\")",
+        "word == b\"on\"",
+        &["guard::directive::", "configuration::every_good"],
+    ),
+    row(
+        "module.rs",
+        "conf::set_up_group(us, http, GroupId(id))",
+        "conf::set_up_group(us, http, GroupId(id & 0))",
+        &["balancing::naming::", "isolation::two_groups", "handshakes::two_groups"],
+    ),
+];

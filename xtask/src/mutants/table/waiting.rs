@@ -1,0 +1,96 @@
+//! Connections that wait, and the client connections that they belong to.
+
+use super::{Mutation, row};
+
+pub const ROWS: &[Mutation] = &[
+    // Waiting.
+    row(
+        "idle.rs",
+        "    if c.is_read_ready() {\n        on_readable(bound);\n    }\n",
+        "",
+        &["lifetime::an_"],
+    ),
+    row("idle.rs", "    STAND_IN.stand();\n", "", &["eviction::a_shortage", "fairness::shortage"]),
+    row(
+        "idle.rs",
+        "        TIMER.go_off_by(time);\n    }\n    // SAFETY",
+        "        let _ = time;\n    }\n    // SAFETY",
+        &["lifetime::a_binding", "lifetime::each"],
+    ),
+    row("idle.rs", "    if bound.is_closing() {\n        return;\n    }\n", "", &["lifetime::masses::"]),
+    row(
+        "idle.rs",
+        "c.is_closing_by_force() || !is_client_kept(bound)",
+        "c.is_closing_by_force()",
+        &["lifetime::reloads::", "lifetime::kept_clients::"],
+    )
+    .on_1_30()
+    .known(),
+    row(
+        "idle.rs",
+        "c.is_closing_by_force() || !is_client_kept(bound)",
+        "!is_client_kept(bound)",
+        &["lifetime::reloads::", "lifetime::kept_clients::"],
+    )
+    .on_1_30()
+    .known(),
+    row(
+        "idle.rs",
+        "c.is_closing_by_force() || !is_client_kept(bound)",
+        "true",
+        &["lifetime::reloads::", "lifetime::kept_clients::"],
+    )
+    .on_1_30(),
+    row("idle.rs", "        c.stay();\n", "", &["lifetime::kept_clients::"]).on_1_30().known(),
+    row(
+        "idle.rs",
+        "Readable::Data => end(bound, End::UnsolicitedData),",
+        "Readable::Data => {}",
+        &["lifetime::an_", "lifetime::tls_upstream::"],
+    ),
+    row(
+        "idle.rs",
+        "Readable::Closed => end(bound, End::ServerClosed),",
+        "Readable::Closed => {}",
+        &["lifetime::an_"],
+    ),
+    row("idle.rs", "                && ended.phase == Some(Phase::Handshaking)\n", "", &["diagnoses::"])
+        .known(),
+    row("idle.rs", "                && challenged == Some(true)\n", "", &["diagnoses::"]),
+    row("idle.rs", "                && now().saturating_sub(bound.parked()) < LEG\n", "", &["diagnoses::"])
+        .known(),
+    row(
+        "idle.rs",
+        "(!ended.shared).then_some(ended.client)",
+        "Some(ended.client)",
+        &["keys::", "scaling::", "floods::a_client"],
+    ),
+    row("idle.rs", "if ROW.closed.get() < BATCH {", "if true {", &["lifetime::masses::"]).known(),
+    row("idle.rs", "} else if bound.is_http1() {", "} else {", &["multiplexed::"]).known(),
+    row("idle.rs", "if client.close_if_unused() {", "if false {", &["lifetime::an_", "lifetime::a_binding"]),
+    row("idle.rs", "            unsafe { client.close_after_request() };\n", "", &["lifetime::retries::"]),
+    row("module.rs", "    idle::close_row();\n", "", &["lifetime::masses::", "lifetime::reloads::"]).known(),
+    // Clients.
+    row(
+        "client.rs",
+        "        leave(unsafe { id.read() });\n",
+        "        let _ = id;\n",
+        &["lifetime::a_client_connection", "isolation::the_next_client"],
+    ),
+    row("client.rs", "        leave(id);\n        return", "        return", &["faults::memory"]),
+    row("bound.rs", "connection.requests().saturating_sub(1)", "0", &["caps::"]),
+    row("bound.rs", "            since: now(),", "            since: 0,", &["caps::"]),
+    row(
+        "bound.rs",
+        "(client.is_open() && client.number() == number)",
+        "client.is_open()",
+        &["lifetime::masses::"],
+    )
+    .known(),
+    row(
+        "bound.rs",
+        "(client.is_open() && client.number() == number)",
+        "(client.number() == number)",
+        &["lifetime::masses::"],
+    ),
+];
