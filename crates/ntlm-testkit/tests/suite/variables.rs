@@ -232,3 +232,25 @@ async fn curl_is_named_as_well() {
     let lines = logged(&nginx, 2).await;
     assert_eq!(lines[1], "200 reused 2 NTLMv2 alice - WORKSTATION");
 }
+
+#[tokio::test]
+async fn bytes_sent_are_those_of_one_request() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; } log_format ntlm '$upstream_bytes_sent';
+             server { listen 127.0.0.1:{{port}}; access_log {{prefix}}/ntlm.log ntlm;
+                      location / { proxy_pass http://backend; } }",
+        )
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.login("alice", "/").await;
+    for _ in 0..2 {
+        alice.get("/").await;
+    }
+    let lines = logged(&nginx, 4).await;
+    assert_eq!(lines[2], lines[3], "{lines:?}");
+    assert_ne!(lines[2], "0", "{lines:?}");
+}

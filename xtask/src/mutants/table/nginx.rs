@@ -1,6 +1,6 @@
 //! What is read from nginx's structs, and written to them.
 
-use super::{CACHES, KEYS, Mutation, RESPONSES, RETRIES, SUBREQUESTS, WAYS, row};
+use super::{CACHES, KEYS, Mutation, RESPONSES, RETRIES, SUBREQUESTS, VARIABLES, WAYS, row};
 
 pub const ROWS: &[Mutation] = &[
     // Connections.
@@ -55,12 +55,7 @@ pub const ROWS: &[Mutation] = &[
         &["lifetime::what_nginx", "lifetime::a_slow"],
     ),
     row("ngx/connection.rs", "            (*c).set_idle(0);\n", "", &["lifetime::reloads::"]).known(),
-    row(
-        "ngx/connection.rs",
-        "            (*c).sent = 0;\n",
-        "",
-        &["balancing::the_access_log", "lifetime::retries::", "variables::"],
-    ),
+    row("ngx/connection.rs", "            (*c).sent = 0;\n", "", VARIABLES),
     row("ngx/connection.rs", "            (*reading).set_delayed(0);\n", "", &["lifetime::"]),
     // Upstreams.
     row(

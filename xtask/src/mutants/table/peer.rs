@@ -86,7 +86,7 @@ pub const ROWS: &[Mutation] = &[
         WAYS,
     ),
     row("peer.rs", "Claim::Lost => self.lose(),", "Claim::Lost => {}", RETRIES),
-    row("peer.rs", "            bound.connection().wake();\n", "", &["smoke::", "lifetime::reloads::"]),
+    row("peer.rs", "            bound.connection().wake();\n", "", VARIABLES),
     row(
         "peer.rs",
         "matches!(self.source.get(), Source::Original).then(",
