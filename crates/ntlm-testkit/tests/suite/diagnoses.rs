@@ -71,7 +71,7 @@ async fn origin_closing_after_its_challenge_is_diagnosed() {
 }
 
 #[tokio::test]
-async fn page_in_place_of_other_answers_is_not_the_trouble() {
+async fn page_for_other_answers_is_not_the_trouble() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .conf("proxy_intercept_errors on; error_page 404 /nowhere;")

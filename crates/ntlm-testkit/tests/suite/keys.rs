@@ -244,7 +244,7 @@ async fn mixing_proxy_gets_one_binding_per_address() {
 }
 
 #[tokio::test]
-async fn end_of_one_keys_binding_leaves_the_others_their_client() {
+async fn end_of_one_key_leaves_others_their_client() {
     let origin = Origin::start().await;
     let nginx = keyed(&origin).await;
     let mut proxy = Client::connect(&nginx).await;

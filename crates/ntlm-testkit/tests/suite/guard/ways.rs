@@ -190,7 +190,7 @@ async fn login_over_tls_leaves_no_connection_to_strangers() {
 }
 
 #[tokio::test]
-async fn credentials_that_a_location_removes_leave_the_pool_its_connection() {
+async fn removed_credentials_leave_the_pool_its_connection() {
     for (field, target) in [("Authorization", "/kept/"), ("Proxy-Authorization", "/kept/?proxy")] {
         let origin = Origin::start().await;
         let lines = format!(
