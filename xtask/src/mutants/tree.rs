@@ -3,8 +3,8 @@
 //! Must never change the sources themselves.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
@@ -36,12 +36,7 @@ impl Tree {
         let sources = tree.sources();
         fs::create_dir_all(&sources)?;
         for name in COPIED {
-            let to = sources.join(name);
-            if to.is_dir() {
-                fs::remove_dir_all(&to)?;
-            }
-            // With the times of the files: cargo compiles no crate that did not change.
-            ui::run(Command::new("cp").arg("-a").arg(paths::repo().join(name)).arg(&sources))?;
+            sync(&paths::repo().join(name), &sources.join(name))?;
         }
         Ok(tree)
     }
@@ -83,6 +78,24 @@ impl Changed {
     pub fn undo(self) -> Result<()> {
         Ok(fs::write(self.file, self.before)?)
     }
+}
+
+/// Makes `to` what `from` is. A file that is the same stays untouched, so that cargo compiles what differs, and a change
+/// that an interrupted run has left behind differs.
+fn sync(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        let text = fs::read(from).with_context(|| format!("cannot read {}", paths::shown(from)))?;
+        if fs::read(to).ok().as_ref() != Some(&text) {
+            fs::write(to, text)?;
+        }
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        sync(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
 }
 
 /// The text of a file with a row of the table applied.
