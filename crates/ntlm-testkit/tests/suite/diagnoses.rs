@@ -74,7 +74,7 @@ async fn origin_closing_after_its_challenge_is_diagnosed() {
 async fn page_for_other_answers_is_not_the_trouble() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
-        .conf("proxy_intercept_errors on; error_page 404 /nowhere;")
+        .conf("proxy_buffering off; proxy_intercept_errors on; error_page 404 /nowhere;")
         .in_front_of(&[&origin], "ntlm;")
         .start()
         .await;

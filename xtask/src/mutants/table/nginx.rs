@@ -27,7 +27,8 @@ pub const ROWS: &[Mutation] = &[
         "if (*c).reusable() == 0",
         &["lifetime::a_client_connection", "lifetime::kept_clients::"],
     )
-    .on_1_30(),
+    .on_1_30()
+    .known(),
     row("ngx/connection.rs", "|| (*c).reusable() == 0 ||", "||", &["lifetime::", "multiplexed::"]),
     row(
         "ngx/connection.rs",
@@ -163,7 +164,8 @@ pub const ROWS: &[Mutation] = &[
         "!r.is_null()",
         &["lifetime::a_client_connection"],
     )
-    .on_1_30(),
+    .on_1_30()
+    .known(),
     row(
         "ngx/request.rs",
         "        if self.is_saying_goodbye() {\n            return None;\n        }\n",
