@@ -465,3 +465,19 @@ fn a_huge_group_number_or_cap_allocates_nothing_up_front() {
     assert_eq!(park(&mut table, id, Phase::Proven, usize::MAX), None);
     assert!(table.bindings.capacity() < 100);
 }
+
+#[test]
+fn binding_made_anew_takes_no_more_share() {
+    let mut table = Table::new();
+    let alice = table.enter(1, "alice").unwrap();
+    let mut last = None;
+    for _ in 0..2 * SHARE {
+        if let Some(last) = last {
+            table.end(last).unwrap();
+        }
+        let id = table.bind(alice, MAIL, WAIT, HOME, 10).unwrap();
+        assert_eq!(park(&mut table, id, Phase::Proven, 100), None);
+        last = Some(id);
+    }
+    assert!(table.bind(alice, MAIL, WAIT, AWAY, 20).is_ok());
+}

@@ -115,7 +115,8 @@ async fn http2_client_leaves_no_connection_to_strangers() {
     alice.login_with("NTLM", "alice", &password_of("alice"), "/").await;
     assert_strangers_are_nobody(&nginx, &origin, "HTTP/2").await;
     let log = nginx.error_log();
-    assert_eq!(log.matches("in upstream \"backend\"").count(), 1, "the protocol is not the trouble\n{log}");
+    assert_eq!(log.matches("in upstream \"backend\"").count(), 1, "{log}");
+    assert!(log.contains("\"ntlm;\""), "the protocol is not the trouble\n{log}");
 }
 
 #[tokio::test]
