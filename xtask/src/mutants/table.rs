@@ -57,8 +57,12 @@ const fn row(
 
 const CACHES: &[&str] = &["isolation::caches::"];
 const GUARD: &[&str] = &["guard::"];
-const LOCATIONS: &[&str] =
-    &["isolation::spellings::", "isolation::credentials_that_a_location", "guard::ways::"];
+const LOCATIONS: &[&str] = &[
+    "isolation::spellings::",
+    "isolation::credentials_that_a_location",
+    "isolation::ways::a_connection",
+    "guard::ways::",
+];
 const KEYS: &[&str] = &["keys::"];
 const WAYS: &[&str] = &["isolation::ways::", "tls_upstream::another_way"];
 const RETRIES: &[&str] = &["lifetime::retries::", "lifetime::next_upstream::"];
