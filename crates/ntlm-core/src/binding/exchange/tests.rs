@@ -187,7 +187,7 @@ fn ends_that_an_operator_can_mend_are_diagnosed() {
 #[test]
 fn answer_of_no_origin_shows_nothing() {
     for status in [200, 401] {
-        let answered = Exchange { status, token: true, ..UNASKED };
+        let answered = Exchange { status, offer: true, token: true, ..UNASKED };
         for exchange in [
             Exchange { status: 0, ..answered },
             Exchange { from_cache: true, ..answered },
@@ -238,13 +238,13 @@ fn ends_of_no_login_are_not_diagnosed() {
         (Exchange { status: 200, ..login }, End::RequestUnsent),
         (Exchange { token: false, ..login }, End::NotKeptAlive),
         (Exchange { status: 200, ..login }, End::Broken),
-        (Exchange { outcome: Outcome::Next, replaced: true, ..login }, End::NotKeptAlive),
-        (Exchange { client_gone: true, ..login }, End::Broken),
     ] {
-        assert_eq!(exchange.diagnosis(end), None, "{end:?} {exchange:?}");
+        assert_eq!(exchange.diagnosis(end, false), None, "{end:?} {exchange:?}");
     }
+    let next = Exchange { outcome: Outcome::Next, ..login };
+    assert_eq!(next.diagnosis(End::NotKeptAlive, true), None);
     for outcome in [Outcome::Done, Outcome::Failed] {
         let broken = Exchange { outcome, ..login };
-        assert_eq!(broken.diagnosis(End::Broken), Some(Diagnosis::OriginCloses));
+        assert_eq!(broken.diagnosis(End::Broken, false), Some(Diagnosis::OriginCloses));
     }
 }

@@ -475,7 +475,7 @@ fn binding_made_anew_takes_no_more_share() {
         if let Some(last) = last {
             table.end(last).unwrap();
         }
-        let id = table.bind(alice, MAIL, WAIT, HOME, 10).unwrap();
+        let id = table.bind(alice, MAIL, WAIT, HOME, 10).unwrap().binding;
         assert_eq!(park(&mut table, id, Phase::Proven, 100), None);
         last = Some(id);
     }

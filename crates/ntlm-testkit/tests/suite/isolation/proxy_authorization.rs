@@ -1,7 +1,7 @@
 //! An origin that asks as a proxy does: 407, `Proxy-Authenticate`, `Proxy-Authorization`. A login by these is one like any other.
 
 use ntlm_testkit::client::{Login, kerberos_token};
-use ntlm_testkit::{Client, Request, password_of};
+use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 use super::{assert_bound, assert_stranger, client, groups};
 use crate::common::front;

@@ -1,6 +1,5 @@
 //! Client connections that NGINX keeps through a reload (`keepalive_min_timeout`): their bindings last as long.
 
-use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::{Client, Nginx, Origin, Request};
 
 /// An origin, and an nginx in front of it that keeps client connections for `time` at least; `None` if it cannot.
@@ -43,9 +42,7 @@ async fn handshake_finishes_across_a_reload() {
 
 #[tokio::test]
 async fn login_lasts_where_a_reload_crosses_a_response() {
-    let origin = Origin::start().await;
-    let Some(builder) = keeping(&origin, "60s") else { return };
-    let nginx = builder.start().await;
+    let Some((origin, nginx)) = keeping("60s").await else { return };
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login("alice", "/").await[1].connection();
     origin.close_gate("crossed");
