@@ -92,5 +92,6 @@ pub const ROWS: &[Mutation] = &[
         "(client.is_open() && client.number() == number)",
         "(client.number() == number)",
         &["lifetime::masses::"],
-    ),
+    )
+    .known(),
 ];
