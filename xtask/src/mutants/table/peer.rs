@@ -34,7 +34,7 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "peer.rs",
-        "let credentials = Carried::by(r, u).any();\n        if known",
+        "let credentials = Carried::may_be_by(r) && Carried::by(r, u).any();\n        if known",
         "let credentials = false;\n        if known",
         &["isolation::a_ticket", "handshakes::"],
     ),
@@ -95,15 +95,25 @@ pub const ROWS: &[Mutation] = &[
     )
     .known(),
     // The peer: what a response's header says.
-    row("peer/answer.rs", "\n            && !self.lost.get()", "", RETRIES),
     row(
         "peer/answer.rs",
-        "            && !self.token.get()\n",
-        "",
+        "\n            && !self.token.get()\n            && !self.lost.get()\n    }",
+        "\n            && !self.token.get()\n    }",
+        RETRIES,
+    ),
+    row(
+        "peer/answer.rs",
+        "            && !self.token.get()\n            && !self.lost.get()\n    }",
+        "            && !self.lost.get()\n    }",
         &["isolation::", "lifetime::responses::", "diagnoses::"],
     ),
     row("peer/answer.rs", "        self.u.forbid_storing();\n", "", CACHES).known(),
-    row("peer/answer.rs", "!self.u.will_not_be_kept_alive(self.r)", "true", RESPONSES),
+    row(
+        "peer/answer.rs",
+        "            !self.u.will_not_be_kept_alive(self.r)\n",
+        "            true\n",
+        RESPONSES,
+    ),
     row("peer/answer.rs", "!self.u.is_answered_stale()", "true", CACHES),
     row("peer/answer.rs", "if verdict.client == Client::Leaves {", "if false {", RESPONSES),
     row(
@@ -167,7 +177,13 @@ pub const ROWS: &[Mutation] = &[
     )
     .known(),
     row("peer/free.rs", "if verdict.connection == Fate::PassOn {", "if true {", &["isolation::"]),
-    row("peer/free.rs", "        self.u.forbid_keepalive();\n", "", &["isolation::", "guard::"]).known(),
+    row(
+        "peer/free.rs",
+        "        self.u.forbid_keepalive();\n        pc.set",
+        "        pc.set",
+        &["isolation::", "guard::"],
+    )
+    .known(),
     row(
         "peer/free.rs",
         "        self.u.forbid_keepalive();\n        pc.set_connection(None);\n",
@@ -216,11 +232,21 @@ pub const ROWS: &[Mutation] = &[
         &["lifetime::responses::", "diagnoses::"],
     ),
     row("peer/free.rs", "lost: self.lost.get(),", "lost: false,", RETRIES),
-    row("peer/free.rs", "background: self.r.is_background(),", "background: false,", SUBREQUESTS),
+    row(
+        "peer/free.rs",
+        "background: bound.is_none() && self.r.is_background(),",
+        "background: false,",
+        SUBREQUESTS,
+    ),
     row("peer/free.rs", "keyed: self.chosen.is_some(),", "keyed: true,", KEYS).known(),
     row("peer/free.rs", "            token: self.token.get(),", "            token: false,", VARIABLES),
     row("peer/free.rs", "from_cache: self.u.is_answered_from_cache(),", "from_cache: false,", CACHES),
-    row("peer/free.rs", "replaced: self.r.replaces(self.u, status),", "replaced: false,", &["diagnoses::"]),
+    row(
+        "peer/free.rs",
+        "let replaced = self.r.replaces(self.u, exchange.status);",
+        "let replaced = false;",
+        &["diagnoses::"],
+    ),
     row(
         "peer/free.rs",
         "is_exiting() && !self.r.is_client_kept_through_exit()",
@@ -235,12 +261,7 @@ pub const ROWS: &[Mutation] = &[
         &["lifetime::kept_clients::"],
     )
     .on_1_30(),
-    row(
-        "peer/free.rs",
-        "client_gone: self.r.connection().is_given_up(),",
-        "client_gone: false,",
-        &["diagnoses::"],
-    ),
+    row("peer/free.rs", "            && !self.r.connection().is_given_up()\n", "", &["diagnoses::"]),
     row(
         "peer/free.rs",
         "requests: bound.map_or(1, Bound::carried),",
@@ -253,20 +274,10 @@ pub const ROWS: &[Mutation] = &[
         "age: 0,",
         &["caps::", "isolation::a_connection"],
     ),
-    row(
-        "peer/free.rs",
-        "progress: progress.unwrap_or_default(),",
-        "progress: Progress::default(),",
-        &["proof::"],
-    ),
-    row(
-        "peer/free.rs",
-        "[&method, &host, &field, &target]",
-        "[&method, &host, &field, &method]",
-        &["proof::"],
-    ),
-    row("peer/free.rs", "[&method, &host, &field, &target]", "[&method, &target]", &["proof::"]),
-    row("peer/free.rs", "[&method, &host, &field, &target]", "[&host, &field, &target]", &["proof::"]),
+    row("peer/free.rs", "progress: self.progress.get(),", "progress: Progress::default(),", &["proof::"]),
+    row("peer/free.rs", "[&plain, &host, &field, &target]", "[&plain, &host, &field, &plain]", &["proof::"]),
+    row("peer/free.rs", "[&plain, &host, &field, &target]", "[&plain, &target]", &["proof::"]),
+    row("peer/free.rs", "[&plain, &host, &field, &target]", "[&host, &field, &target]", &["proof::"]),
     row(
         "peer/free.rs",
         "if self.r.is_plain_method() { Slice::EMPTY }",

@@ -19,11 +19,16 @@ pub const ROWS: &[Mutation] = &[
     row("credentials.rs", "!(location.replaces_proxy_authorization && u.speaks_http())", "true", LOCATIONS),
     row(
         "credentials.rs",
-        "(PROXY_AUTHORIZATION.load(Relaxed) || CHANGEABLE.load(Relaxed))",
-        "false",
+        "if ALERT.load(Relaxed) != 0 && !(location",
+        "if false && !(location",
         &["isolation::proxy_authorization::"],
     ),
-    row("credentials.rs", "if !location.puts_credentials {", "if true {", LOCATIONS),
+    row(
+        "credentials.rs",
+        "if !location.puts_credentials && !r.may_break_lines() {",
+        "if !r.may_break_lines() {",
+        LOCATIONS,
+    ),
     row(
         "credentials.rs",
         "Err(Unreadable) => Carried::Unreadable,",
@@ -177,7 +182,12 @@ pub const ROWS: &[Mutation] = &[
         &["faults::a_certificate"],
     ),
     // The response's header.
-    row("header_filter.rs", "Some(peer) => peer.on_response_header(),", "Some(_) => {}", RESPONSES),
+    row(
+        "header_filter.rs",
+        "Some(peer) => match peer.on_response_header() {",
+        "Some(_) => match Announce::Everything {",
+        RESPONSES,
+    ),
     row(
         "header_filter.rs",
         "if !is_group && u.speaks_http() && Carried",
