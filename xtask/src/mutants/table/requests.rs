@@ -89,7 +89,7 @@ pub const ROWS: &[Mutation] = &[
     // The outgoing request.
     row("outgoing.rs", "for letter in RARE_LETTER {", "for letter in [RARE_LETTER[0]] {", LOCATIONS),
     row("outgoing.rs", "at += next + 1;", "break;", LOCATIONS),
-    row("outgoing.rs", "line.eq_ignore_ascii_case(CLOSE)", "*line == *CLOSE", OUTGOING),
+    row("outgoing.rs", "line.eq_ignore_ascii_case(CLOSE)", "*line == CLOSE", OUTGOING),
     row("outgoing.rs", "name.eq_ignore_ascii_case(NAME)", "name == NAME", OUTGOING),
     row(
         "outgoing.rs",

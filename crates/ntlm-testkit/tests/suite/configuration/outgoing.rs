@@ -369,3 +369,17 @@ async fn requests_of_other_protocols_are_untouched() {
         }
     }
 }
+
+#[tokio::test]
+async fn close_is_lifted_however_it_is_spelled() {
+    let origin = Origin::start().await;
+    for line in ["CONNECTION close", "connection Close"] {
+        let nginx = Nginx::builder()
+            .conf(&format!("proxy_set_header {line};"))
+            .in_front_of(&[&origin], "ntlm;")
+            .start()
+            .await;
+        let legs = Client::connect(&nginx).await.login("alice", "/").await;
+        assert_eq!((legs[1].status, legs[1].identity()), (200, "alice"), "{line}");
+    }
+}

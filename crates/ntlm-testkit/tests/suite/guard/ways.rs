@@ -213,7 +213,9 @@ async fn field_that_another_protocol_replaces_is_guarded() {
     if !Nginx::binary().has("with-http_v2_module") {
         return; // It has no grpc_set_header.
     }
-    for (field, target) in [("Authorization", "/kept/"), ("Proxy-Authorization", "/kept/?proxy")] {
+    for (field, target) in
+        [("Authorization", "/kept/?nomutual"), ("Proxy-Authorization", "/kept/?proxy&nomutual")]
+    {
         let origin = Origin::start().await;
         let lines = format!(
             "location /kept/ {{ proxy_pass http://backend; proxy_set_header Connection ''; \
