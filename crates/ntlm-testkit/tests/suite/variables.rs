@@ -180,6 +180,7 @@ async fn later_login_on_another_stream_renames_none() {
         .await;
     let both = http2::Client::connect(&nginx).await;
     let bound = both.login("alice", "/").await[1].connection();
+    assert_eq!(both.get("/named").await.connection(), bound);
     let slow = both.begin(Request::get("/slow?size=300000")).await;
     // Once nginx has all of it, alice's connection waits again, while her client reads nothing.
     let waits = async {
@@ -190,7 +191,8 @@ async fn later_login_on_another_stream_renames_none() {
     within(waits, || "the binding is at work all the time".to_owned()).await;
     both.login("bob", "/").await;
     assert_eq!(slow.finish().await.identity(), "alice");
-    let lines = logged(&nginx, 5).await;
+    let lines = logged(&nginx, 6).await;
+    assert!(lines.contains(&"/named alice".to_owned()), "{lines:?}");
     let line = lines.iter().find(|line| line.starts_with("/slow")).expect("her request");
     assert!(!line.contains("bob"), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.contains("bob")).count(), 1, "{lines:?}");

@@ -146,7 +146,8 @@ pub const ROWS: &[Mutation] = &[
         "ngx_http_upstream_ntlm_clear_keepalive((*self.as_ptr()).main);",
         "ngx_http_upstream_ntlm_clear_keepalive(self.as_ptr());",
         &["multiplexed::subrequests::", "lifetime::"],
-    ),
+    )
+    .known(),
     row(
         "ngx/request.rs",
         "!(*self.as_ptr()).stream.is_null() }",
