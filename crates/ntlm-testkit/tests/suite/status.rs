@@ -195,6 +195,39 @@ async fn workers_add_up_and_killed_ones_drop_out() {
     assert_eq!(counted(&status(&nginx).await, "/groups/0/bound"), 20);
 }
 
+/// A process with this number, for as long as the child lives; `None` where numbers cannot be chosen.
+fn with_pid(pid: i32) -> Option<std::process::Child> {
+    // Others may start processes at the same moment.
+    for _ in 0..100 {
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().ok()?;
+        if child.id().cast_signed() == pid {
+            return Some(child);
+        }
+        child.kill().and_then(|()| child.wait()).ok()?;
+    }
+    None
+}
+
+#[tokio::test]
+async fn killed_worker_whose_number_is_taken_drops_out() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").allow_log("exited on signal 9").start().await;
+    let old = nginx.worker_pids()[0].cast_signed();
+    let mut alice = logged_in(&nginx, "alice", "/").await;
+    alice.send(Request::get("/?gate=busy")).await;
+    origin.wait_gate("busy").await;
+    until(&nginx, "/groups/0/bindings/busy", 1).await;
+    // The old worker stays for alice, and has no successor when it is killed.
+    nginx.reload().await;
+    kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+    nginx.wait_log(|log| log.contains("exited on signal 9")).await;
+    let Some(mut stranger) = with_pid(old) else { return };
+    let state = status(&nginx).await;
+    assert_eq!((counted(&state, "/workers"), counted(&state, "/groups/0/bindings/busy")), (1, 0));
+    stranger.kill().and_then(|()| stranger.wait()).unwrap();
+}
+
 #[tokio::test]
 async fn reload_keeps_counts_and_starts_new_groups_empty() {
     let origin = Origin::start().await;
