@@ -1,6 +1,7 @@
 //! An upstream connection that is bound: what belongs to it for as long as it lives.
 //!
-//! It is in the pool of that connection: a handle is good until the connection is closed.
+//! The module allocates it in the pool of that connection. nginx frees the pool when it closes the connection, so a [`Bound`]
+//! must not be used after that.
 #![expect(unsafe_code, reason = "what hangs on the pool of an upstream connection")]
 
 use core::ptr::NonNull;
@@ -65,17 +66,17 @@ impl Bound {
         pool.place(inner).map(Bound)
     }
 
-    /// What hangs on `c->data` of a parked connection.
+    /// The bound connection whose handle was stored in `c->data` when `connection` was parked.
     ///
     /// # Safety
     ///
-    /// The connection is one that [`Bound::data`] was hung on.
+    /// `c->data` of the connection holds what [`Bound::data`] returned.
     pub unsafe fn of(connection: Connection) -> Option<Self> {
         // SAFETY: vouched for by the caller.
         unsafe { connection.data::<Inner>().map(Bound) }
     }
 
-    /// What to hang on `c->data`.
+    /// The pointer that the caller stores in `c->data` when it parks the connection.
     pub fn data(self) -> *mut core::ffi::c_void {
         self.0.as_ptr().cast()
     }

@@ -32,8 +32,9 @@ const CONF_OK: *mut c_char = null_mut();
 /// `NGX_CONF_ERROR`: an error that was logged already.
 pub const CONF_ERROR: *mut c_char = core::ptr::without_provenance_mut(usize::MAX);
 
-/// What an `upstream` block says, and what `http` says of the guard. It lies in the configuration's pool, zeroed at first:
-/// 0 and null mean "not said".
+/// The module's settings for one `upstream` block, and at `http` level the setting of `ntlm_guard`.
+///
+/// nginx's configuration pool owns it and zeroes it: 0 and null mean that the directive is not in the configuration.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Conf {
@@ -344,7 +345,7 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_srv_conf(cf: *mut ngx_con
 pub unsafe fn check(cf: *mut ngx_conf_t, us: *mut ngx_http_upstream_srv_conf_t) -> bool {
     // SAFETY: vouched for by the caller.
     let Some(conf) = (unsafe { Conf::of(us) }) else { return true };
-    // SAFETY: as above; nobody changes the settings meanwhile.
+    // SAFETY: the caller vouches for `cf` and `us`. nginx reads its configuration in one thread, so the settings do not change.
     let (conf, log, host) = unsafe { (conf.read(), (*cf).log, (*us).host) };
     let (said, beside) = match (conf.connections != 0, conf.guard != 0) {
         (true, true) => (conf.guard_said, "beside"),

@@ -56,7 +56,7 @@ impl Group {
     }
 }
 
-/// What a location says.
+/// The module's settings for one `location`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Location {
@@ -70,7 +70,7 @@ pub struct Location {
     pub replaces_proxy_authorization: bool,
 }
 
-/// What the whole configuration says: which groups have `ntlm`, and where they are counted.
+/// The module's settings for the whole configuration: the groups that have `ntlm`, and the shared memory that counts their logins.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Main {
@@ -85,7 +85,7 @@ pub struct Main {
 }
 
 impl Main {
-    /// What is shared with the other workers.
+    /// The counters and diagnoses that all workers share; `None` before nginx has set up the shared memory.
     pub fn shared(&self) -> Option<&'static Shared> {
         // SAFETY: the zone outlives every worker (see `ngx::zeroed_in`).
         unsafe { self.shared.as_ref() }

@@ -1,4 +1,4 @@
-//! What locations say: whether their directives may put credentials into requests.
+//! Finds out whether the directives of a location may put credentials into the requests that nginx sends upstream.
 //!
 //! The lists of `proxy_set_header` and its like are found by nginx's own tables of directives, which give their place in the
 //! configuration of their module.

@@ -42,7 +42,7 @@ pub fn with_table<R>(decide: impl FnOnce(&mut Table) -> R) -> Option<R> {
     table.as_mut().map(decide)
 }
 
-/// What is shared with the other workers.
+/// The counters and diagnoses that all workers share; `None` before nginx has set up the shared memory.
 pub fn shared() -> Option<&'static Shared> {
     WORKER.conf.get()?.shared()
 }

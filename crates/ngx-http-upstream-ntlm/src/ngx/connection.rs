@@ -156,7 +156,7 @@ impl Connection {
         unsafe { (*self.as_ptr()).fd != -1 }
     }
 
-    /// What hangs on `c->data`.
+    /// The value that the owner of the connection stored in `c->data`.
     ///
     /// # Safety
     ///

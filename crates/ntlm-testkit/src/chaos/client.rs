@@ -339,6 +339,7 @@ impl Living<'_> {
                     // It leaves without a word about the stream: NGINX 1.30 takes seconds to quit after a stream that was reset
                     // just before its connection ended.
                     let leave = async {
+                        // Where within the exchange it leaves is left to chance, as over HTTP/1.1.
                         tokio::time::sleep(MOMENT * slowness()).await;
                         client.leave();
                     };
