@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use ntlm_core::binding::ids::BindingId;
 
 use crate::group::Group;
-use crate::ngx::{Connection, LoggedName, Peer, ServerName, Slice, now};
+use crate::ngx::{Connection, Peer, Pool, Server, now};
 use crate::transport::Transport;
 
 /// A bound upstream connection.
@@ -21,9 +21,7 @@ struct Inner {
     connection: Connection,
     binding: BindingId,
     group: NonNull<Group>,
-    /// The server's address and name.
-    address: Slice,
-    name: ServerName,
+    server: Kept,
     transport: Transport,
     /// `c->requests` before the request that bound it, and when that ended.
     requests_before: u64,
@@ -38,11 +36,22 @@ struct Inner {
     is_closing: bool,
 }
 
+/// The server of a bound connection, and how long its memory lives.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// As long as the worker.
+    ForGood(&'static Server),
+    /// As long as the connection.
+    WithConnection(Server),
+}
+
 impl Bound {
-    /// Notes where an upstream connection leads, in its own pool. `None` when there is no memory.
+    /// Notes where an upstream connection leads, in its own pool: to the server of `pc`, which is `server` where the worker keeps it.
+    /// `None` when there is no memory.
     pub fn new(
         connection: Connection,
         pc: Peer,
+        server: Option<&'static Server>,
         transport: Transport,
         group: NonNull<Group>,
         http1: bool,
@@ -52,8 +61,10 @@ impl Bound {
             connection,
             binding: BindingId::default(),
             group,
-            address: pool.copy(pc.address().as_bytes())?,
-            name: ServerName::of(pc.name()),
+            server: match server {
+                Some(server) => Kept::ForGood(server),
+                None => Kept::WithConnection(Server::of(pc).copied_to(pool)?),
+            },
             transport: transport.copied_to(pool)?,
             requests_before: connection.requests().saturating_sub(1),
             since: now(),
@@ -144,16 +155,19 @@ impl Bound {
         self.change(|inner| inner.parked = now);
     }
 
-    /// Offers it to a request, whose client has taken the binding. `$upstream_addr` will show the server's name, which is
-    /// copied to `room` since the connection may be gone by then.
-    ///
-    /// # Safety
-    ///
-    /// `room` is room for it in the request's pool, to which no reference exists.
-    pub unsafe fn offer(self, pc: Peer, room: NonNull<LoggedName>) {
+    /// Offers it to the request of `pc` and `pool`, whose client has taken the binding. nginx shows the server's name when it
+    /// logs the request, and the connection may be gone by then. False when there is no memory.
+    pub fn offer(self, pc: Peer, pool: Pool) -> bool {
         let inner = self.inner();
-        // SAFETY: vouched for by the caller.
-        unsafe { pc.offer(inner.connection, inner.address, &inner.name, room) };
+        let server = match inner.server {
+            Kept::ForGood(server) => Some(NonNull::from(server)),
+            Kept::WithConnection(server) => server.copied_to(pool).and_then(|server| pool.place(server)),
+        };
+        let Some(server) = server else { return false };
+        inner.connection.wake();
+        // SAFETY: the server lives as long as the worker, or is in the pool of the request.
+        unsafe { pc.offer(inner.connection, server) };
+        true
     }
 
     /// Takes it into the row of connections that wait to be closed, before `next`. `client` is the client connection that

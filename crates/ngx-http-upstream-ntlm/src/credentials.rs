@@ -1,7 +1,6 @@
 //! The connection-bound credentials of a request: whether it has any, and what they say.
 //!
 //! Must never keep a token, nor log any part of it.
-#![expect(unsafe_code, reason = "reads the configuration of the request's location")]
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -11,7 +10,7 @@ use ntlm_core::scheme::ConnectionBound;
 use ntlm_core::token::{Kind, Message, decode, decoded_len};
 
 use crate::group::Location;
-use crate::ngx::{Request, Slice, Upstream, context_index};
+use crate::ngx::{Request, Slice, Upstream};
 use crate::outgoing::{Outgoing, Unreadable};
 
 /// Why requests are looked at more closely than at their `Authorization`: bits of [`PROXY_AUTHORIZATION`] and [`CHANGEABLE`].
@@ -42,8 +41,7 @@ impl Carried {
     /// False where a request has none for certain, which takes a look at four places.
     #[inline]
     pub fn may_be_by(r: Request) -> bool {
-        // SAFETY: `create_loc_conf` returned it.
-        let location = unsafe { r.location_conf::<Location>(context_index()).as_ref() };
+        let location = Location::of(r);
         r.authorization().is_some()
             || location.puts_credentials
             || ALERT.load(Relaxed) != 0
@@ -52,8 +50,7 @@ impl Carried {
 
     /// Those of a request, as the client sent it and as it goes out.
     pub fn by(r: Request, u: Upstream) -> Self {
-        // SAFETY: `create_loc_conf` returned it.
-        let location = unsafe { *r.location_conf::<Location>(context_index()).as_ptr() };
+        let location = Location::of(r);
         let client = r.authorization().filter(|value| is_bound(value.as_bytes()));
         if let Some(value) = client
             && !(location.replaces_authorization && u.speaks_http())

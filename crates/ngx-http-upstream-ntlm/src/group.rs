@@ -11,7 +11,7 @@ use nginx_sys::{
 use ntlm_core::binding::exchange::Limits;
 use ntlm_core::binding::ids::GroupId;
 
-use crate::ngx::context_index;
+use crate::ngx::{Request, context_index};
 use crate::stats::{Shared, Slot};
 
 /// An upstream group. It begins the module's configuration of an `upstream` block (`conf.rs`).
@@ -68,6 +68,17 @@ pub struct Location {
     pub replaces_authorization: bool,
     /// And of the client's `Proxy-Authorization`.
     pub replaces_proxy_authorization: bool,
+    /// `proxy_http_version` and `proxy_set_header Connection` take the place of both defaults that no handshake survives.
+    pub replaces_defaults: bool,
+}
+
+impl Location {
+    /// The settings for the location of a request.
+    #[inline]
+    pub fn of(r: Request) -> &'static Location {
+        // SAFETY: `create_loc_conf` returned it; a configuration outlives its requests.
+        unsafe { r.location_conf::<Location>(context_index()).as_ref() }
+    }
 }
 
 /// The module's settings for the whole configuration: the groups that have `ntlm`, and the shared memory that counts their logins.

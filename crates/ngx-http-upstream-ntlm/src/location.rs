@@ -1,4 +1,5 @@
-//! Finds out whether the directives of a location may put credentials into the requests that nginx sends upstream.
+//! Finds out what the directives of a location make of the requests that nginx sends upstream: whether they may put credentials
+//! into them, and whether they replace the defaults that no handshake survives.
 //!
 //! The lists of `proxy_set_header` and its like are found by nginx's own tables of directives, which give their place in the
 //! configuration of their module.
@@ -8,8 +9,9 @@ use core::ffi::{c_char, c_void};
 use core::ptr::{NonNull, null_mut};
 
 use nginx_sys::{
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, ngx_array_t, ngx_conf_set_keyval_slot, ngx_conf_t,
-    ngx_http_conf_ctx_t, ngx_keyval_t, ngx_module_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_HTTP_VERSION_10, ngx_array_t, ngx_command_t,
+    ngx_conf_set_enum_slot, ngx_conf_set_keyval_slot, ngx_conf_t, ngx_http_conf_ctx_t, ngx_keyval_t,
+    ngx_module_t, ngx_str_t, ngx_uint_t,
 };
 use ntlm_core::scheme::may_put_credentials;
 
@@ -46,6 +48,7 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
             (*child).status = (*parent).status;
         }
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        let mut connection = None;
         for module in modules(cf) {
             for (directive, field) in fields(ctx, module) {
                 let name = field.key.as_bytes();
@@ -54,11 +57,61 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
                     (*child).replaces_authorization |= name.eq_ignore_ascii_case(b"authorization");
                     (*child).replaces_proxy_authorization |=
                         name.eq_ignore_ascii_case(b"proxy-authorization");
+                    if name.eq_ignore_ascii_case(b"connection") {
+                        let other = is_other_than_close(field.value.as_bytes());
+                        connection = Some(connection.unwrap_or(true) && other);
+                    }
                 }
             }
         }
+        (*child).replaces_defaults = connection == Some(true) && is_after_http_1_0(cf);
     }
     null_mut()
+}
+
+/// Whether a value of `Connection`, as a directive gives it, is never `close`.
+fn is_other_than_close(value: &[u8]) -> bool {
+    !value.contains(&b'$') && !value.eq_ignore_ascii_case(b"close")
+}
+
+/// Whether `proxy_pass` of the location speaks HTTP/1.1 or later.
+///
+/// # Safety
+///
+/// As for `merge_loc_conf`, of the same location.
+unsafe fn is_after_http_1_0(cf: *mut ngx_conf_t) -> bool {
+    let set = ngx_conf_set_enum_slot as *const () as usize;
+    // SAFETY: vouched for by the caller. What a directive with this setter says is a number at its offset in the module's
+    // configuration of the location (ngx_conf_set_enum_slot).
+    unsafe {
+        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        modules(cf).any(|module| {
+            let conf = *(*ctx).loc_conf.add((*module).ctx_index);
+            !conf.is_null()
+                && directives(module).any(|command| {
+                    command.name.as_bytes() == b"proxy_http_version"
+                        && command.conf == NGX_HTTP_LOC_CONF_OFFSET
+                        && command.set.is_some_and(|mine| mine as usize == set)
+                        && conf.byte_add(command.offset).cast::<ngx_uint_t>().read()
+                            > NGX_HTTP_VERSION_10 as ngx_uint_t
+                })
+        })
+    }
+}
+
+/// The directives of a module.
+///
+/// # Safety
+///
+/// `module` is one of `http`.
+unsafe fn directives(module: *mut ngx_module_t) -> impl Iterator<Item = ngx_command_t> {
+    // SAFETY: vouched for by the caller.
+    let commands = unsafe { (*module).commands };
+    // SAFETY: a table of directives ends with an empty name.
+    (0..).map_while(move |index| unsafe {
+        let command = NonNull::new(commands)?.as_ptr().add(index).read();
+        (command.name.len != 0).then_some(command)
+    })
 }
 
 /// Whether a module is loaded that can change requests behind nginx's parser.
@@ -100,13 +153,8 @@ unsafe fn fields(
     module: *mut ngx_module_t,
 ) -> impl Iterator<Item = (ngx_str_t, ngx_keyval_t)> {
     // SAFETY: vouched for by the caller.
-    let (conf, commands) = unsafe { (*(*ctx).loc_conf.add((*module).ctx_index), (*module).commands) };
+    let (conf, all) = unsafe { (*(*ctx).loc_conf.add((*module).ctx_index), directives(module)) };
     let set = ngx_conf_set_keyval_slot as *const () as usize;
-    // SAFETY: a table of directives ends with an empty name.
-    let all = (0..).map_while(move |index| unsafe {
-        let command = NonNull::new(commands)?.as_ptr().add(index).read();
-        (command.name.len != 0).then_some(command)
-    });
     all.filter(move |command| {
         !conf.is_null()
             && command.conf == NGX_HTTP_LOC_CONF_OFFSET

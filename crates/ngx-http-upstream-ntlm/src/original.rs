@@ -9,7 +9,7 @@ use nginx_sys::{ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_
 use crate::group::Group;
 use crate::ngx::{Peer, Request, Status, Upstream};
 
-/// The callbacks that were on a peer before ours; none before the balancer is asked.
+/// The callbacks that were on a peer before ours.
 #[derive(Clone, Copy)]
 pub struct Original {
     data: *mut c_void,
@@ -35,18 +35,6 @@ pub fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
 }
 
 impl Original {
-    /// None: the balancer has not been asked.
-    pub const NONE: Original = Original {
-        data: core::ptr::null_mut(),
-        get: None,
-        free: None,
-        notify: None,
-        #[cfg(nginx_tls)]
-        set_session: None,
-        #[cfg(nginx_tls)]
-        save_session: None,
-    };
-
     /// The callbacks that are on a peer.
     pub fn of(pc: Peer) -> Self {
         let pc = pc.as_ptr();

@@ -56,7 +56,7 @@ impl Outgoing {
     }
 
     /// Lifts the defaults of a request that has a binding, or may make one.
-    #[inline(always)]
+    #[inline(never)]
     pub fn lift_defaults(self) {
         let Some(mut header) = self.header else { return };
         let bytes = header.bytes();

@@ -12,9 +12,8 @@ mod answer;
 mod free;
 mod login;
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use nginx_sys::{
@@ -22,7 +21,7 @@ use nginx_sys::{
 };
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::End;
-use ntlm_core::binding::exchange::{Login, Progress};
+use ntlm_core::binding::exchange::Login;
 use ntlm_core::binding::ids::{BindingId, ClientId};
 use ntlm_core::binding::table::{Claim, Key};
 use ntlm_core::diagnosis::Diagnosis;
@@ -30,9 +29,9 @@ use ntlm_core::diagnosis::Diagnosis;
 use crate::bound::Bound;
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
-use crate::group::Group;
+use crate::group::{Group, Location};
 use crate::log::{debug, info};
-use crate::ngx::{Connection, LoggedName, Peer, Request, Slice, Status, Upstream, context_index};
+use crate::ngx::{Connection, Peer, Request, Slice, Status, Upstream, context_index};
 use crate::original::{self, Original};
 use crate::outgoing::Outgoing;
 use crate::stats::Counter;
@@ -48,7 +47,8 @@ pub struct NtlmPeer {
     r: Request,
     u: Upstream,
     group: NonNull<Group>,
-    original: Cell<Original>,
+    /// What the balancer left on the peer, in the pool of the request; `None` before the balancer is asked.
+    original: Cell<Option<NonNull<Original>>>,
     /// The request carries connection-bound credentials.
     credentials: Cell<bool>,
     /// An answer to it offered a connection-bound scheme, or carried a token of one.
@@ -71,12 +71,10 @@ pub struct NtlmPeer {
     carried: Cell<u64>,
     /// What the answer made of the login, once the connection is let go of.
     login: Cell<Option<Login>>,
-    /// What the exchanges over the binding before this one have shown.
-    progress: Cell<Progress>,
+    /// The login of the binding was proven before this request.
+    proven: Cell<bool>,
     /// What the table had noted of the binding's logins when this request had it.
     notes: Cell<Option<u32>>,
-    /// Where nginx finds the name of a bound connection's server when it logs the request.
-    name: UnsafeCell<MaybeUninit<LoggedName>>,
 }
 
 /// Where the connection of the present attempt comes from.
@@ -138,7 +136,8 @@ fn init_guarded(r: Request, group: NonNull<Group>) -> Status {
     if credentials {
         u.forbid_storing();
     }
-    NtlmPeer::place(r, u, group, credentials, Original::of(u.peer())).map_or(Status::ERROR, |_| Status::OK)
+    NtlmPeer::place(r, u, group, credentials, Some(Original::of(u.peer())))
+        .map_or(Status::ERROR, |_| Status::OK)
 }
 
 /// The answer to a request carries a token of a connection-bound scheme, so that its connection is tainted.
@@ -157,7 +156,7 @@ pub fn on_token(r: Request) -> Status {
             // `ntlm_key` is what it was when the request arrived, which nobody has noted.
             // SAFETY: as above.
             let key = unsafe { group.as_ref() }.key.is_null().then_some(Slice::EMPTY);
-            let original = Original::of(u.peer());
+            let original = Some(Original::of(u.peer()));
             let Some(peer) = NtlmPeer::place_with_key(r, u, group, false, original, key) else {
                 return Status::ERROR;
             };
@@ -193,20 +192,24 @@ impl NtlmPeer {
         let owner = r.client_connection();
         let known = client::find(owner);
         let credentials = Carried::may_be_by(r) && Carried::by(r, u).any();
+        let replaced = Location::of(r).replaces_defaults && !may_change();
         if known.is_none() && !credentials && !may_change() {
-            Outgoing::of(u).lift_defaults_in_force();
+            if !replaced {
+                Outgoing::of(u).lift_defaults_in_force();
+            }
             return original::init(r, u, group);
         }
-        let outgoing = Outgoing::of(u);
-        outgoing.lift_defaults();
+        if !replaced {
+            Outgoing::of(u).lift_defaults();
+        }
         if credentials {
             u.forbid_storing();
-            if outgoing.says_close() {
+            if Outgoing::of(u).says_close() {
                 // SAFETY: the configuration of a group outlives its requests.
                 diagnose(r.log(), unsafe { group.as_ref() }, Diagnosis::ConnectionClose);
             }
         }
-        let Some(peer) = Self::place(r, u, group, credentials, Original::NONE) else { return Status::ERROR };
+        let Some(peer) = Self::place(r, u, group, credentials, None) else { return Status::ERROR };
         if let Some(id) = known
             && let Some(bound) = peer.claim(owner, id)
         {
@@ -217,13 +220,13 @@ impl NtlmPeer {
         peer.init_original()
     }
 
-    /// Puts a request's peer into its pool, and before the one that `original` is. `None` when there is no memory.
+    /// Puts a request's peer into its pool, and before the one that `original` is, where the balancer has been asked. `None` when there is no memory.
     fn place<'a>(
         r: Request,
         u: Upstream,
         group: NonNull<Group>,
         credentials: bool,
-        original: Original,
+        original: Option<Original>,
     ) -> Option<&'a Self> {
         // SAFETY: the configuration of a group outlives its requests.
         let key = unsafe { group.as_ref() }.key;
@@ -241,12 +244,16 @@ impl NtlmPeer {
         u: Upstream,
         group: NonNull<Group>,
         credentials: bool,
-        original: Original,
+        original: Option<Original>,
         chosen: Option<Slice>,
     ) -> Option<&'a Self> {
         // SAFETY: the configuration of a group outlives its requests.
         let forwarded =
             if unsafe { group.as_ref() }.key.is_null() { forwarded::digest(r) } else { Digest::NONE };
+        let original = match original {
+            Some(original) => Some(r.pool().place(original)?),
+            None => None,
+        };
         let peer = r.pool().place(NtlmPeer {
             r,
             u,
@@ -264,9 +271,8 @@ impl NtlmPeer {
             binding_use: Cell::new(BindingUse::None),
             carried: Cell::new(0),
             login: Cell::new(None),
-            progress: Cell::new(Progress::default()),
+            proven: Cell::new(false),
             notes: Cell::new(None),
-            name: UnsafeCell::new(MaybeUninit::uninit()),
         })?;
         // SAFETY: the context lives in the request's pool, and is read as long as the request lives.
         let peer = unsafe {
@@ -282,9 +288,10 @@ impl NtlmPeer {
         let status = original::init(self.r, self.u, self.group);
         // Of a balancer that failed nothing is called: it may have left its callbacks half initialised.
         let pc = self.u.peer();
-        self.original.set(if status == Status::OK { Original::of(pc) } else { Original::NONE });
+        let left = Some(Original::of(pc)).filter(|_| status == Status::OK);
+        self.original.set(left.and_then(|original| self.r.pool().place(original)));
         self.stand_before(pc);
-        status
+        if self.original().is_some() { Status::OK } else { Status::ERROR }
     }
 
     /// Makes the peer's callbacks this module's.
@@ -295,7 +302,7 @@ impl NtlmPeer {
             (*pc).data = core::ptr::from_ref(self).cast_mut().cast();
             (*pc).get = Some(ngx_http_upstream_get_ntlm_peer);
             (*pc).free = Some(ngx_http_upstream_free_ntlm_peer);
-            if self.original.get().has_notify() {
+            if self.original().is_some_and(Original::has_notify) {
                 (*pc).notify = Some(ngx_http_upstream_notify_ntlm_peer);
             }
             #[cfg(nginx_tls)]
@@ -324,17 +331,14 @@ impl NtlmPeer {
         })?;
         let log = self.r.log();
         match claim {
-            Claim::Taken(bound) => {
+            Claim::Taken(bound, standing) => {
                 debug!(log, "using bound upstream connection {}", bound.connection().fd());
                 self.binding.set(bound.binding());
                 self.binding_use.set(BindingUse::Reused);
                 self.carried.set(bound.carried() + 1);
-                with_table(|table| {
-                    let logins = table.logins(bound.binding());
-                    self.challenged.set(logins.is_some_and(|logins| logins.challenged));
-                    self.notes.set(logins.map(|logins| logins.notes));
-                    self.progress.set(table.progress(bound.binding()));
-                });
+                self.challenged.set(standing.challenged);
+                self.proven.set(standing.proven);
+                self.notes.set(Some(standing.notes));
                 count(bound, Counter::Reused);
                 return Some(bound);
             }
@@ -364,18 +368,21 @@ impl NtlmPeer {
 
     fn get(&self, pc: Peer) -> Status {
         if let Source::Binding(bound) = self.source.get() {
-            bound.connection().wake();
-            // SAFETY: the place is part of this peer, in the request's pool, and no reference to it exists.
-            unsafe { bound.offer(pc, NonNull::new_unchecked(self.name.get().cast())) };
-            return Status::DONE;
+            return if bound.offer(pc, self.r.pool()) { Status::DONE } else { Status::ERROR };
         }
         self.source.set(Source::Original);
-        self.original.get().get(pc)
+        self.original().map_or(Status::ERROR, |original| original.get(pc))
+    }
+
+    /// What the balancer left on the peer.
+    fn original(&self) -> Option<&Original> {
+        // SAFETY: it is in the pool of the request, and nothing changes it.
+        self.original.get().map(|original| unsafe { original.as_ref() })
     }
 
     /// The original callbacks, where the present attempt is one that the balancer was asked for.
-    fn asked(&self) -> Option<Original> {
-        matches!(self.source.get(), Source::Original).then(|| self.original.get())
+    fn asked(&self) -> Option<&Original> {
+        self.original().filter(|_| matches!(self.source.get(), Source::Original))
     }
 }
 

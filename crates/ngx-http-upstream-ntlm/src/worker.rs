@@ -12,7 +12,7 @@ use ntlm_core::binding::table::Bindings;
 use crate::bound::Bound;
 use crate::credentials;
 use crate::group::{Group, Main};
-use crate::ngx::{Connection, Process, Status, Timer, context_index, main_conf, now};
+use crate::ngx::{Connection, Process, Server, Status, Timer, context_index, main_conf, now};
 use crate::stats::{Counter, Shared};
 
 /// The table: a client connection each, and what hangs on an upstream connection.
@@ -20,19 +20,28 @@ pub type Table = Bindings<Connection, Bound>;
 
 /// Milliseconds between two publications of the live numbers.
 const LIVE_INTERVAL: u64 = 500;
+/// The most servers that are kept for good. There is no end to the names that `proxy_pass` with variables may give.
+const SERVERS: usize = 1024;
 
 struct Worker {
     table: RefCell<Option<Table>>,
     conf: Cell<Option<&'static Main>>,
     /// Its place in the shared memory.
     place: Cell<Option<usize>>,
+    /// The servers that bound connections lead to, no more than [`SERVERS`].
+    servers: RefCell<Vec<&'static Server>>,
 }
 
 // SAFETY: nginx runs the events of a worker, and so all of this module, on one thread; its thread pools only read and
 // write files.
 unsafe impl Sync for Worker {}
 
-static WORKER: Worker = Worker { table: RefCell::new(None), conf: Cell::new(None), place: Cell::new(None) };
+static WORKER: Worker = Worker {
+    table: RefCell::new(None),
+    conf: Cell::new(None),
+    place: Cell::new(None),
+    servers: RefCell::new(Vec::new()),
+};
 
 /// Runs `decide` on the table of this worker. `decide` must not call nginx; a nested call gets `None`.
 // 60 instructions of a bound request.
@@ -40,6 +49,25 @@ static WORKER: Worker = Worker { table: RefCell::new(None), conf: Cell::new(None
 pub fn with_table<R>(decide: impl FnOnce(&mut Table) -> R) -> Option<R> {
     let mut table = WORKER.table.try_borrow_mut().ok()?;
     table.as_mut().map(decide)
+}
+
+/// Keeps a server for as long as the worker lives, so that nginx finds its name when it logs a request whose connection is gone.
+/// `None` when there are [`SERVERS`] others, or no memory.
+pub fn keep_server(server: Server) -> Option<&'static Server> {
+    let mut servers = WORKER.servers.try_borrow_mut().ok()?;
+    if let Some(kept) = servers.iter().find(|kept| ***kept == server) {
+        return Some(kept);
+    }
+    if servers.len() == SERVERS {
+        return None;
+    }
+    servers.try_reserve(1).ok()?;
+    let mut place = Vec::new();
+    place.try_reserve_exact(1).ok()?;
+    place.push(server.kept_for_good()?);
+    let kept: &'static Server = place.leak().first()?;
+    servers.push(kept);
+    Some(kept)
 }
 
 /// The counters and diagnoses that all workers share; `None` before nginx has set up the shared memory.

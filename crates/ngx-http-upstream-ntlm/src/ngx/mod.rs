@@ -23,7 +23,7 @@ pub use connection::{Connection, Readable};
 pub use content::set_content_handler;
 pub use headers::{Wrapped, watch_client_field, watch_upstream_field};
 pub use module::{context_index, module_tag};
-pub use peer::{LoggedName, Peer, ServerName};
+pub use peer::{Peer, Server};
 pub use pool::{Pool, Slice};
 pub use process::{Process, is_exiting, without_exiting};
 pub use request::{Request, show};

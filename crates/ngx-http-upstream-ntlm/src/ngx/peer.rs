@@ -1,67 +1,44 @@
-//! The peer of an upstream, and the names of servers as nginx logs them.
+//! The peer of an upstream, and servers as nginx logs them.
 #![expect(unsafe_code, reason = "reads and writes nginx's peer connections")]
 
 use core::ptr::NonNull;
 
 use nginx_sys::{ngx_log_t, ngx_peer_connection_t, ngx_str_t};
 
-use super::{Connection, Slice};
+use super::{Connection, Pool, Slice};
 
 /// `u->peer` (or another peer connection) that is alive while the handle is used.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(NonNull<ngx_peer_connection_t>);
 
-/// The name of a server, as `$upstream_addr` shows it, within a struct.
+/// A server: its address, and its name as `$upstream_addr` shows it.
 #[derive(Clone, Copy)]
-pub struct ServerName {
-    bytes: [u8; ServerName::LONGEST],
-    length: usize,
+pub struct Server {
+    address: Slice,
+    name: Slice,
 }
 
-impl ServerName {
-    /// `unix:` and the longest path that a `sockaddr_un` has, or an IPv6 address with a port.
-    const LONGEST: usize = 120;
-    /// An IPv4 address with a port takes no more.
-    const SHORT: usize = 32;
+impl Server {
+    /// The server of a peer; its bytes belong to the balancer or to the request.
+    pub fn of(pc: Peer) -> Self {
+        Server { address: pc.address(), name: pc.name() }
+    }
 
-    /// A name, cut where it is too long.
-    pub fn of(name: Slice) -> Self {
-        let mut bytes = [0; Self::LONGEST];
-        let length = name.as_bytes().len().min(Self::LONGEST);
-        for (to, from) in bytes.iter_mut().zip(name.as_bytes()) {
-            *to = *from;
-        }
-        ServerName { bytes, length }
+    /// The same with bytes in a pool. `None` when there is no memory.
+    pub fn copied_to(self, pool: Pool) -> Option<Self> {
+        let name = pool.copy(self.name.as_bytes())?;
+        Some(Server { address: pool.copy(self.address.as_bytes())?, name })
+    }
+
+    /// The same with bytes that live as long as the worker. `None` when there is no memory.
+    pub fn kept_for_good(self) -> Option<Self> {
+        Some(Server { address: self.address.kept_for_good()?, name: self.name.kept_for_good()? })
     }
 }
 
-/// Room for the name of a server in the request's pool, where nginx finds it when it logs the request.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct LoggedName {
-    name: ngx_str_t,
-    bytes: [u8; ServerName::LONGEST],
-}
-
-impl LoggedName {
-    /// Copies a name to a place.
-    ///
-    /// # Safety
-    ///
-    /// The place has room for it, and no reference to what is there exists.
-    #[inline]
-    unsafe fn set(place: NonNull<Self>, name: &ServerName) {
-        let place = place.as_ptr();
-        // SAFETY: vouched for by the caller; either length fits both.
-        unsafe {
-            let (len, data) = (name.length, (&raw mut (*place).bytes).cast::<u8>());
-            // Most names are short, and what is behind one does no harm.
-            core::ptr::copy_nonoverlapping(name.bytes.as_ptr(), data, ServerName::SHORT);
-            if len > ServerName::SHORT {
-                core::ptr::copy_nonoverlapping(name.bytes.as_ptr(), data, ServerName::LONGEST);
-            }
-            (&raw mut (*place).name).write(ngx_str_t { len, data });
-        }
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address && self.name == other.name
     }
 }
 
@@ -125,29 +102,20 @@ impl Peer {
         }
     }
 
-    /// Offers a connection that is already open, to the server of this address and name.
-    ///
-    /// `address` is read until the peer is freed. The name is read until the request is logged, so it is copied to `room`.
+    /// Offers a connection that is already open, to this server.
     ///
     /// # Safety
     ///
-    /// `room` is room for it in the request's pool, to which no reference exists.
-    pub unsafe fn offer(
-        self,
-        connection: Connection,
-        address: Slice,
-        name: &ServerName,
-        room: NonNull<LoggedName>,
-    ) {
+    /// The server lives until the request is logged.
+    pub unsafe fn offer(self, connection: Connection, server: NonNull<Server>) {
         let pc = self.as_ptr();
-        let address = address.as_raw();
         // SAFETY: alive (from_raw), and vouched for by the caller. The address is one that nginx connected to, so its length is a
-        // socklen_t.
+        // socklen_t. nginx only reads the name.
         unsafe {
-            LoggedName::set(room, name);
+            let address = (*server.as_ptr()).address.as_raw();
             (*pc).sockaddr = address.data.cast();
             (*pc).socklen = address.len.try_into().unwrap_or(0);
-            (*pc).name = &raw mut (*room.as_ptr()).name;
+            (*pc).name = (&raw mut (*server.as_ptr()).name).cast();
             (*pc).connection = connection.as_ptr();
             (*pc).set_cached(1);
         }

@@ -13,6 +13,7 @@ pub struct Pool(NonNull<ngx_pool_t>);
 
 /// Bytes in a pool or in the configuration, whose owner outlives the use of the handle.
 #[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
 pub struct Slice(ngx_str_t);
 
 impl Pool {
@@ -112,6 +113,15 @@ impl Slice {
         let start = part.as_ptr().addr().checked_sub(self.0.data.addr())?;
         let data = self.0.data.wrapping_add(start);
         (start + part.len() <= self.0.len).then_some(Slice(ngx_str_t { len: part.len(), data }))
+    }
+
+    /// The same bytes in memory that is never freed. `None` when there is none.
+    pub fn kept_for_good(self) -> Option<Slice> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(self.0.len).ok()?;
+        bytes.extend_from_slice(self.as_bytes());
+        let bytes = bytes.leak();
+        Some(Slice(ngx_str_t { len: bytes.len(), data: bytes.as_mut_ptr() }))
     }
 
     /// The bytes.

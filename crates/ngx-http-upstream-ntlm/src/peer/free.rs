@@ -16,10 +16,10 @@ use crate::bound::Bound;
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
 use crate::log::{debug, info};
-use crate::ngx::{Connection, Peer, Slice, Status, is_exiting, now};
+use crate::ngx::{Connection, Peer, Server, Slice, Status, is_exiting, now};
 use crate::stats::Counter;
 use crate::transport::Transport;
-use crate::worker::{count, count_end, with_table};
+use crate::worker::{count, count_end, keep_server, with_table};
 use crate::{client, idle};
 
 impl NtlmPeer {
@@ -54,7 +54,7 @@ impl NtlmPeer {
             with_table(|table| table.end_challenge(bound.binding()));
         }
         let end = match verdict.connection {
-            Fate::Keep(phase) => match self.park(bound, phase, verdict.progress) {
+            Fate::Keep(phase) => match self.park(bound, phase, Some(verdict.progress)) {
                 Ok(()) => {
                     pc.set_connection(None);
                     return;
@@ -87,10 +87,11 @@ impl NtlmPeer {
             credentials: false,
             token: false,
             outcome: Outcome::Done,
+            progress: Progress::of_standing(self.proven.get()),
             ..self.exchange(Some(bound.connection()), Some(bound), Outcome::Done)
         };
-        let Verdict { connection, progress, .. } = exchange.verdict(&self.group().limits);
-        matches!(connection, Fate::Keep(phase) if self.park(bound, phase, progress).is_ok())
+        let Verdict { connection, .. } = exchange.verdict(&self.group().limits);
+        matches!(connection, Fate::Keep(phase) if self.park(bound, phase, None).is_ok())
     }
 
     /// Frees a connection that the balancer gave.
@@ -102,7 +103,7 @@ impl NtlmPeer {
         let exchange = self.exchange(c, None, outcome);
         let verdict = exchange.verdict(&self.group().limits);
         if verdict.connection == Fate::PassOn {
-            self.original.get().free(pc, state);
+            self.free_below(pc, state);
             return;
         }
         let end = match (c, verdict.connection) {
@@ -114,10 +115,17 @@ impl NtlmPeer {
         // Hidden twice from the pools below.
         self.u.forbid_keepalive();
         pc.set_connection(None);
-        self.original.get().free(pc, state);
+        self.free_below(pc, state);
         if let (Some(c), Some(end)) = (c, end) {
             pc.set_connection(Some(c));
             self.after_end(c, end, &exchange);
+        }
+    }
+
+    /// `pc->free` of the balancer.
+    fn free_below(&self, pc: Peer, state: ngx_uint_t) {
+        if let Some(original) = self.original() {
+            original.free(pc, state);
         }
     }
 
@@ -126,7 +134,10 @@ impl NtlmPeer {
         let owner = self.r.client_connection();
         let id = client::find_or_enter(owner)?;
         let bound = Transport::of(self.r, self.u)
-            .and_then(|transport| Bound::new(c, pc, transport, self.group, self.r.is_http1()))
+            .and_then(|transport| {
+                let server = keep_server(Server::of(pc));
+                Bound::new(c, pc, server, transport, self.group, self.r.is_http1())
+            })
             .ok_or(End::NoMemory)?;
         let (address, chosen) = (self.r.connection().address(), self.chosen.ok_or(End::NoKey)?);
         let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
@@ -147,21 +158,22 @@ impl NtlmPeer {
             diagnose(pc.log(), group, Diagnosis::MixedClients);
         }
         debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
-        self.park(bound, phase, verdict.progress).inspect_err(|&end| {
+        self.park(bound, phase, Some(verdict.progress)).inspect_err(|&end| {
             count_end(bound, self.seen_from_client(end));
             with_table(|table| table.end(binding));
         })
     }
 
-    /// Lets a busy binding wait for the next request, and closes another one if the group is full.
-    fn park(&self, bound: Bound, phase: Phase, progress: Progress) -> Result<(), End> {
+    /// Lets a busy binding wait for the next request, and closes another one if the group is full. `progress` is what the exchange
+    /// of a leg made of the login.
+    fn park(&self, bound: Bound, phase: Phase, progress: Option<Progress>) -> Result<(), End> {
         let c = bound.connection();
         if !c.watch_for_reading() {
             return Err(End::Unwatched);
         }
         let (log, group) = (self.r.log(), self.group());
         let Parked { evicted, expire_by } = with_table(|table| {
-            if progress != self.progress.get() {
+            if let Some(progress) = progress {
                 table.set_progress(bound.binding(), progress);
             }
             table.park(bound.binding(), phase, group.connections, now())
@@ -226,7 +238,7 @@ impl NtlmPeer {
             exiting: is_exiting() && !self.r.is_client_kept_through_exit(),
             requests: bound.map_or(1, Bound::carried),
             age: bound.map_or(0, Bound::age),
-            progress: self.progress.get(),
+            progress: with_table(|table| table.progress(self.binding.get())).unwrap_or_default(),
         }
     }
 

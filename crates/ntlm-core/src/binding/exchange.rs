@@ -34,6 +34,18 @@ pub struct Progress {
     asked: Option<Asked>,
 }
 
+impl Progress {
+    /// The origin accepted a login that it had asked for, and no other login has begun since.
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Of a connection whose next exchange is no leg of a login, so that it does not matter what was asked for.
+    pub fn of_standing(proven: bool) -> Self {
+        Progress { proven, asked: None }
+    }
+}
+
 /// A request that a login is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Asked {

@@ -1,9 +1,9 @@
 //! Which client address has most bindings of a group in a phase, so that it is the one to lose some when the group is full.
 //!
 //! An address has a list of its parked bindings for each phase, least recently used first, and a place in one heap for each
-//! phase: on top the address with most bindings in it, then with most in all, then the one that has waited longest. A request moves
-//! a binding within the lists and leaves the heaps alone: they are put in order when a binding is made, ends, or when one
-//! is to be evicted.
+//! phase: on top the address with most bindings in it, then with most in all, then the one that has waited longest. A request that
+//! takes a binding leaves it in its list; only when the binding is parked again it moves to the new end. The heaps are put in order
+//! when a binding is made, ends, or when one is to be evicted.
 
 use core::cmp::Reverse;
 use core::net::{IpAddr, Ipv6Addr};
@@ -190,15 +190,9 @@ impl Addresses {
         }
     }
 
-    /// The address on top of the heap of a group and phase. It has a parked binding in the phase.
+    /// The address on top of the heap of a group and phase. The caller hides one whose list is empty.
     pub(super) fn top(&mut self, group: GroupId, phase: Phase) -> Option<AddressId> {
-        loop {
-            let top = *heap_of(&mut self.heaps, group, phase)?.first()?;
-            if self.list(top, phase)?.oldest.is_some() {
-                return Some(top);
-            }
-            self.hide(top, phase);
-        }
+        heap_of(&mut self.heaps, group, phase)?.first().copied()
     }
 
     /// Notes the deadline of the oldest binding of an address in a phase. False where it was noted already; else another
@@ -239,8 +233,8 @@ impl Addresses {
         }
     }
 
-    /// Takes an address out of the heap of a phase.
-    fn hide(&mut self, id: AddressId, phase: Phase) {
+    /// Takes an address out of the heap of a phase, in which its list is empty.
+    pub(super) fn hide(&mut self, id: AddressId, phase: Phase) {
         let (Some(place), Some(address)) = (self.place(id, phase), self.addresses.get(id)) else { return };
         let Some(heap) = heap_of(&mut self.heaps, address.group, phase) else { return };
         heap.swap_remove(place);

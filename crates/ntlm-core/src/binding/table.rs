@@ -19,6 +19,7 @@ use super::fairness::{AddressId, Addresses, Source};
 use super::ids::{BindingId, ClientId, GroupId, Refusal};
 use super::login::Logins;
 
+mod ending;
 mod known;
 mod room;
 mod waiting;
@@ -63,7 +64,18 @@ pub enum Claim<U> {
     /// It has one that waits, but does not fit the request. It still waits.
     Unfit(BindingId, U),
     /// It has this one, which is busy until [`Bindings::park`] or [`Bindings::end`].
-    Taken(U),
+    Taken(U, Standing),
+}
+
+/// How far the logins on a binding are when a request takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// The last answer was a challenge.
+    pub challenged: bool,
+    /// The origin accepted a login that it had asked for, and no other login has begun since.
+    pub proven: bool,
+    /// What [`Logins::notes`] is.
+    pub notes: u32,
 }
 
 /// A connection that the caller must close, and the client that it belonged to.
@@ -149,7 +161,9 @@ struct Binding<U> {
     next_of_client: Option<BindingId>,
     /// Its client address, until it is lost.
     source: AddressId,
-    /// Neighbours in the list of its address and phase, while parked.
+    /// It is in the list of its address and phase, where it stays while it is busy until somebody comes across it.
+    linked: bool,
+    /// Its neighbours there.
     older: Option<BindingId>,
     newer: Option<BindingId>,
     /// The time, on the caller's clock, at which it has been parked long enough.
@@ -178,8 +192,16 @@ struct Group {
     busy: usize,
     parked: usize,
     /// Of those parked.
-    in_phase: [usize; Phase::COUNT],
+    handshaking: usize,
     ring: Ring,
+}
+
+impl Group {
+    /// Counts a parked binding of this phase no more.
+    fn unpark(&mut self, phase: Phase) {
+        self.parked -= 1;
+        self.handshaking -= usize::from(phase == Phase::Handshaking);
+    }
 }
 
 /// How many bindings a group has.
@@ -198,7 +220,7 @@ impl<U> Binding<U> {
         self.group == group
             && self.forwarded == key.forwarded
             && are_equal(&self.address, key.address)
-            && are_equal(&self.chosen, key.chosen)
+            && self.chosen == key.chosen
     }
 }
 
@@ -235,20 +257,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Ok(self.clients.insert(Client { number, connection, count: 0, first: None }))
     }
 
-    /// Takes one of a leaving client's connections out of the table, until there is none; then forgets the client. Call it
-    /// until it returns `None`, and close what it returns: a parked one at once. The request that has a busy one finds a
-    /// stale id and closes it; the caller closes one that its request never took.
-    pub fn leave(&mut self, id: ClientId) -> Option<Left<U>> {
-        while let Some(binding) = self.clients.get(id).and_then(|client| client.first) {
-            let left = self.forget(binding);
-            if left.is_some() {
-                return left;
-            }
-        }
-        self.clients.remove(id);
-        None
-    }
-
     /// Gives a request the binding that its client has for a group and key, if it waits and `fits`. An id whose
     /// connection number is another one has nothing.
     pub fn claim(
@@ -260,18 +268,30 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         fits: impl FnOnce(U) -> bool,
     ) -> Claim<U> {
         let owner = self.clients.get(client).filter(|owner| owner.number == number);
-        let Some((id, binding)) = owner.and_then(|owner| self.search(owner, group, key)) else {
-            return Claim::None;
-        };
-        match binding.state {
-            State::Lost => Claim::Lost,
-            State::Busy(_) => Claim::Busy,
-            State::Parked(upstream) if !fits(upstream) => Claim::Unfit(id, upstream),
-            State::Parked(upstream) => {
-                self.unpark(id, State::Busy(upstream));
-                Claim::Taken(upstream)
+        let mut next = owner.and_then(|owner| owner.first);
+        while let Some(id) = next {
+            let Some(binding) = self.bindings.get_mut(id) else { break };
+            if !binding.is_for(group, key) {
+                next = binding.next_of_client;
+                continue;
             }
+            return match binding.state {
+                State::Lost => Claim::Lost,
+                State::Busy(_) => Claim::Busy,
+                State::Parked(upstream) if !fits(upstream) => Claim::Unfit(id, upstream),
+                State::Parked(upstream) => {
+                    binding.state = State::Busy(upstream);
+                    if let Some(group) = group_in(&mut self.groups, group) {
+                        group.unpark(binding.phase);
+                        group.busy += 1;
+                    }
+                    let Logins { challenged, notes, .. } = binding.logins;
+                    let proven = binding.progress.is_proven();
+                    Claim::Taken(upstream, Standing { challenged, proven, notes })
+                }
+            };
         }
+        Claim::None
     }
 
     fn search(&self, owner: &Client<C>, group: GroupId, key: Key<'_>) -> Option<(BindingId, &Binding<U>)> {
@@ -345,6 +365,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             phase: Phase::Handshaking,
             next_of_client: owner.first,
             source,
+            linked: false,
             older: None,
             newer: None,
             deadline: 0,
@@ -373,80 +394,27 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         connections: usize,
         now: u64,
     ) -> Result<Parked<C, U>, Refusal> {
-        let binding = self.bindings.get(id).ok_or(Refusal::NoClient)?;
+        let binding = self.bindings.get_mut(id).ok_or(Refusal::NoClient)?;
         let State::Busy(upstream) = binding.state else { return Err(Refusal::NoClient) };
-        let group = self.group(binding.group).ok_or(Refusal::NoClient)?;
-        let evicted = if group.parked >= connections { self.evict(id) } else { None };
-        Ok(Parked { evicted, expire_by: self.link(id, upstream, phase, now) })
-    }
-
-    /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
-    pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
-        let Binding { owner, group, state, phase, .. } = *self.bindings.get(id)?;
-        let (upstream, phase) = match state {
-            State::Parked(upstream) => (upstream, Some(phase)),
-            State::Busy(upstream) => (upstream, None),
-            State::Lost => return None,
-        };
-        self.lose(id);
-        let shared = self.is_shared(owner, group, id);
-        if self.bindings.get(id).is_some_and(|binding| binding.chosen.len() > TRACED) {
-            self.forget(id);
+        let group = group_in(&mut self.groups, binding.group).ok_or(Refusal::NoClient)?;
+        if group.parked >= connections {
+            let evicted = self.evict(id);
+            return Ok(Parked { evicted, ..self.park(id, phase, usize::MAX, now)? });
         }
-        let client = self.clients.get(owner)?.connection;
-        Some(Ended { client, upstream, phase, shared })
-    }
-
-    /// Whether a client connection has a binding of a group beside `own`.
-    pub fn is_shared(&self, client: ClientId, group: GroupId, own: BindingId) -> bool {
-        self.clients.get(client).is_some_and(|owner| {
-            let mut others = self.of_client(owner).filter(|&(id, _)| id != own);
-            others.any(|(_, binding)| binding.group == group && binding.state.is_live())
-        })
-    }
-
-    /// Removes a binding, or the trace of one, altogether. Returns the connection of a binding.
-    fn forget(&mut self, id: BindingId) -> Option<Left<U>> {
-        let left = match self.bindings.get(id)?.state {
-            State::Parked(upstream) => Some(Left { upstream, busy: false }),
-            State::Busy(upstream) => Some(Left { upstream, busy: true }),
-            State::Lost => None,
-        };
-        self.lose(id);
-        let binding = self.bindings.remove(id)?;
-        let owner = self.clients.get_mut(binding.owner)?;
-        owner.count -= 1;
-        if owner.first == Some(id) {
-            owner.first = binding.next_of_client;
-        } else {
-            let mut next = owner.first;
-            while let Some(before) = next.and_then(|id| self.bindings.get_mut(id)) {
-                if before.next_of_client == Some(id) {
-                    before.next_of_client = binding.next_of_client;
-                    break;
-                }
-                next = before.next_of_client;
-            }
+        group.busy -= 1;
+        group.parked += 1;
+        group.handshaking += usize::from(phase == Phase::Handshaking);
+        binding.state = State::Parked(upstream);
+        binding.deadline = now + group.timeout;
+        let in_list = binding.linked && binding.phase == phase;
+        let (deadline, in_ring) = (binding.deadline, binding.place.slot.is_some());
+        match binding.newer {
+            None if in_list => {}
+            Some(newer) if in_list => self.renew(id, newer),
+            _ => self.move_last(id, phase),
         }
-        left
-    }
-
-    /// Makes a live binding a trace. Nothing happens to one that is a trace already.
-    fn lose(&mut self, id: BindingId) {
-        let Some(binding) = self.bindings.get_mut(id) else { return };
-        let (group, source, phase) = (binding.group, binding.source, binding.phase);
-        match binding.state {
-            State::Parked(_) => self.unpark(id, State::Lost),
-            State::Busy(_) => {
-                binding.state = State::Lost;
-                if let Some(group) = group_in(&mut self.groups, group) {
-                    group.busy -= 1;
-                }
-            }
-            State::Lost => return,
-        }
-        self.leave_ring(id);
-        self.addresses.remove(source, phase);
+        let expire_by = if in_ring { None } else { self.join_ring(id, deadline, now) };
+        Ok(Parked { evicted: None, expire_by })
     }
 
     fn group(&self, id: GroupId) -> Option<&Group> {
@@ -466,15 +434,16 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     }
 }
 
+#[inline]
 fn group_in(groups: &mut [Group], id: GroupId) -> Option<&mut Group> {
     groups.get_mut(usize::try_from(id.0).ok()?)
 }
 
 /// `==`, without a call for what is as long as addresses are.
+#[inline]
 fn are_equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len()
         && match one.len() {
-            0 => true,
             8..=16 => {
                 one.first_chunk::<8>() == other.first_chunk() && one.last_chunk::<8>() == other.last_chunk()
             }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::exchange::Phase;
 use ntlm_core::binding::ids::{BindingId, ClientId, GroupId, Refusal};
-use ntlm_core::binding::table::{Bindings, Claim, Counts, Ended, Evicted, Key, SHARE};
+use ntlm_core::binding::table::{Bindings, Claim, Counts, Ended, Evicted, Key, SHARE, Standing};
 
 /// What a binding or the trace of one is in the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -356,7 +356,7 @@ impl Both {
                         State::Parked(_) if !fits => Claim::Unfit(e.id, e.upstream),
                         State::Parked(_) => {
                             e.state = State::Busy;
-                            Claim::Taken(e.upstream)
+                            Claim::Taken(e.upstream, Standing::default())
                         }
                     },
                 };

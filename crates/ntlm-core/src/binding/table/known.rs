@@ -50,9 +50,10 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// The bindings of a group.
     pub fn counts(&self, group: GroupId) -> Counts {
-        self.group(group).map_or(Counts::default(), |group| {
-            let [handshaking, ..] = group.in_phase;
-            Counts { parked: group.parked, handshaking, busy: group.busy }
+        self.group(group).map_or(Counts::default(), |group| Counts {
+            parked: group.parked,
+            handshaking: group.handshaking,
+            busy: group.busy,
         })
     }
 

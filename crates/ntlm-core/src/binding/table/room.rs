@@ -32,18 +32,38 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// and its least recently used one in it. Of addresses with as many the one that has waited longest, as far as [`LOOKS`]
     /// tell.
     fn first_to_lose(&mut self, group: GroupId) -> Option<(Phase, AddressId, BindingId)> {
-        let counts = self.group(group)?.in_phase;
-        let phase = Phase::ALL.into_iter().zip(counts).find(|&(_, count)| count > 0)?.0;
+        let phase = Phase::ALL.into_iter().find(|&phase| self.top(group, phase).is_some())?;
         for _ in 0..LOOKS {
-            let top = self.addresses.top(group, phase)?;
-            let oldest = self.addresses.list(top, phase)?.oldest?;
+            let (top, oldest) = self.top(group, phase)?;
             let deadline = self.bindings.get(oldest)?.deadline;
             if !self.addresses.stamp(top, phase, deadline) {
                 return Some((phase, top, oldest));
             }
         }
-        let top = self.addresses.top(group, phase)?;
-        Some((phase, top, self.addresses.list(top, phase)?.oldest?))
+        let (top, oldest) = self.top(group, phase)?;
+        Some((phase, top, oldest))
+    }
+
+    /// The address on top of the heap of a group and phase, of those with a parked binding, and its least recently used one.
+    fn top(&mut self, group: GroupId, phase: Phase) -> Option<(AddressId, BindingId)> {
+        loop {
+            let top = self.addresses.top(group, phase)?;
+            if let Some(oldest) = self.oldest_parked(top, phase) {
+                return Some((top, oldest));
+            }
+            self.addresses.hide(top, phase);
+        }
+    }
+
+    /// The least recently used parked binding of an address and phase. Busy ones that come before it leave the list.
+    fn oldest_parked(&mut self, address: AddressId, phase: Phase) -> Option<BindingId> {
+        loop {
+            let oldest = self.addresses.list(address, phase)?.oldest?;
+            if matches!(self.bindings.get(oldest)?.state, State::Parked(_)) {
+                return Some(oldest);
+            }
+            self.unlink(oldest);
+        }
     }
 
     /// The least recently used parked binding of a client in a group and phase, and how many bindings it has there beside the

@@ -24,6 +24,11 @@ fn claim(table: &mut Table, client: ClientId, number: u64, group: GroupId, key: 
     table.claim(client, number, group, key, |_| true)
 }
 
+/// What a client gets that takes a binding over which nobody has logged in yet.
+fn taken(upstream: u32) -> Claim<u32> {
+    Claim::Taken(upstream, Standing::default())
+}
+
 /// Parks a binding: the connection that is evicted for it.
 fn park(table: &mut Table, id: BindingId, phase: Phase, connections: usize) -> Option<u32> {
     table.park(id, phase, connections, NOW).unwrap().evicted.map(|evicted| evicted.ended.upstream)
@@ -51,9 +56,9 @@ fn a_client_gets_its_own_binding_and_nobody_elses() {
     assert_eq!(claim(&mut table, alice, 1, WIKI, HOME), Claim::None);
     assert_eq!(claim(&mut table, alice, 1, MAIL, AWAY), Claim::None);
     assert_eq!(claim(&mut table, alice, 1, MAIL, OTHER), Claim::None);
-    assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Taken(10));
+    assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), taken(10));
     assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Busy);
-    assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
+    assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), taken(20));
 }
 
 #[test]
@@ -78,7 +83,7 @@ fn a_key_of_any_length_is_told_from_one_that_differs_anywhere() {
                 assert_eq!(claim(&mut table, alice, 1, MAIL, key), Claim::None, "{key:?}");
             }
         }
-        assert_eq!(claim(&mut table, alice, 1, MAIL, own), Claim::Taken(10));
+        assert_eq!(claim(&mut table, alice, 1, MAIL, own), taken(10));
     }
 }
 
@@ -139,7 +144,7 @@ fn a_binding_that_does_not_fit_the_request_stays_parked() {
     let unfit = table.claim(alice, 1, MAIL, HOME, |upstream| upstream != 10);
     assert_eq!(unfit, Claim::Unfit(id, 10));
     assert_eq!(table.counts(MAIL).parked, 1);
-    assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Taken(10));
+    assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), taken(10));
 }
 
 #[test]
@@ -161,7 +166,7 @@ fn a_stale_client_id_finds_nothing_in_the_slot_of_its_successor() {
     assert_eq!(table.park(of_alice, Phase::Proven, 100, NOW), Err(Refusal::NoClient));
     assert_eq!(table.leave(alice), None);
     assert_eq!(table.bind(alice, MAIL, WAIT, HOME, 30), Err(Refusal::NoClient));
-    assert_eq!(claim(&mut table, bob, 1, MAIL, HOME), Claim::Taken(20));
+    assert_eq!(claim(&mut table, bob, 1, MAIL, HOME), taken(20));
 }
 
 #[test]
@@ -325,7 +330,7 @@ fn other_forwarded_fields_get_another_binding() {
     let (alice, _) = parked(&mut table, "proxy", 1, 10, Phase::Proven);
     let forwarded = table.digest(&[b"192.0.2.1"]);
     assert_eq!(claim(&mut table, alice, 1, MAIL, Key { forwarded, ..HOME }), Claim::None);
-    assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), Claim::Taken(10));
+    assert_eq!(claim(&mut table, alice, 1, MAIL, HOME), taken(10));
 }
 
 #[test]
@@ -339,7 +344,7 @@ fn binding_expires_at_its_last_deadline() {
         assert!(table.expire_by().unwrap() <= NOW + wait + late);
         let again = NOW + wait - 1;
         assert_eq!(table.expire(again), None);
-        assert_eq!(claim(&mut table, client, 1, MAIL, HOME), Claim::Taken(10));
+        assert_eq!(claim(&mut table, client, 1, MAIL, HOME), taken(10));
         // It is busy for long, and is parked after that.
         let again = again + 10 * wait;
         assert_eq!(table.expire(again), None);
@@ -430,7 +435,7 @@ fn a_leaving_client_takes_all_its_bindings_along_and_nobody_elses() {
     assert_eq!(left, [(10, false), (11, false), (12, false), (13, true)]);
     assert_eq!(table.park(busy, Phase::Proven, 9, NOW), Err(Refusal::NoClient));
     assert_eq!(table.bindings.len(), 1);
-    assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
+    assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), taken(20));
 }
 
 #[test]
@@ -451,7 +456,7 @@ fn a_client_gets_no_more_than_its_share() {
     let last = bind(&mut table, SHARE).unwrap();
     assert_eq!(bind(&mut table, SHARE + 1), Err(Refusal::Share));
     assert_eq!(table.bindings.len(), SHARE + 1);
-    assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), Claim::Taken(20));
+    assert_eq!(claim(&mut table, bob, 2, MAIL, HOME), taken(20));
     table.end(last).unwrap();
     assert!(bind(&mut table, SHARE).is_ok(), "its own trace makes room as well");
     assert_eq!(std::iter::from_fn(|| table.leave(alice)).count(), SHARE);

@@ -29,27 +29,39 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.groups.iter().filter_map(|group| group.ring.next_time()).min()
     }
 
-    /// Puts a busy binding at the new end of the list of its address and phase. Returns the time by which the ring is to be
-    /// looked at, where that is new.
-    pub(super) fn link(&mut self, id: BindingId, upstream: U, phase: Phase, now: u64) -> Option<u64> {
-        let binding = self.bindings.get_mut(id)?;
-        let group = group_in(&mut self.groups, binding.group)?;
-        let list = self.addresses.list(binding.source, phase)?;
-        group.busy -= 1;
-        group.parked += 1;
-        if let Some(count) = group.in_phase.get_mut(phase as usize) {
-            *count += 1;
+    /// Moves a binding that is followed by `newer` to the new end of its list.
+    pub(super) fn renew(&mut self, id: BindingId, newer: BindingId) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let older = binding.older;
+        let Some(list) = self.addresses.list(binding.source, binding.phase) else { return };
+        let last = list.newest.replace(id);
+        binding.older = last;
+        binding.newer = None;
+        match older.and_then(|older| self.bindings.get_mut(older)) {
+            Some(older) => older.newer = Some(newer),
+            None => list.oldest = Some(newer),
         }
+        if let Some(newer) = self.bindings.get_mut(newer) {
+            newer.older = older;
+        }
+        if let Some(last) = last.and_then(|last| self.bindings.get_mut(last)) {
+            last.newer = Some(id);
+        }
+    }
+
+    /// Moves a parked binding to the new end of the list of its address and a phase.
+    pub(super) fn move_last(&mut self, id: BindingId, phase: Phase) {
+        self.unlink(id);
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let Some(list) = self.addresses.list(binding.source, phase) else { return };
         let older = list.newest.replace(id);
         if older.is_none() {
             list.oldest = Some(id);
         }
-        binding.state = State::Parked(upstream);
         let before = core::mem::replace(&mut binding.phase, phase);
+        binding.linked = true;
         binding.older = older;
-        binding.newer = None;
-        binding.deadline = now + group.timeout;
-        let (source, deadline, in_ring) = (binding.source, binding.deadline, binding.place.slot.is_some());
+        let (source, deadline) = (binding.source, binding.deadline);
         if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
             older.newer = Some(id);
         }
@@ -57,19 +69,15 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             self.addresses.shift(source, before, phase);
         }
         self.addresses.show(source, phase, deadline);
-        if in_ring {
-            return None;
-        }
-        self.join_ring(id, deadline, now);
-        Some(deadline)
     }
 
-    /// Takes a parked binding out of the list of its address and phase, into another state.
-    pub(super) fn unpark(&mut self, id: BindingId, state: State<U>) {
+    /// Takes a binding out of the list of its address and phase, if it is in there.
+    pub(super) fn unlink(&mut self, id: BindingId) {
         let Some(binding) = self.bindings.get_mut(id) else { return };
-        let busy = matches!(state, State::Busy(_));
-        binding.state = state;
-        let (group, source, phase) = (binding.group, binding.source, binding.phase);
+        if !core::mem::take(&mut binding.linked) {
+            return;
+        }
+        let (source, phase) = (binding.source, binding.phase);
         let (older, newer) = (binding.older.take(), binding.newer.take());
         if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
             older.newer = newer;
@@ -85,23 +93,18 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 list.newest = older;
             }
         }
-        let Some(group) = group_in(&mut self.groups, group) else { return };
-        group.parked -= 1;
-        group.busy += usize::from(busy);
-        if let Some(count) = group.in_phase.get_mut(phase as usize) {
-            *count -= 1;
-        }
     }
 
-    /// Puts a binding that is in no slot into the one of `time`.
-    fn join_ring(&mut self, id: BindingId, time: u64, now: u64) {
-        let Some(binding) = self.bindings.get_mut(id) else { return };
-        let Some(group) = group_in(&mut self.groups, binding.group) else { return };
-        let Some((slot, first)) = group.ring.put(id, time, now) else { return };
+    /// Puts a binding that is in no slot into the one of `time`, which is returned.
+    pub(super) fn join_ring(&mut self, id: BindingId, time: u64, now: u64) -> Option<u64> {
+        let binding = self.bindings.get_mut(id)?;
+        let group = group_in(&mut self.groups, binding.group)?;
+        let (slot, first) = group.ring.put(id, time, now)?;
         binding.place = Place { slot: Some(slot), before: None, after: first };
         if let Some(first) = first.and_then(|first| self.bindings.get_mut(first)) {
             first.place.before = Some(id);
         }
+        Some(time)
     }
 
     /// Takes a binding out of its slot, if it is in one.

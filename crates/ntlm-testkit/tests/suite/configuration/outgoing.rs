@@ -173,6 +173,23 @@ async fn other_connection_value_is_left_alone() {
 }
 
 #[tokio::test]
+async fn close_of_a_directive_is_lifted() {
+    let origin = Origin::start().await;
+    for value in ["close", "CLOSE", "$asked", ""] {
+        for version in ["1.0", "1.1"] {
+            let nginx = Nginx::builder()
+                .conf("map $request_method $asked { default close; }")
+                .conf(&format!("proxy_http_version {version}; proxy_set_header Connection \"{value}\";"))
+                .in_front_of(&[&origin], "ntlm;")
+                .start()
+                .await;
+            Client::connect(&nginx).await.get_with("/", "Authorization", CREDENTIALS).await;
+            assert!(is(last(&origin), LIFTED), "{version} {value}: {:?}", last(&origin));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_group_without_ntlm_keeps_the_defaults() {
     let origin = Origin::start().await;
     let other = "upstream other { server 127.0.0.1:1; ntlm; }";

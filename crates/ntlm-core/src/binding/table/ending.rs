@@ -1,0 +1,87 @@
+//! How a binding ends, and how a client leaves.
+
+use super::{Binding, Bindings, Ended, Left, State, TRACED, group_in};
+use crate::binding::ids::{BindingId, ClientId, GroupId};
+
+impl<C: Copy, U: Copy> Bindings<C, U> {
+    /// Takes one of a leaving client's connections out of the table, until there is none; then forgets the client. Call it
+    /// until it returns `None`, and close what it returns: a parked one at once. The request that has a busy one finds a
+    /// stale id and closes it; the caller closes one that its request never took.
+    pub fn leave(&mut self, id: ClientId) -> Option<Left<U>> {
+        while let Some(binding) = self.clients.get(id).and_then(|client| client.first) {
+            let left = self.forget(binding);
+            if left.is_some() {
+                return left;
+            }
+        }
+        self.clients.remove(id);
+        None
+    }
+
+    /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
+    pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
+        let Binding { owner, group, state, phase, .. } = *self.bindings.get(id)?;
+        let (upstream, phase) = match state {
+            State::Parked(upstream) => (upstream, Some(phase)),
+            State::Busy(upstream) => (upstream, None),
+            State::Lost => return None,
+        };
+        self.lose(id);
+        let shared = self.is_shared(owner, group, id);
+        if self.bindings.get(id).is_some_and(|binding| binding.chosen.len() > TRACED) {
+            self.forget(id);
+        }
+        let client = self.clients.get(owner)?.connection;
+        Some(Ended { client, upstream, phase, shared })
+    }
+
+    /// Whether a client connection has a binding of a group beside `own`.
+    pub fn is_shared(&self, client: ClientId, group: GroupId, own: BindingId) -> bool {
+        self.clients.get(client).is_some_and(|owner| {
+            let mut others = self.of_client(owner).filter(|&(id, _)| id != own);
+            others.any(|(_, binding)| binding.group == group && binding.state.is_live())
+        })
+    }
+
+    /// Removes a binding, or the trace of one, altogether. Returns the connection of a binding.
+    pub(super) fn forget(&mut self, id: BindingId) -> Option<Left<U>> {
+        let left = match self.bindings.get(id)?.state {
+            State::Parked(upstream) => Some(Left { upstream, busy: false }),
+            State::Busy(upstream) => Some(Left { upstream, busy: true }),
+            State::Lost => None,
+        };
+        self.lose(id);
+        let binding = self.bindings.remove(id)?;
+        let owner = self.clients.get_mut(binding.owner)?;
+        owner.count -= 1;
+        if owner.first == Some(id) {
+            owner.first = binding.next_of_client;
+        } else {
+            let mut next = owner.first;
+            while let Some(before) = next.and_then(|id| self.bindings.get_mut(id)) {
+                if before.next_of_client == Some(id) {
+                    before.next_of_client = binding.next_of_client;
+                    break;
+                }
+                next = before.next_of_client;
+            }
+        }
+        left
+    }
+
+    /// Makes a live binding a trace. Nothing happens to one that is a trace already.
+    fn lose(&mut self, id: BindingId) {
+        let Some(binding) = self.bindings.get_mut(id) else { return };
+        let (source, phase) = (binding.source, binding.phase);
+        let state = core::mem::replace(&mut binding.state, State::Lost);
+        let Some(group) = group_in(&mut self.groups, binding.group) else { return };
+        match state {
+            State::Parked(_) => group.unpark(phase),
+            State::Busy(_) => group.busy -= 1,
+            State::Lost => return,
+        }
+        self.unlink(id);
+        self.leave_ring(id);
+        self.addresses.remove(source, phase);
+    }
+}
