@@ -11,7 +11,7 @@ use crate::suite::{self, Suite};
 use crate::{TestArgs, deny, interop, package, paths, tidy, ui};
 
 /// Crates that need no NGINX to compile.
-const PLAIN: &[&str] = &["ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
+const PLAIN: &[&str] = &["ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
 
 /// `cargo xtask test`
 pub fn command(args: &TestArgs) -> Result<()> {
@@ -26,10 +26,11 @@ pub fn command(args: &TestArgs) -> Result<()> {
     if !filtered {
         ui::stage("tidy", tidy::command)?;
         // In a checkout without NGINX, as the core promises.
-        ui::stage("tests of the core, the probe and xtask", || {
+        ui::stage("tests of the core, the client, the probe and xtask", || {
             let mut cargo = cargo("test");
             cargo.env_remove("NGINX_SOURCE_DIR").env_remove("NGINX_BUILD_DIR");
             ui::run(cargo.args(["--package", "ntlm-core", "--package", "xtask"]))?;
+            ui::run(self::cargo("test").args(["--package", "ntlm-client", "--lib"]))?;
             ui::run(self::cargo("test").args(["--package", "ntlm-probe", "--bins"]))
         })?;
     }

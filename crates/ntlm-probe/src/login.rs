@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ntlm_client::ntlm::{Context, Credentials};
+use ntlm_client::{Request, Response, spnego};
 use ntlm_core::ntlmssp::Challenge;
 use ntlm_core::scheme::Scheme;
 use ntlm_core::token::{Message, decode, decoded_len};
 
 use crate::cause::{Cause, Failure};
-use crate::connect::Endpoint;
-use crate::message::{Broken, Connection, Request, Response};
-use crate::ntlm::{Context, Credentials, spnego_init, spnego_resp};
+use crate::connection::{Broken, Connection};
+use crate::endpoint::Endpoint;
 use crate::report::{ChallengeInfo, Leg};
 
 /// Which scheme carries the login.
@@ -77,12 +78,12 @@ pub struct Course {
 
 impl Login<'_> {
     /// Logs in on a connection of `endpoint`, which is returned. The legs that were seen are in `course`, however it ends.
-    pub fn run(&self, endpoint: &Endpoint, course: &mut Course) -> Result<Box<dyn Connection>, Failure> {
+    pub fn run(&self, endpoint: &Endpoint, course: &mut Course) -> Result<Connection, Failure> {
         (self.progress)("connect");
         let mut connection = endpoint.connect()?;
         course.connection = connection.describe();
         let offer =
-            self.leg(&mut *connection, course, "GET, no credentials", None).map_err(
+            self.leg(&mut connection, course, "GET, no credentials", None).map_err(
                 |broken| match broken {
                     Broken::Closed => {
                         Failure::new(Cause::ConnectFailed, "the connection was closed without an answer")
@@ -100,13 +101,13 @@ impl Login<'_> {
                 .push("the answer to the first request ends the connection; went on with another".to_owned());
             connection = endpoint.connect()?;
         }
-        let challenge = self.challenged(&mut *connection, course, carrier)?;
-        self.answer(&mut *connection, course, carrier, challenge)?;
+        let challenge = self.challenged(&mut connection, course, carrier)?;
+        self.answer(&mut connection, course, carrier, challenge)?;
         Ok(connection)
     }
 
     /// Asks for a challenge on a connection that is in no login; says which server answered.
-    pub fn challenger(&self, connection: &mut dyn Connection, carrier: Carrier) -> Option<String> {
+    pub fn challenger(&self, connection: &mut Connection, carrier: Carrier) -> Option<String> {
         let (_, challenge) = self.challenged(connection, &mut Course::default(), carrier).ok()?;
         Challenge::read(&challenge)?.info.netbios_computer().map(|name| name.shown(64).to_string())
     }
@@ -143,7 +144,7 @@ impl Login<'_> {
     /// The second leg: NEGOTIATE, answered with a challenge, which is returned beside the context it is for.
     fn challenged(
         &self,
-        connection: &mut dyn Connection,
+        connection: &mut Connection,
         course: &mut Course,
         carrier: Carrier,
     ) -> Result<(Context, Vec<u8>), Failure> {
@@ -153,7 +154,7 @@ impl Login<'_> {
         let message = context.step(&[], &self.host).map_err(internal)?;
         let message = match carrier {
             Carrier::Ntlm => message,
-            Carrier::Negotiate => spnego_init(&message),
+            Carrier::Negotiate => spnego::init(&message),
         };
         let sent = format!("{} NEGOTIATE", carrier.name());
         let response =
@@ -188,7 +189,7 @@ impl Login<'_> {
     /// The third leg: AUTHENTICATE.
     fn answer(
         &self,
-        connection: &mut dyn Connection,
+        connection: &mut Connection,
         course: &mut Course,
         carrier: Carrier,
         (mut context, challenge): (Context, Vec<u8>),
@@ -198,7 +199,7 @@ impl Login<'_> {
         })?;
         let message = match carrier {
             Carrier::Ntlm => message,
-            Carrier::Negotiate => spnego_resp(&message),
+            Carrier::Negotiate => spnego::resp(&message),
         };
         let sent = format!("{} AUTHENTICATE", carrier.name());
         let response =
@@ -227,17 +228,19 @@ impl Login<'_> {
 
     fn leg(
         &self,
-        connection: &mut dyn Connection,
+        connection: &mut Connection,
         course: &mut Course,
         sent: &str,
         token: Option<(Carrier, &[u8])>,
     ) -> Result<Response, Broken> {
         (self.progress)(sent);
-        let authorization =
-            token.map(|(carrier, token)| format!("{} {}", carrier.name(), STANDARD.encode(token)));
-        let request = Request { method: "GET", target: self.target.clone(), authorization, body: None };
+        let mut request = Request::get(&self.target);
+        if let Some((carrier, token)) = token {
+            let value = format!("{} {}", carrier.name(), STANDARD.encode(token));
+            request = request.header("Authorization", &value);
+        }
         let start = Instant::now();
-        let response = connection.exchange(&request)?;
+        let response = connection.exchange(request)?;
         course.legs.push(Leg::new(sent, &response, start.elapsed()));
         Ok(response)
     }

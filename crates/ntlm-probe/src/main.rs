@@ -5,14 +5,11 @@
 
 mod args;
 mod cause;
-mod connect;
-mod http1;
-mod http2;
+mod connection;
+mod endpoint;
 mod login;
 #[cfg(test)]
 mod man;
-mod message;
-mod ntlm;
 mod probe;
 mod report;
 mod tls;
@@ -23,10 +20,10 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use ntlm_client::ntlm::{Context, Credentials};
 
 use crate::args::Args;
-use crate::connect::Endpoint;
-use crate::ntlm::{Context, Credentials};
+use crate::endpoint::Endpoint;
 use crate::probe::Probe;
 
 const USAGE: u8 = 2;

@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
+use ntlm_client::ntlm::Credentials;
+use ntlm_client::{Request, Response};
+
 use crate::args::Args;
 use crate::cause::{Cause, Failure};
-use crate::connect::Endpoint;
+use crate::connection::{Broken, Connection, Idle};
+use crate::endpoint::Endpoint;
 use crate::login::{Carrier, Course, Login};
-use crate::message::{Broken, Connection, Idle, Request};
-use crate::ntlm::Credentials;
 use crate::report::{CauseInfo, Check, Report, clock};
 
 /// Domain controllers allow five minutes (MS-KILE; and MS-NLMP §3.3.2 for what follows of it).
@@ -37,7 +39,7 @@ impl Probe<'_> {
         let mut course = Course::default();
         let mut checks = Vec::new();
         let outcome = match self.login(&self.endpoint, None, true).run(&self.endpoint, &mut course) {
-            Ok(mut connection) => self.checks(&mut *connection, &course, &mut checks),
+            Ok(mut connection) => self.checks(&mut connection, &course, &mut checks),
             Err(failure) if failure.cause == Cause::Refused => Err(self.explain(&mut course)),
             Err(failure) => Err(failure),
         };
@@ -82,7 +84,7 @@ impl Probe<'_> {
 
     fn checks(
         &self,
-        connection: &mut dyn Connection,
+        connection: &mut Connection,
         course: &Course,
         checks: &mut Vec<Check>,
     ) -> Result<(), Failure> {
@@ -112,7 +114,7 @@ impl Probe<'_> {
         Ok(())
     }
 
-    fn requests(&self, connection: &mut dyn Connection, mut closes: bool) -> Result<String, Failure> {
+    fn requests(&self, connection: &mut Connection, mut closes: bool) -> Result<String, Failure> {
         let all = self.args.requests;
         for number in 1..=all {
             (self.progress)(&format!("request {number} of {all}"));
@@ -142,7 +144,7 @@ impl Probe<'_> {
         for number in 1..=STRANGERS {
             (self.progress)(&format!("stranger {number} of {STRANGERS}"));
             let mut connection = self.endpoint.connect()?;
-            match self.get(&mut *connection) {
+            match self.get(&mut connection) {
                 Ok(response) if response.status == 401 || response.status >= 500 => {}
                 Ok(response) => {
                     let detail = format!("{} answered a new connection without credentials", response.status);
@@ -156,16 +158,12 @@ impl Probe<'_> {
         Ok(format!("{STRANGERS} of {STRANGERS} connections without credentials were refused"))
     }
 
-    fn post(&self, connection: &mut dyn Connection) -> Result<String, Failure> {
+    fn post(&self, connection: &mut Connection) -> Result<String, Failure> {
         (self.progress)("POST");
         let failed = |why: String| Failure::new(Cause::PostFailed, why);
-        let request = Request {
-            method: "POST",
-            target: self.endpoint.target(),
-            authorization: None,
-            body: Some(vec![b'.'; POST_BODY]),
-        };
-        let response = connection.exchange(&request).map_err(|broken| match broken {
+        let request = Request::post(&self.endpoint.target(), vec![b'.'; POST_BODY])
+            .header("Content-Type", "application/octet-stream");
+        let response = connection.exchange(request).map_err(|broken| match broken {
             Broken::Closed => failed("the connection was closed".to_owned()),
             Broken::Failed(failure) => failed(in_words(&failure)),
         })?;
@@ -175,7 +173,7 @@ impl Probe<'_> {
         }
     }
 
-    fn idle(&self, connection: &mut dyn Connection, time: Duration) -> Result<String, Failure> {
+    fn idle(&self, connection: &mut Connection, time: Duration) -> Result<String, Failure> {
         (self.progress)(&format!("idle for {}", humantime::format_duration(time)));
         let lost = |why: String| Failure::new(Cause::SessionLostIdle, why);
         if let Idle::Closed(after) = connection.idle(time) {
@@ -200,7 +198,7 @@ impl Probe<'_> {
             let quiet = |_: &str| ();
             let login = Login { progress: &quiet, ..self.login(&self.endpoint, None, true) };
             let mut connection = login.run(&self.endpoint, &mut Course::default())?;
-            match self.get(&mut *connection) {
+            match self.get(&mut connection) {
                 Ok(response) if response.status != 401 => Ok(()),
                 _ => Err(Failure::from(Cause::SessionLost)),
             }
@@ -222,9 +220,8 @@ impl Probe<'_> {
         }
     }
 
-    fn get(&self, connection: &mut dyn Connection) -> Result<crate::message::Response, Broken> {
-        let target = self.endpoint.target();
-        connection.exchange(&Request { method: "GET", target, authorization: None, body: None })
+    fn get(&self, connection: &mut Connection) -> Result<Response, Broken> {
+        connection.exchange(Request::get(&self.endpoint.target()))
     }
 
     // After a refusal.
@@ -294,7 +291,7 @@ impl Probe<'_> {
         let mut names: Vec<String> = Vec::new();
         for _ in 0..3 {
             (self.progress)("ask for another challenge");
-            names.extend(login.challenger(&mut *connection, carrier));
+            names.extend(login.challenger(&mut connection, carrier));
         }
         names.sort();
         names.dedup();

@@ -5,12 +5,12 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ntlm_client::Response;
 use ntlm_core::ntlmssp::Challenge;
 use ntlm_core::text::Text;
 use serde::Serialize;
 
 use crate::cause::Failure;
-use crate::message::Response;
 
 /// A request of the login, and its answer.
 #[derive(Clone, Debug, Serialize)]
@@ -275,7 +275,7 @@ mod tests {
         let response = Response {
             status: 401,
             version: "HTTP/1.1",
-            fields: vec![
+            headers: vec![
                 ("WWW-Authenticate".to_owned(), "NTLM TlRMTVNTUAACAAAA".to_owned()),
                 ("WWW-Authenticate".to_owned(), "Basic realm=\"x\"".to_owned()),
                 ("WWW-Authenticate".to_owned(), "Negotiate".to_owned()),

@@ -21,11 +21,11 @@ pub mod origin;
 pub mod pki;
 pub mod ports;
 pub mod record;
-pub mod spnego;
 mod stream;
 
 pub use client::{Client, Endpoint, Request, Response, Target};
 pub use nginx::Nginx;
+pub use ntlm_client::spnego;
 pub use origin::Origin;
 
 /// How long anything in a test may take before the test fails and says what it was waiting for: ten seconds, times

@@ -29,6 +29,7 @@ const FILES: &[&str] = &[
     "config",
     "config.make",
     "crates/ngx-http-upstream-ntlm",
+    "crates/ntlm-client",
     "crates/ntlm-core",
     "crates/ntlm-probe",
     "docs",
@@ -38,7 +39,8 @@ const FILES: &[&str] = &[
 ];
 
 /// The members of the workspace that are in it.
-const MEMBERS: [&str; 3] = ["crates/ngx-http-upstream-ntlm", "crates/ntlm-core", "crates/ntlm-probe"];
+const MEMBERS: [&str; 4] =
+    ["crates/ngx-http-upstream-ntlm", "crates/ntlm-client", "crates/ntlm-core", "crates/ntlm-probe"];
 
 /// The systems that packages are for.
 const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];

@@ -146,16 +146,21 @@ impl Outcome {
 }
 
 fn responses(dump: &str) -> Vec<Response> {
-    let mut responses: Vec<Response> = Vec::new();
+    let mut responses: Vec<ntlm_client::Response> = Vec::new();
     for line in dump.lines() {
         if let Some(rest) = line.strip_prefix("HTTP/") {
             let mut words = rest.split(' ');
-            let version = format!("HTTP/{}", words.next().unwrap_or_default());
+            let version = match words.next() {
+                Some("1.0") => "HTTP/1.0",
+                Some("1.1") => "HTTP/1.1",
+                Some("2") => "HTTP/2",
+                _ => "HTTP/3",
+            };
             let status = words.next().and_then(|word| word.parse().ok()).unwrap_or_default();
-            responses.push(Response { status, version, headers: Vec::new(), body: Vec::new() });
+            responses.push(ntlm_client::Response { status, version, headers: Vec::new(), body: Vec::new() });
         } else if let (Some((name, value)), Some(response)) = (line.split_once(':'), responses.last_mut()) {
             response.headers.push((name.to_owned(), value.trim().to_owned()));
         }
     }
-    responses
+    responses.into_iter().map(Response::from).collect()
 }

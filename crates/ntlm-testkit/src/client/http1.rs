@@ -5,7 +5,8 @@
 use std::fmt;
 use std::io;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use ntlm_client::http1::Wire;
+use tokio::io::AsyncWriteExt as _;
 
 use super::connect::Builder;
 use super::login::must_be_in;
@@ -15,8 +16,7 @@ use crate::{password_of, within};
 
 /// A client with one connection.
 pub struct Client {
-    stream: Stream,
-    buf: Vec<u8>,
+    wire: Wire<Stream>,
     host: String,
     name: Option<String>,
     /// Between [`Client::leg1`] and [`Client::leg3`].
@@ -43,9 +43,9 @@ impl Builder {
     /// # Errors
     /// When the connection or the TLS handshake is refused.
     pub async fn try_connect(&self, target: impl Target) -> io::Result<Client> {
-        let stream = self.open(target.endpoint()).await?;
+        let wire = Wire::new(self.open(target.endpoint()).await?);
         let host = self.host.clone().unwrap_or_else(|| "localhost".to_owned());
-        Ok(Client { stream, buf: Vec::new(), host, name: self.name.clone(), login: None })
+        Ok(Client { wire, host, name: self.name.clone(), login: None })
     }
 }
 
@@ -91,9 +91,9 @@ impl Client {
         let exchange = async {
             // Where writing fails, an answer of the server may still be readable.
             let sent = self.write(&request).await;
-            match self.next_response(&request.method).await {
-                Ok(response) => Ok(response),
-                Err(error) => Err(sent.err().unwrap_or(error)),
+            match self.wire.read(&request.method).await {
+                Ok(response) => Ok(response.into()),
+                Err(broken) => Err(sent.err().unwrap_or(broken.into())),
             }
         };
         within(exchange, what).await
@@ -107,7 +107,7 @@ impl Client {
 
     /// Sends bytes.
     pub async fn send_raw(&mut self, bytes: &[u8]) {
-        let sent = within(self.write_bytes(bytes), || "the bytes are not taken".to_owned()).await;
+        let sent = within(self.wire.write(bytes), || "the bytes are not taken".to_owned()).await;
         sent.unwrap_or_else(|error| panic!("cannot send: {error}"));
     }
 
@@ -116,7 +116,7 @@ impl Client {
     /// # Errors
     /// When the server takes no more.
     pub async fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        within(self.write_bytes(bytes), || "the bytes are not taken".to_owned()).await
+        within(self.wire.write(bytes), || "the bytes are not taken".to_owned()).await
     }
 
     /// Reads the response to a request other than HEAD; panics if there is none.
@@ -129,22 +129,15 @@ impl Client {
     /// # Errors
     /// When the connection ends before the response does.
     pub async fn try_read_response(&mut self) -> io::Result<Response> {
-        within(self.next_response("GET"), || "no response".to_owned()).await
+        let response = within(self.wire.read("GET"), || "no response".to_owned()).await?;
+        Ok(response.into())
     }
 
     /// Reads exactly `count` raw bytes, as after an upgrade.
     pub async fn read_raw(&mut self, count: usize) -> Vec<u8> {
-        let read = async {
-            while self.buf.len() < count {
-                if self.stream.read_buf(&mut self.buf).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-            Ok::<_, io::Error>(self.buf.drain(..count).collect())
-        };
-        within(read, || format!("{count} bytes did not come"))
+        within(self.wire.read_exactly(count), || format!("{count} bytes did not come"))
             .await
-            .unwrap_or_else(|error| panic!("no bytes: {error}"))
+            .unwrap_or_else(|broken| panic!("no bytes: {broken:?}"))
     }
 
     // Logins.
@@ -199,162 +192,40 @@ impl Client {
     /// Awaits the end of the connection from the server's side; panics if bytes come instead.
     pub async fn closed(&mut self) {
         let end = async {
-            match self.stream.read_buf(&mut self.buf).await {
-                Ok(0) | Err(_) => assert!(self.buf.is_empty(), "bytes at the end: {}", self.peek()),
-                Ok(_) => panic!("bytes instead of the end: {}", self.peek()),
-            }
+            let count = self.wire.fill().await.unwrap_or(0);
+            assert!(count == 0 && self.wire.unused().is_empty(), "bytes at the end: {}", self.wire.peek());
         };
         within(end, || "the server does not close the connection".to_owned()).await;
     }
 
     /// Closes by RST.
-    pub fn abort(self) {
-        self.stream.reset_on_drop();
+    pub fn abort(mut self) {
+        self.wire.stream().reset_on_drop();
     }
 
     /// Closes in order.
     pub async fn close(mut self) {
         // The server may have closed already.
-        let _ = self.stream.shutdown().await;
+        let _ = self.wire.stream().shutdown().await;
     }
 
     /// Says that nothing more will be sent (FIN, or `close_notify` and FIN), and goes on reading.
     pub async fn finish_writing(&mut self) {
-        let finished = within(self.stream.shutdown(), || "the end is not taken".to_owned()).await;
+        let finished = within(self.wire.stream().shutdown(), || "the end is not taken".to_owned()).await;
         finished.unwrap_or_else(|error| panic!("cannot finish: {error}"));
     }
 
     /// Sends a TLS 1.3 KeyUpdate; `false` if there is none to send.
     pub async fn send_key_update(&mut self) -> bool {
-        self.stream.queue_key_update() && self.stream.flush().await.is_ok()
+        self.wire.stream().queue_key_update() && self.wire.stream().flush().await.is_ok()
     }
-
-    fn peek(&self) -> String {
-        String::from_utf8_lossy(&self.buf[..self.buf.len().min(200)]).into_owned()
-    }
-
-    // The wire.
 
     async fn write(&mut self, request: &Request) -> io::Result<()> {
         let mut request = request.clone();
         if let Some(name) = &self.name {
             request = request.header("X-Client", name);
         }
-        let mut bytes = request.head_bytes(&self.host);
-        bytes.extend(request.body_bytes());
-        self.write_bytes(&bytes).await
-    }
-
-    /// Writes while it also reads, so that an early response to a large body does not block.
-    async fn write_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { stream, buf, .. } = self;
-        let (mut reader, mut writer) = tokio::io::split(stream);
-        let write = async {
-            writer.write_all(bytes).await?;
-            writer.flush().await
-        };
-        tokio::pin!(write);
-        let mut reading = true;
-        loop {
-            tokio::select! {
-                biased;
-                written = &mut write => return written,
-                read = reader.read_buf(buf), if reading => reading = matches!(read, Ok(1..)),
-            }
-        }
-    }
-
-    async fn next_response(&mut self, method: &str) -> io::Result<Response> {
-        loop {
-            let mut response = self.read_head().await?;
-            match response.status {
-                101 => return Ok(response),
-                100..200 => continue,
-                _ => {}
-            }
-            response.body = if method == "HEAD" || matches!(response.status, 204 | 304) {
-                Vec::new()
-            } else if response
-                .get("Transfer-Encoding")
-                .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
-            {
-                self.read_chunks().await?
-            } else if let Some(length) = response.get("Content-Length") {
-                let length = length.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-                self.read_exactly(length).await?
-            } else {
-                while self.stream.read_buf(&mut self.buf).await? != 0 {}
-                std::mem::take(&mut self.buf)
-            };
-            return Ok(response);
-        }
-    }
-
-    async fn read_head(&mut self) -> io::Result<Response> {
-        loop {
-            let mut headers = [httparse::EMPTY_HEADER; 256];
-            let mut parsed = httparse::Response::new(&mut headers);
-            let status = parsed.parse(&self.buf).map_err(|error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{error} in \"{}\"", self.peek()))
-            })?;
-            if let httparse::Status::Complete(length) = status {
-                let response = Response {
-                    status: parsed.code.unwrap_or_default(),
-                    version: format!("HTTP/1.{}", parsed.version.unwrap_or_default()),
-                    headers: parsed
-                        .headers
-                        .iter()
-                        .map(|header| {
-                            (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned())
-                        })
-                        .collect(),
-                    body: Vec::new(),
-                };
-                self.buf.drain(..length);
-                return Ok(response);
-            }
-            self.fill().await?;
-        }
-    }
-
-    async fn read_exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
-        while self.buf.len() < length {
-            self.fill().await?;
-        }
-        Ok(self.buf.drain(..length).collect())
-    }
-
-    async fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
-        let mut body = Vec::new();
-        loop {
-            let line = self.read_line().await?;
-            let size = line.split(';').next().unwrap_or_default().trim();
-            let size =
-                usize::from_str_radix(size, 16).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-            if size == 0 {
-                while !self.read_line().await?.is_empty() {}
-                return Ok(body);
-            }
-            body.extend(self.read_exactly(size).await?);
-            self.read_exactly(2).await?;
-        }
-    }
-
-    async fn read_line(&mut self) -> io::Result<String> {
-        loop {
-            if let Some(end) = self.buf.windows(2).position(|pair| pair == b"\r\n") {
-                let line = String::from_utf8_lossy(&self.buf[..end]).into_owned();
-                self.buf.drain(..end + 2);
-                return Ok(line);
-            }
-            self.fill().await?;
-        }
-    }
-
-    async fn fill(&mut self) -> io::Result<()> {
-        match self.stream.read_buf(&mut self.buf).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
+        let bytes = [request.head_bytes(&self.host), request.body_bytes()].concat();
+        self.wire.write(&bytes).await
     }
 }

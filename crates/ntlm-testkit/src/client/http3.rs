@@ -1,6 +1,6 @@
 //! An HTTP/3 client with one QUIC connection.
 //!
-//! Its methods take `&self`: `tokio::join!` runs streams side by side. It must never open a second connection.
+//! It must never open a second connection.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,28 +10,50 @@ use bytes::{Buf as _, Bytes};
 use h3::client::SendRequest;
 use h3::error::StreamError;
 use h3_quinn::OpenStreams;
+use ntlm_client::http2::{joined, split};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint as Quic, VarInt};
 
-use super::http2::{answer, head};
-use super::login::must_be_in;
-use super::{Body, Endpoint, Login, Request, Response, Scheme, Target, tls};
+use super::streams::{self, Streams};
+use super::{Endpoint, Request, Response, Target, tls};
 use crate::background::run;
-use crate::{password_of, within};
+use crate::within;
 
 /// H3_NO_ERROR (RFC 9114 section 8.1).
 const CLOSED: VarInt = VarInt::from_u32(0x100);
 
 /// A client with one HTTP/3 connection.
-pub struct Client {
+pub type Client = streams::Client<Http3>;
+
+/// An HTTP/3 connection.
+pub struct Http3 {
     send: SendRequest<OpenStreams, Bytes>,
     connection: Connection,
     endpoint: Quic,
 }
 
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for Http3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("connection", &self.connection).finish_non_exhaustive()
+        f.debug_struct("Http3").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl Streams for Http3 {
+    type Error = StreamError;
+
+    async fn exchange(&self, request: Request) -> Result<Response, StreamError> {
+        let (head, body) = split("https://localhost", request).expect("a request HTTP can carry");
+        let mut stream = self.send.clone().send_request(head).await?;
+        if let Some(body) = body {
+            stream.send_data(body).await?;
+        }
+        stream.finish().await?;
+        let (parts, ()) = stream.recv_response().await?.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(data) = stream.recv_data().await? {
+            bytes.extend_from_slice(data.chunk());
+        }
+        Ok(joined("HTTP/3", &parts, bytes).into())
     }
 }
 
@@ -72,90 +94,28 @@ impl Client {
             // How it ended shows in the requests.
             let _ = std::future::poll_fn(|cx| driving.poll_close(cx)).await;
         });
-        Ok(Self { send, connection, endpoint })
-    }
-
-    /// GET.
-    pub async fn get(&self, target: &str) -> Response {
-        self.request(Request::get(target)).await
-    }
-
-    /// GET with one more field.
-    pub async fn get_with(&self, target: &str, name: &str, value: &str) -> Response {
-        self.request(Request::get(target).header(name, value)).await
-    }
-
-    /// Sends `request` on a stream of its own and reads the response; panics if there is none.
-    pub async fn request(&self, request: Request) -> Response {
-        let what = format!("{} {}", request.method, request.target);
-        self.try_request(request).await.unwrap_or_else(|error| panic!("no answer to {what}: {error}"))
-    }
-
-    /// Sends `request` on a stream of its own and reads the response.
-    ///
-    /// # Errors
-    /// When stream or connection end before the response does.
-    pub async fn try_request(&self, request: Request) -> Result<Response, StreamError> {
-        let what = format!("no answer to {} {}", request.method, request.target);
-        within(self.exchange(request), || what).await
-    }
-
-    async fn exchange(&self, request: Request) -> Result<Response, StreamError> {
-        let body = match request.body {
-            Body::None => None,
-            Body::Sized(body) | Body::Chunked(body, _) => Some(Bytes::from(body)),
-        };
-        let head = head("https", &request.method, &request.target, &request.headers, body.as_ref());
-        let mut stream = self.send.clone().send_request(head).await?;
-        if let Some(body) = body {
-            stream.send_data(body).await?;
-        }
-        stream.finish().await?;
-        let (parts, ()) = stream.recv_response().await?.into_parts();
-        let mut bytes = Vec::new();
-        while let Some(data) = stream.recv_data().await? {
-            bytes.extend_from_slice(data.chunk());
-        }
-        Ok(answer("HTTP/3", &parts, bytes))
-    }
-
-    /// Logs in by NTLM and returns all responses; panics unless the last one serves `user`.
-    pub async fn login(&self, user: &str, path: &str) -> Vec<Response> {
-        let responses = self.login_with("NTLM", user, &password_of(user), path).await;
-        must_be_in(user, &responses);
-        responses
-    }
-
-    /// Tries to log in, and returns all responses, however it ends.
-    pub async fn login_with(
-        &self,
-        scheme: impl Into<Scheme>,
-        user: &str,
-        password: &str,
-        path: &str,
-    ) -> Vec<Response> {
-        let login = Login::new(scheme, user, password);
-        login.drive(async |value| self.get_with(path, "Authorization", value).await).await
+        Ok(Self { streams: Http3 { send, connection, endpoint } })
     }
 
     /// Awaits the end of the connection from the server's side.
     pub async fn closed(&self) {
-        within(self.connection.closed(), || "the server does not close the connection".to_owned()).await;
+        within(self.streams.connection.closed(), || "the server does not close the connection".to_owned())
+            .await;
     }
 
     /// Closes at once (CONNECTION_CLOSE): requests under way fail.
     pub fn leave(&self) {
-        self.connection.close(CLOSED, b"");
+        self.streams.connection.close(CLOSED, b"");
     }
 
     /// Closes at once (CONNECTION_CLOSE), and waits until nothing is left to send.
     pub async fn close(self) {
-        self.connection.close(CLOSED, b"");
-        within(self.endpoint.wait_idle(), || "QUIC does not get idle".to_owned()).await;
+        self.streams.connection.close(CLOSED, b"");
+        within(self.streams.endpoint.wait_idle(), || "QUIC does not get idle".to_owned()).await;
     }
 }
 
-impl Drop for Client {
+impl Drop for Http3 {
     fn drop(&mut self) {
         self.connection.close(CLOSED, b"");
     }

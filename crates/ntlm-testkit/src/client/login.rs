@@ -4,10 +4,12 @@
 
 use std::collections::VecDeque;
 
+use ntlm_client::spnego;
+
 use super::Response;
 use crate::ntlm::{NtlmClient, from_base64, to_base64};
+use crate::origin::spnego::{Token, parse};
 use crate::origin::{KERBEROS, ROUND};
-use crate::spnego::{self, Token};
 
 /// How a login is spelled and wrapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,13 +108,13 @@ impl Login {
         if token.starts_with(b"ROUND-REPLY:") {
             return Some(self.first());
         }
-        let challenge = match spnego::parse(&token) {
+        let challenge = match parse(&token) {
             Some(Token::Resp(challenge)) => challenge?,
             Some(Token::Init { .. }) => return None,
             None => token,
         };
         let message = self.ntlm.authenticate(&challenge).ok()?;
-        Some(self.spell(if self.scheme.spnego { spnego::resp(None, false, Some(&message)) } else { message }))
+        Some(self.spell(if self.scheme.spnego { spnego::resp(&message) } else { message }))
     }
 
     /// Sends each `Authorization` by `send`, and returns all responses, however the login ends.

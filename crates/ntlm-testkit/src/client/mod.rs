@@ -13,6 +13,8 @@ pub mod http2;
 pub mod http3;
 mod login;
 mod message;
+#[cfg(feature = "http2")]
+pub mod streams;
 mod tls;
 
 use std::net::SocketAddr;
@@ -21,7 +23,8 @@ use std::path::PathBuf;
 pub use self::connect::Builder;
 pub use self::http1::Client;
 pub use self::login::{Login, Scheme, kerberos_token};
-pub use self::message::{Body, Request, Response};
+pub use self::message::Response;
+pub use ntlm_client::{Body, Request};
 
 use crate::Origin;
 

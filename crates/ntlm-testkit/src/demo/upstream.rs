@@ -329,9 +329,9 @@ mod tests {
     #[test]
     fn schemes_are_found_in_lists_and_in_fields() {
         let header = |value: &str| ("WWW-Authenticate".to_owned(), value.to_owned());
-        let answer = Response {
+        let answer = ntlm_client::Response {
             status: 401,
-            version: "HTTP/1.1".to_owned(),
+            version: "HTTP/1.1",
             headers: vec![
                 header("Negotiate, NTLM"),
                 header("Basic realm=\"a, b\", charset=\"UTF-8\""),
@@ -339,6 +339,6 @@ mod tests {
             ],
             body: Vec::new(),
         };
-        assert_eq!(schemes(&answer), ["Negotiate", "NTLM", "Basic"]);
+        assert_eq!(schemes(&answer.into()), ["Negotiate", "NTLM", "Basic"]);
     }
 }

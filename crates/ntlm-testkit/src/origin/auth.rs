@@ -5,8 +5,8 @@
 use super::behaviour::Behaviour;
 use super::ledger::Leg;
 use super::ntlm::{self, Policy};
+use super::spnego::{self, NegState};
 use crate::ntlm::{from_base64, to_base64};
-use crate::spnego::{self, NegState};
 
 /// The schemes that authenticate the connection.
 const SCHEMES: [&str; 4] = ["NTLM", "Negotiate", "Kerberos", "Nego2"];

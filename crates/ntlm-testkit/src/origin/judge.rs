@@ -12,8 +12,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use super::auth::Verdict;
 use super::ledger::Leg;
 use super::ntlm;
+use super::spnego::{self, Token};
 use crate::ntlm::from_base64;
-use crate::spnego::{self, Token};
 
 /// The commands that judge: `squid-2.5-ntlmssp` for `NTLM`, `gss-spnego` for `Negotiate`.
 #[derive(Clone, Debug)]

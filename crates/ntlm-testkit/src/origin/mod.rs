@@ -15,6 +15,7 @@ mod ledger;
 mod listen;
 mod ntlm;
 mod shared;
+pub(crate) mod spnego;
 mod websocket;
 
 use std::fmt;

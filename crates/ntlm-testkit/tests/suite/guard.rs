@@ -7,7 +7,7 @@ mod ways;
 
 use ntlm_testkit::client::{Login, kerberos_token};
 use ntlm_testkit::nginx::Builder;
-use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
+use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 /// From here on every upstream group has a keepalive pool of its own accord.
 const POOLED_BY_DEFAULT: (u32, u32, u32) = (1, 29, 7);
@@ -69,7 +69,7 @@ async fn ntlm_login_leaves_no_connection_to_strangers() {
             "{pool}: the challenge's connection is closed"
         );
         assert_eq!(legs[1].identity(), "anonymous");
-        assert!(!legs.iter().any(Response::says_close), "{pool}: the client connection may go on");
+        assert!(!legs.iter().any(|leg| leg.says_close()), "{pool}: the client connection may go on");
     }
 }
 

@@ -197,7 +197,7 @@ async fn connection_with_requests_used_up_is_closed() {
         let mut alice = client(&nginx, "alice").await;
         let legs = alice.login("alice", "/").await;
         let bound = legs[1].connection();
-        assert!(!legs.iter().any(Response::says_close));
+        assert!(!legs.iter().any(|leg| leg.says_close()));
         assert!(assert_bound(&mut alice, "/", "alice", bound).await.says_close());
         alice.closed().await;
         assert_stranger(&mut client(&nginx, "bob").await, "/", bound).await;

@@ -1,9 +1,8 @@
-//! The few lines of DER that wrap NTLMSSP messages for `Negotiate` (RFC 4178 section 4.2).
+//! What an acceptor reads and answers around NTLMSSP messages for `Negotiate` (RFC 4178 section 4.2).
 //!
-//! Only what browsers, curl and IIS exchange; it must never be used to judge the parser of the module, which has its own.
+//! Only what browsers, curl and IIS exchange; must never be used to judge the parser of the module, which has its own.
 
-const SPNEGO: &[u8] = &[0x06, 0x06, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x02];
-const NTLMSSP: &[u8] = &[0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x02, 0x0a];
+use ntlm_client::spnego::{NTLMSSP, SPNEGO, tlv};
 
 /// The `negState` of a `NegTokenResp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +27,6 @@ pub enum Token {
     },
     /// A `NegTokenResp` and its `responseToken`.
     Resp(Option<Vec<u8>>),
-}
-
-/// Wraps `ntlmssp` in a `NegTokenInit` which offers NTLMSSP alone.
-#[must_use]
-pub fn init(ntlmssp: &[u8]) -> Vec<u8> {
-    let mechs = tlv(0xa0, &tlv(0x30, NTLMSSP));
-    let token = tlv(0xa2, &tlv(0x04, ntlmssp));
-    let sequence = tlv(0x30, &[mechs, token].concat());
-    tlv(0x60, &[SPNEGO, &tlv(0xa0, &sequence)].concat())
 }
 
 /// A `NegTokenResp`; `token` is left out when `None`. The acceptor's first one names NTLMSSP (`with_mech`).
@@ -102,19 +92,6 @@ pub fn parse(bytes: &[u8]) -> Option<Token> {
     }
 }
 
-fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len();
-    let mut bytes = vec![tag];
-    match length {
-        0..=0x7f => bytes.push(length as u8),
-        0x80..=0xff => bytes.extend([0x81, length as u8]),
-        0x100..=0xffff => bytes.extend([0x82, (length >> 8) as u8, length as u8]),
-        _ => bytes.extend([0x83, (length >> 16) as u8, (length >> 8) as u8, length as u8]),
-    }
-    bytes.extend_from_slice(content);
-    bytes
-}
-
 fn read(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, mut rest) = rest.split_first()?;
@@ -135,9 +112,10 @@ fn read(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ntlm_client::spnego::init;
 
     #[test]
-    fn what_is_wrapped_can_be_unwrapped() {
+    fn every_length_is_read_back() {
         for length in [0, 1, 127, 128, 255, 256, 70_000] {
             let message = vec![7; length];
             assert_eq!(
@@ -148,6 +126,7 @@ mod tests {
                     mech_token: Some(message.clone())
                 })
             );
+            assert_eq!(resp(None, false, Some(&message)), ntlm_client::spnego::resp(&message));
             assert_eq!(parse(&resp(None, false, Some(&message))), Some(Token::Resp(Some(message))));
         }
         assert_eq!(parse(b"NTLMSSP\0"), None);

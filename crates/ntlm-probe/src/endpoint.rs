@@ -11,8 +11,8 @@ use url::Url;
 
 use crate::args::Args;
 use crate::cause::{Cause, Failure};
-use crate::message::Connection;
-use crate::{http1, http2, tls};
+use crate::connection::Connection;
+use crate::tls;
 
 /// Where to connect to, and how.
 #[derive(Clone)]
@@ -68,14 +68,13 @@ impl Endpoint {
     }
 
     /// Connects.
-    pub fn connect(&self) -> Result<Box<dyn Connection>, Failure> {
+    pub fn connect(&self) -> Result<Connection, Failure> {
         let stream = self.tcp()?;
         let tls = match &self.tls {
             Some(config) => Some((config.clone(), self.server_name()?)),
             None => None,
         };
-        let connect = if self.http2 { http2::connect } else { http1::connect };
-        connect(stream, tls, self.authority(), self.timeout)
+        Connection::new(stream, tls, self.http2, self.authority(), self.timeout)
     }
 
     fn server_name(&self) -> Result<ServerName<'static>, Failure> {
