@@ -23,6 +23,7 @@ mod source;
 mod suite;
 mod test;
 mod tidy;
+mod tools;
 mod ui;
 
 use std::process::ExitCode;

@@ -1,13 +1,12 @@
 //! The core, changed by `cargo-mutants`: it replaces functions' bodies, operators and arms of matches.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::within;
-use crate::{MutantsArgs, paths, ui};
+use crate::{MutantsArgs, paths, tools, ui};
 
 /// Seconds that the core's tests may take.
 const PATIENCE: &str = "20";
@@ -19,7 +18,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Runs `cargo-mutants`, which lists what was not caught. The number of changes that no test noticed.
 pub fn run(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
     let out = paths::repo().join("target/mutants/core");
-    let mut tool = Command::new(tool()?);
+    let mut tool = Command::new(tools::get("cargo-mutants", &[])?);
     tool.args(["mutants", "--package", "ntlm-core", "--jobs", "2", "--no-shuffle", "--timeout", PATIENCE]);
     tool.arg("--output").arg(&out);
     if let Some(file) = &args.file {
@@ -51,22 +50,4 @@ pub fn run(args: &MutantsArgs, until: Option<Instant>) -> Result<usize> {
         lines("unviable.txt").len()
     ));
     Ok(missed.len())
-}
-
-/// `cargo-mutants`, installed if need be.
-fn tool() -> Result<PathBuf> {
-    let own = paths::tools().join("bin/cargo-mutants");
-    for tool in [own.clone(), PathBuf::from("cargo-mutants")] {
-        let version =
-            Command::new(&tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if version.is_ok_and(|status| status.success()) {
-            return Ok(tool);
-        }
-    }
-    ui::say("cargo-mutants is missing: compiling it into target/tools, which takes some minutes once");
-    let mut install = paths::cargo();
-    install.args(["install", "--locked", "cargo-mutants", "--root"]).arg(paths::tools());
-    // CARGO_TARGET_DIR or the workspace's own settings have no say in it.
-    ui::run(install.env_remove("CARGO_TARGET_DIR").current_dir(std::env::temp_dir()))?;
-    Ok(own)
 }
