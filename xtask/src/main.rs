@@ -8,6 +8,7 @@ mod chaos;
 mod debian;
 mod demo;
 mod deny;
+mod docs;
 mod env;
 mod flood;
 mod fuzz;
@@ -63,7 +64,7 @@ enum Command {
     },
     /// Run what a change has to pass
     Test(TestArgs),
-    /// Check what holds for all sources: imports, sizes, the reference, versions
+    /// Check what holds for all sources: imports, sizes, the reference, links, versions
     Tidy,
     /// Compile each crate with the oldest Rust that its manifest names, which rustup downloads
     OldestRust,
@@ -71,6 +72,8 @@ enum Command {
     Asan(AsanArgs),
     /// Check the dependencies' licences, sources and bans, installing cargo-deny if it is missing
     Deny,
+    /// Make a searchable site of the pages in docs, installing mdbook if it is missing
+    Docs,
     /// Measure, and print a table
     Bench {
         #[command(subcommand)]
@@ -311,6 +314,7 @@ fn main() -> ExitCode {
         Command::OldestRust => oldest::command(),
         Command::Asan(args) => asan::command(&args),
         Command::Deny => deny::command(),
+        Command::Docs => docs::command(),
         Command::Bench { what: Bench::Bound { nginx } } => bench::bound(&nginx),
         Command::Chaos(args) => chaos::command(&args),
         Command::Flood(args) => flood::command(&args),

@@ -8,7 +8,7 @@ use crate::build;
 use crate::nginx::{self, Nginx, Tested};
 use crate::packages::{self, Need};
 use crate::suite::{self, Suite};
-use crate::{TestArgs, deny, interop, package, paths, tidy, ui};
+use crate::{TestArgs, deny, docs, interop, package, paths, tidy, ui};
 
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
@@ -99,6 +99,7 @@ fn lint() -> Result<()> {
         module.args(["--no-deps", "--document-private-items"]);
         ui::run(module.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
+    ui::stage("book", docs::build_if_installed)?;
     ui::stage("licences, sources and bans", deny::check_if_installed)
 }
 

@@ -144,4 +144,13 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_page_has_a_row_for_each_diagnosis() {
+        let page = include_str!("../../../docs/diagnoses.md");
+        for diagnosis in Diagnosis::ALL {
+            let row = format!("\n| `{}` |", diagnosis.name());
+            assert!(page.contains(&row), "docs/diagnoses.md lacks {row}");
+        }
+    }
 }

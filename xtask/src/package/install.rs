@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::deb::{self, Deb, PACKAGE, PROBE, RELEASES, Release};
 use super::namespace::Namespace;
 use super::root::Root;
+use crate::tidy::links;
 use crate::{demo, paths, ui};
 
 const ORIGIN: &str = "127.0.0.1:8080";
@@ -217,9 +218,8 @@ impl System {
         let example = fs::read(doc.join(EXAMPLE)).context("no example in the package")?;
         ensure!(example == fs::read(paths::repo().join(EXAMPLE))?, "the package has another example");
         ensure!(doc.join("changelog.gz").exists(), "no changelog in the package");
-        let readme = fs::read_to_string(doc.join("README.md")).context("no README.md in the package")?;
-        ensure!(readme.contains("\n## Reference\n"), "no reference of the directives in the package");
-        let links = broken_links(&doc)?;
+        ensure!(doc.join("docs/directives.md").exists(), "no reference of the directives in the package");
+        let links = links::broken(&doc)?;
         ensure!(links.is_empty(), "links in {PACKAGE} lead nowhere: {}", links.join(", "));
         ui::say("  reference, example and changelog are there; no link leads nowhere");
         Ok(())
@@ -281,26 +281,6 @@ impl System {
     }
 }
 
-/// Links between the texts in `doc` that have no file at their end.
-fn broken_links(doc: &Path) -> Result<Vec<String>> {
-    let mut broken = Vec::new();
-    let mut folders = vec![doc.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "md") {
-                let text = fs::read_to_string(&path)?;
-                let links = text.split("](").skip(1).filter_map(|link| link.split([')', '#']).next());
-                let files = links.filter(|link| !link.is_empty() && !link.contains("://"));
-                broken.extend(files.filter(|link| !folder.join(link).exists()).map(str::to_owned));
-            }
-        }
-    }
-    Ok(broken)
-}
-
 /// The same package with another version, made in the folder `dir` of the system.
 fn repack(deb: &Deb, version: &str, dir: &Path) -> Result<PathBuf> {
     let work = dir.join("srv/repacked");
@@ -318,25 +298,4 @@ fn repack(deb: &Deb, version: &str, dir: &Path) -> Result<PathBuf> {
 fn said(output: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{out}{err}")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::{broken_links, paths};
-
-    #[test]
-    fn a_link_to_a_text_that_is_not_there_is_broken() {
-        let doc = paths::repo().join(format!("target/links.test.{}", std::process::id()));
-        fs::create_dir_all(doc.join("docs")).unwrap();
-        fs::write(
-            doc.join("README.md"),
-            "[there](docs/page.md#part) [here](#part) [far](https://example.com/)",
-        )
-        .unwrap();
-        fs::write(doc.join("docs/page.md"), "[back](../README.md) [gone](gone.md)").unwrap();
-        assert_eq!(broken_links(&doc).unwrap(), ["gone.md"]);
-        fs::remove_dir_all(doc).unwrap();
-    }
 }

@@ -5,6 +5,7 @@
 
 mod files;
 mod imports;
+pub mod links;
 mod reference;
 mod versions;
 
@@ -64,6 +65,8 @@ fn findings(root: &Path) -> Result<Vec<String>> {
     });
     let sources: Vec<_> = rust.into_iter().filter(|file| file.path.starts_with(MODULE)).collect();
     found.extend(reference::differences(&sources, &texts));
+    found.extend(links::broken(root)?);
+    found.extend(links::outside_the_book(&texts));
 
     let metadata = metadata(root)?;
     found.extend(versions::too_old(&metadata)?);

@@ -1,5 +1,7 @@
 //! Compares the directives and variables that the module registers with those in the reference.
 //!
+//! The README's table names each directive as well, with a link. Links are checked elsewhere.
+//!
 //! Reads the sources, because the module's tables exist only inside nginx: a directive is a C string literal `c"ntlm…"`, a
 //! variable a string literal in a file or folder called `variables`.
 
@@ -10,14 +12,18 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use super::files::File;
 
+/// The beginning of a directive's entry.
+const SYNTAX: &str = "Syntax: **";
+
 /// Names that only the module's sources or only the reference has.
 pub fn differences(sources: &[File], texts: &[File]) -> Vec<String> {
-    let (directives, variables) = registered(sources);
+    let (registered_directives, registered_variables) = registered(sources);
     let (told_directives, told_variables) = told(texts);
-    let mut found = Vec::new();
-    for (kind, mark, registered, told) in
-        [("directive", "", &directives, &told_directives), ("variable", "$", &variables, &told_variables)]
-    {
+    let mut found = incomplete(texts);
+    for (kind, mark, registered, told) in [
+        ("directive", "", &registered_directives, &told_directives),
+        ("variable", "$", &registered_variables, &told_variables),
+    ] {
         if registered.is_empty() {
             found.push(format!(
                 "no {kind} was found in the module's sources: does tidy read the right place?"
@@ -28,6 +34,32 @@ pub fn differences(sources: &[File], texts: &[File]) -> Vec<String> {
         }
         for name in told.difference(registered) {
             found.push(format!("the reference has a {kind} \"{mark}{name}\" that the module does not have"));
+        }
+    }
+    let readme = texts.iter().find(|file| file.path == Path::new("README.md"));
+    let rows: BTreeSet<&str> = readme.iter().flat_map(|file| file.text.lines()).filter_map(row).collect();
+    let missing = registered_directives.iter().filter(|name| !rows.contains(name.as_str()));
+    found.extend(missing.map(|name| format!("the directive \"{name}\" is not in the README's table")));
+    found
+}
+
+/// The directive of a row of the README's table.
+fn row(line: &str) -> Option<&str> {
+    let (name, rest) = line.strip_prefix("| [`")?.split_once('`')?;
+    rest.starts_with("](docs/").then_some(name)
+}
+
+/// Entries of directives that have no default or no context.
+fn incomplete(texts: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in texts.iter().filter(|file| is_reference(&file.path)) {
+        let lines: Vec<&str> = file.text.lines().collect();
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with(SYNTAX)) {
+            for (line_below, start) in [(1, "Default: "), (2, "Context: ")] {
+                if !lines.get(index + line_below).is_some_and(|line| line.starts_with(start)) {
+                    found.push(format!("{}: no \"{start}\" below: {line}", file.path.display()));
+                }
+            }
         }
     }
     found
@@ -70,7 +102,7 @@ fn collect(tokens: TokenStream, literals: &mut Vec<String>) {
 fn told(texts: &[File]) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut directives, mut variables) = (BTreeSet::new(), BTreeSet::new());
     for line in texts.iter().filter(|file| is_reference(&file.path)).flat_map(|file| file.text.lines()) {
-        if let Some(name) = line.strip_prefix("Syntax: **").and_then(|rest| rest.split("**").next()) {
+        if let Some(name) = line.strip_prefix(SYNTAX).and_then(|rest| rest.split("**").next()) {
             directives.insert(name.to_owned());
         }
         if let Some(cell) = line.strip_prefix("| `$").and_then(|rest| rest.split('|').next()) {
@@ -102,7 +134,11 @@ mod tests {
     const CONF: &str = "fn f() { row(c\"ntlm\"); row(c\"ntlm_time\"); say(\"ntlm_key is not here\") }";
     const VARIABLES: &str =
         "const ALL: &[(&str, Get)] = &[(\"ntlm_user\", user), (\"ntlm_domain\", domain)];";
-    const TEXT: &str = "Syntax: **ntlm** [*n*];<br>\n\nSyntax: **ntlm_time** *time*;\n\n| `$ntlm_user`, `$ntlm_domain` | names |\n";
+    const TEXT: &str = "\
+        | [`ntlm`](docs/directives.md#ntlm) |\n| [`ntlm_time`](docs/directives.md#ntlm_time) |\n\n\
+        Syntax: **ntlm** [*n*];<br>\nDefault: 1<br>\nContext: upstream\n\n\
+        Syntax: **ntlm_time** *time*;<br>\nDefault: 1<br>\nContext: upstream\n\n\
+        | `$ntlm_user`, `$ntlm_domain` | names |\n";
 
     #[test]
     fn the_same_names_on_both_sides_are_no_difference() {
@@ -129,8 +165,16 @@ mod tests {
                 "the reference has a directive \"ntlm_time\" that the module does not have",
                 "the variable \"$ntlm_realm\" is not in the reference",
                 "the reference has a variable \"$ntlm_domain\" that the module does not have",
+                "the directive \"ntlm_age\" is not in the README's table",
             ]
         );
+    }
+
+    #[test]
+    fn an_entry_without_a_context_is_found() {
+        let text = TEXT.replacen("Context: upstream\n", "", 1);
+        let found = differences(&module(CONF, VARIABLES), &[File::new("README.md", &text)]);
+        assert_eq!(found, ["README.md: no \"Context: \" below: Syntax: **ntlm** [*n*];<br>"]);
     }
 
     #[test]

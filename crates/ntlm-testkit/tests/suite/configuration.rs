@@ -1,5 +1,5 @@
 //! The directives: what is refused and in which words, what is accepted, and what it costs. What the module changes in
-//! the outgoing request is in `outgoing`, the configurations that the README shows in `examples`.
+//! the outgoing request is in `outgoing`, the configurations that README and docs show in `examples`.
 
 mod examples;
 mod outgoing;

@@ -1,4 +1,4 @@
-//! Each file of `examples/` does what it is there for, and the README shows it to the letter.
+//! Each file of `examples/` does what it is there for, and the pages show it to the letter.
 
 mod recipes;
 
@@ -207,40 +207,19 @@ async fn exchange_conf_locations_share_one_binding() {
     assert!(ledger.iter().all(|entry| entry.sni.as_deref() == Some("exchange.example.com")), "{ledger:?}");
 }
 
-// The README.
+// The pages.
 
 #[test]
-fn the_readme_shows_every_example_to_the_letter() {
-    let readme = read("README.md");
-    let mut shown = BTreeSet::new();
-    for part in readme.split("<!-- examples/").skip(1) {
-        let (name, rest) = part.split_once(" -->\n```nginx\n").expect("a block of nginx after the mark");
-        let (block, _) = rest.split_once("```\n").expect("the end of the block");
-        assert_eq!(block, read(&format!("examples/{name}")), "{name}");
-        assert!(shown.insert(format!("examples/{name}")), "{name} is shown twice");
-    }
-    assert_eq!(shown, all().into_iter().collect(), "the blocks in README.md, and the files");
-}
-
-#[test]
-fn readme_sections_match_the_directives() {
-    let tables =
-        ["conf.rs", "module.rs"].map(|file| read(&format!("crates/ngx-http-upstream-ntlm/src/{file}")));
-    let names = tables.iter().flat_map(|table| table.split("c\"").skip(1));
-    let directives: BTreeSet<&str> =
-        names.filter_map(|part| part.split('"').next()).filter(|name| name.starts_with("ntlm")).collect();
-    assert!(directives.contains("ntlm"), "{directives:?}");
-    let readme = read("README.md");
-    let (_, reference) = readme.split_once("\n## Reference\n").expect("a reference");
-    let reference = reference.split("\n## ").next().unwrap();
-    let mut sections = BTreeSet::new();
-    for section in reference.split("\n### ").skip(1) {
-        let (name, text) = section.split_once('\n').unwrap();
-        assert!(text.contains(&format!("\nSyntax: **{name}** ")), "the syntax of {name}");
-        for line in ["\nDefault: ", "\nContext: "] {
-            assert!(text.contains(line), "{name} has no{line}");
+fn pages_show_the_examples_to_the_letter() {
+    for (page, shows_all) in [("README.md", false), ("docs/configure.md", true)] {
+        let mut shown = BTreeSet::new();
+        for part in read(page).split("<!-- examples/").skip(1) {
+            let (name, rest) = part.split_once(" -->\n```nginx\n").expect("a block of nginx after the mark");
+            let (block, _) = rest.split_once("```\n").expect("the end of the block");
+            assert_eq!(block, read(&format!("examples/{name}")), "{name} in {page}");
+            assert!(shown.insert(format!("examples/{name}")), "{page} shows {name} twice");
         }
-        sections.insert(name);
+        assert!(!shown.is_empty(), "{page} shows no example");
+        assert!(!shows_all || shown == all().into_iter().collect(), "{page} does not show every file");
     }
-    assert_eq!(sections, directives, "the sections in README.md, and the directives");
 }
