@@ -96,7 +96,7 @@ pub(super) fn compose(
         field("Connection", "Upgrade");
         field("Upgrade", protocol);
         if let Some(key) = head.get("Sec-WebSocket-Key").filter(|_| behaviour.websocket) {
-            field("Sec-WebSocket-Accept", &super::websocket::accept(key));
+            field("Sec-WebSocket-Accept", &super::websocket::accept(key.as_bytes()));
         }
         header.push_str("\r\n");
         return Answer { status, header: header.into(), body: Vec::new(), close: false, upgraded: true };

@@ -80,7 +80,8 @@ impl Connection {
                     break;
                 }
                 Ok(Next::WebSocket(name)) => {
-                    let _ = super::websocket::serve(&mut self.stream, &mut self.buf, &name).await;
+                    let read = std::mem::take(&mut self.buf);
+                    let _ = super::websocket::serve(&mut self.stream, read, &name).await;
                     break;
                 }
                 Err(_) => return,
