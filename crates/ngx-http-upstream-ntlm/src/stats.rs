@@ -1,4 +1,4 @@
-//! What is counted, for each group and over all workers, in memory that they share and that outlives a reload.
+//! The counters of each group, over all workers, in memory that the workers share and that outlives a reload.
 //!
 //! Everything in it is atomic and starts as zeroes. Must never be waited for.
 
@@ -81,23 +81,39 @@ struct Live {
     busy: AtomicU32,
 }
 
-/// What is counted of requests and bindings, beside their ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counter {
-    /// Bindings made.
-    Bound,
-    /// Requests that a binding served.
-    Reused,
-    /// Requests whose client had a binding that is gone.
-    Lost,
+/// Makes [`Counter`] of its table: a counter without a name, a metric or a place does not compile.
+macro_rules! counters {
+    ($($counter:ident, $name:literal, $metric:literal, $help:literal;)+) => {
+        /// A counter of requests or bindings, beside their ends.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Counter {
+            $(#[doc = $help] $counter),+
+        }
+
+        impl Counter {
+            /// All of them, in the order they are shown in.
+            pub const ALL: [Counter; [$($name),+].len()] = [$(Counter::$counter),+];
+
+            /// The field of the JSON.
+            pub fn name(self) -> &'static str {
+                match self { $(Counter::$counter => $name),+ }
+            }
+
+            /// The metric of Prometheus, and its help.
+            pub fn metric(self) -> (&'static str, &'static str) {
+                match self { $(Counter::$counter => ($metric, $help)),+ }
+            }
+        }
+    };
 }
 
-impl Counter {
-    /// All of them.
-    pub const ALL: [Counter; 3] = [Counter::Bound, Counter::Reused, Counter::Lost];
+counters! {
+    Bound, "bound", "nginx_ntlm_bindings_made_total", "Bindings made.";
+    Reused, "reused", "nginx_ntlm_requests_reused_total", "Requests that their client's binding served.";
+    Lost, "lost", "nginx_ntlm_requests_lost_total", "Requests whose client had a binding that was gone.";
 }
 
-/// What became of a login.
+/// The outcome of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The origin accepted a login that it had asked for.

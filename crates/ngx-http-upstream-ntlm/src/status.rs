@@ -28,7 +28,7 @@ const PAGE_POLICY: &CStr =
     c"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
       base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
-/// What is answered.
+/// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Format {
@@ -83,7 +83,8 @@ pub unsafe extern "C" fn ngx_http_ntlm_status(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above; the command table says NGX_HTTP_LOC_CONF_OFFSET, so `conf` is what `create_loc_conf` returned.
+    // SAFETY: ngx_conf_handler passes its `cf`; the command table says NGX_HTTP_LOC_CONF_OFFSET, so `conf` is what
+    // `create_loc_conf` returned.
     unsafe {
         let (Some(directive), Some(conf)) = (Directive::new(cf), conf.cast::<Location>().as_mut()) else {
             return crate::conf::CONF_ERROR;
@@ -107,7 +108,7 @@ pub unsafe extern "C" fn ngx_http_ntlm_status(
 ///
 /// Called by nginx with a live request to a location with `ntlm_status`.
 unsafe extern "C" fn ngx_http_ntlm_status_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_core_content_phase passes a live request.
     let r = unsafe { Request::new(r) };
     if r.method() & (NGX_HTTP_GET | NGX_HTTP_HEAD) == 0 {
         return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
@@ -183,18 +184,19 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
         write!(
             out,
             "{}{{\"name\":\"{}\",\"connections\":{},\"timeout_msec\":{},\
-             \"bindings\":{{\"parked\":{},\"handshaking\":{},\"busy\":{}}},\"bound\":{},\"reused\":{},\"lost\":{},\"ended\":{{",
+             \"bindings\":{{\"parked\":{},\"handshaking\":{},\"busy\":{}}}",
             if index == 0 { "" } else { "," },
             Quoted(group.name.as_bytes()),
             group.connections,
             group.timeout,
             live.parked,
             live.handshaking,
-            live.busy,
-            slot.counted(Counter::Bound),
-            slot.counted(Counter::Reused),
-            slot.counted(Counter::Lost)
+            live.busy
         )?;
+        for counter in Counter::ALL {
+            write!(out, ",\"{}\":{}", counter.name(), slot.counted(counter))?;
+        }
+        out.write_str(",\"ended\":{")?;
         for (index, by) in EndedBy::ALL.into_iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             write!(out, "{comma}\"{}\":{}", by.name(), slot.counted_ends(by))?;
@@ -261,15 +263,8 @@ fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
         "Waiting bindings that each worker keeps at most.",
         |out, name, upstream, group| writeln!(out, "{name}{{upstream=\"{upstream}\"}} {}", group.connections),
     )?;
-    for (counter, name, help) in [
-        (Counter::Bound, "nginx_ntlm_bindings_made_total", "Bindings made."),
-        (Counter::Reused, "nginx_ntlm_requests_reused_total", "Requests that their client's binding served."),
-        (
-            Counter::Lost,
-            "nginx_ntlm_requests_lost_total",
-            "Requests whose client had a binding that was gone.",
-        ),
-    ] {
+    for counter in Counter::ALL {
+        let (name, help) = counter.metric();
         metric(out, name, "counter", help, |out, name, upstream, group| {
             let count = group.slot.map_or(0, |slot| slot.counted(counter));
             writeln!(out, "{name}{{upstream=\"{upstream}\"}} {count}")

@@ -1,4 +1,4 @@
-//! Compares the directives and variables that the module registers with those in the reference.
+//! Compares the directives, variables and metrics of the module with those in the reference.
 //!
 //! The README's table names each directive as well, with a link. Links are checked elsewhere.
 //!
@@ -36,6 +36,10 @@ pub fn differences(sources: &[File], texts: &[File]) -> Vec<String> {
             found.push(format!("the reference has a {kind} \"{mark}{name}\" that the module does not have"));
         }
     }
+    let text = |name: &str| texts.iter().any(|file| is_reference(&file.path) && file.text.contains(name));
+    let metrics = metrics(sources);
+    let untold = metrics.iter().filter(|name| !text(&format!("`{name}`")));
+    found.extend(untold.map(|name| format!("the metric \"{name}\" is not in the reference")));
     let readme = texts.iter().find(|file| file.path == Path::new("README.md"));
     let rows: BTreeSet<&str> = readme.iter().flat_map(|file| file.text.lines()).filter_map(row).collect();
     let missing = registered_directives.iter().filter(|name| !rows.contains(name.as_str()));
@@ -86,6 +90,19 @@ fn registered(sources: &[File]) -> (BTreeSet<String>, BTreeSet<String>) {
         }
     }
     (directives, variables)
+}
+
+/// Metrics in the module's sources.
+fn metrics(sources: &[File]) -> BTreeSet<String> {
+    let mut literals = Vec::new();
+    for file in sources {
+        collect(file.text.parse().unwrap_or_default(), &mut literals);
+    }
+    let names = literals.iter().map(|literal| literal.trim_matches('"'));
+    let is_metric = |name: &&str| {
+        name.starts_with("nginx_ntlm_") && name.chars().all(|char| char.is_ascii_lowercase() || char == '_')
+    };
+    names.filter(is_metric).map(str::to_owned).collect()
 }
 
 fn collect(tokens: TokenStream, literals: &mut Vec<String>) {
@@ -141,7 +158,7 @@ mod tests {
         | `$ntlm_user`, `$ntlm_domain` | names |\n";
 
     #[test]
-    fn the_same_names_on_both_sides_are_no_difference() {
+    fn equal_names_are_no_difference() {
         let found = differences(&module(CONF, VARIABLES), &[File::new("README.md", TEXT)]);
         assert!(found.is_empty(), "{found:?}");
     }
@@ -154,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directive_or_variable_missing_on_one_side_is_found() {
+    fn name_missing_on_one_side_is_found() {
         let conf = CONF.replace("ntlm_time", "ntlm_age");
         let variables = VARIABLES.replace("ntlm_domain", "ntlm_realm");
         let found = differences(&module(&conf, &variables), &[File::new("README.md", TEXT)]);
@@ -168,6 +185,13 @@ mod tests {
                 "the directive \"ntlm_age\" is not in the README's table",
             ]
         );
+    }
+
+    #[test]
+    fn metric_missing_in_the_reference_is_found() {
+        let conf = CONF.replace("f() {", "f() { metric(\"nginx_ntlm_x_total\", \"nginx_ntlm_ is a start\");");
+        let found = differences(&module(&conf, VARIABLES), &[File::new("README.md", TEXT)]);
+        assert_eq!(found, ["the metric \"nginx_ntlm_x_total\" is not in the reference"]);
     }
 
     #[test]
