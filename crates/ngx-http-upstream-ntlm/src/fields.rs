@@ -5,7 +5,7 @@
 //! without one cost nothing.
 #![expect(unsafe_code, reason = "header field handlers' trampolines")]
 
-use nginx_sys::{ngx_conf_t, ngx_http_request_t, ngx_int_t, ngx_table_elt_t};
+use nginx_sys::{ngx_conf_t, ngx_http_header_handler_pt, ngx_http_request_t, ngx_int_t, ngx_table_elt_t};
 use ntlm_core::scheme::{ConnectionBound, carries_token, offers};
 
 use crate::ngx::{Request, Slice, Status, Wrapped, watch_client_field, watch_upstream_field};
@@ -14,9 +14,8 @@ use crate::{credentials, forwarded, peer};
 static WWW_AUTHENTICATE: Wrapped = Wrapped::new();
 static PROXY_AUTHENTICATE: Wrapped = Wrapped::new();
 static PROXY_AUTHORIZATION: Wrapped = Wrapped::new();
-static X_FORWARDED_FOR: Wrapped = Wrapped::new();
-static FORWARDED_FIELD: Wrapped = Wrapped::new();
-static X_REAL_IP: Wrapped = Wrapped::new();
+/// The fields of a proxy in front.
+static FORWARDED: [Wrapped; 3] = [const { Wrapped::new() }; 3];
 
 /// Has nginx call the handlers of this file. False when there is no memory.
 ///
@@ -24,34 +23,27 @@ static X_REAL_IP: Wrapped = Wrapped::new();
 ///
 /// Called from `postconfiguration`.
 pub unsafe fn watch(cf: *mut ngx_conf_t) -> bool {
-    // SAFETY: vouched for by the caller.
-    unsafe {
-        watch_upstream_field(
-            cf,
-            "www-authenticate",
-            Some(ngx_http_upstream_ntlm_process_www_authenticate),
-            &WWW_AUTHENTICATE,
-        ) && watch_upstream_field(
-            cf,
-            "proxy-authenticate",
-            Some(ngx_http_upstream_ntlm_process_proxy_authenticate),
-            &PROXY_AUTHENTICATE,
-        ) && watch_client_field(
-            cf,
+    let [x_forwarded_for, forwarded, x_real_ip] = &FORWARDED;
+    let answers: [(_, ngx_http_header_handler_pt, _); 2] = [
+        ("www-authenticate", Some(ngx_http_upstream_ntlm_process_www_authenticate), &WWW_AUTHENTICATE),
+        ("proxy-authenticate", Some(ngx_http_upstream_ntlm_process_proxy_authenticate), &PROXY_AUTHENTICATE),
+    ];
+    let requests: [(_, ngx_http_header_handler_pt, _); 4] = [
+        (
             "proxy-authorization",
             Some(ngx_http_upstream_ntlm_process_proxy_authorization),
             &PROXY_AUTHORIZATION,
-        ) && watch_client_field(
-            cf,
-            "x-forwarded-for",
-            Some(ngx_http_upstream_ntlm_process_x_forwarded_for),
-            &X_FORWARDED_FOR,
-        ) && watch_client_field(
-            cf,
-            "forwarded",
-            Some(ngx_http_upstream_ntlm_process_forwarded),
-            &FORWARDED_FIELD,
-        ) && watch_client_field(cf, "x-real-ip", Some(ngx_http_upstream_ntlm_process_x_real_ip), &X_REAL_IP)
+        ),
+        ("x-forwarded-for", Some(ngx_http_upstream_ntlm_process_forwarded::<0>), x_forwarded_for),
+        ("forwarded", Some(ngx_http_upstream_ntlm_process_forwarded::<1>), forwarded),
+        ("x-real-ip", Some(ngx_http_upstream_ntlm_process_forwarded::<2>), x_real_ip),
+    ];
+    // SAFETY: vouched for by the caller.
+    unsafe {
+        answers.into_iter().all(|(name, handler, wrapped)| watch_upstream_field(cf, name, handler, wrapped))
+            && requests
+                .into_iter()
+                .all(|(name, handler, wrapped)| watch_client_field(cf, name, handler, wrapped))
     }
 }
 
@@ -100,7 +92,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_process_www_authenticate(
     h: *mut ngx_table_elt_t,
     offset: usize,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_proxy_process_header and its like pass a live request and the field that was parsed.
     unsafe { on_answer(r, h, offset, &WWW_AUTHENTICATE) }
 }
 
@@ -114,7 +106,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_process_proxy_authenticate(
     h: *mut ngx_table_elt_t,
     offset: usize,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_proxy_process_header and its like pass a live request and the field that was parsed.
     unsafe { on_answer(r, h, offset, &PROXY_AUTHENTICATE) }
 }
 
@@ -128,7 +120,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_process_proxy_authorization(
     h: *mut ngx_table_elt_t,
     offset: usize,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_process_request_headers and its like pass a live request and the field that was parsed.
     unsafe {
         if ConnectionBound::credentials(value(h).as_bytes()).is_some() {
             credentials::expect_proxy_authorization();
@@ -137,47 +129,17 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_process_proxy_authorization(
     }
 }
 
-/// `X-Forwarded-For` of a client.
+/// A field of [`FORWARDED`].
 ///
 /// # Safety
 ///
 /// Called by nginx as it parses the header of a request.
-unsafe extern "C" fn ngx_http_upstream_ntlm_process_x_forwarded_for(
+unsafe extern "C" fn ngx_http_upstream_ntlm_process_forwarded<const FIELD: usize>(
     r: *mut ngx_http_request_t,
     h: *mut ngx_table_elt_t,
     offset: usize,
 ) -> ngx_int_t {
     forwarded::expect();
-    // SAFETY: see above.
-    unsafe { X_FORWARDED_FOR.call(r, h, offset) }
-}
-
-/// `Forwarded` of a client.
-///
-/// # Safety
-///
-/// Called by nginx as it parses the header of a request.
-unsafe extern "C" fn ngx_http_upstream_ntlm_process_forwarded(
-    r: *mut ngx_http_request_t,
-    h: *mut ngx_table_elt_t,
-    offset: usize,
-) -> ngx_int_t {
-    forwarded::expect();
-    // SAFETY: see above.
-    unsafe { FORWARDED_FIELD.call(r, h, offset) }
-}
-
-/// `X-Real-IP` of a client.
-///
-/// # Safety
-///
-/// Called by nginx as it parses the header of a request.
-unsafe extern "C" fn ngx_http_upstream_ntlm_process_x_real_ip(
-    r: *mut ngx_http_request_t,
-    h: *mut ngx_table_elt_t,
-    offset: usize,
-) -> ngx_int_t {
-    forwarded::expect();
-    // SAFETY: see above.
-    unsafe { X_REAL_IP.call(r, h, offset) }
+    // SAFETY: ngx_http_process_request_headers and its like pass a live request and the field that was parsed.
+    FORWARDED.get(FIELD).map_or(Status::ERROR.0, |wrapped| unsafe { wrapped.call(r, h, offset) })
 }

@@ -49,24 +49,10 @@ pub const ROWS: &[Mutation] = &[
     ),
     row("credentials.rs", "self.login.filter(|_| challenged)", "self.login", VARIABLES),
     // Fields: what is looked at as it is parsed.
-    row(
-        "fields.rs",
-        "    forwarded::expect();\n    // SAFETY: see above.\n    unsafe { X_FORWARDED_FOR",
-        "    // SAFETY: see above.\n    unsafe { X_FORWARDED_FOR",
-        KEYS,
-    ),
-    row(
-        "fields.rs",
-        "    forwarded::expect();\n    // SAFETY: see above.\n    unsafe { FORWARDED_FIELD",
-        "    // SAFETY: see above.\n    unsafe { FORWARDED_FIELD",
-        KEYS,
-    ),
-    row(
-        "fields.rs",
-        "    forwarded::expect();\n    // SAFETY: see above.\n    unsafe { X_REAL_IP",
-        "    // SAFETY: see above.\n    unsafe { X_REAL_IP",
-        KEYS,
-    ),
+    row("fields.rs", "    forwarded::expect();\n", "", KEYS),
+    row("fields.rs", "\"x-forwarded-for\"", "\"x-forwarded\"", KEYS),
+    row("fields.rs", "\"forwarded\"", "\"x-forwarded\"", KEYS),
+    row("fields.rs", "\"x-real-ip\"", "\"x-real\"", KEYS),
     row(
         "fields.rs",
         "            credentials::expect_proxy_authorization();\n",
