@@ -20,7 +20,7 @@ use crate::packages::{self, Need};
 use crate::suite::Suite;
 use crate::{AsanArgs, Watcher, chaos, paths, ui};
 
-/// What a watcher's report has. Where valgrind only remarks something its lines have none of these.
+/// Marks of a watcher's report. A mere remark of valgrind's has none of them.
 const FINDINGS: &[&str] = &[
     "ERROR: AddressSanitizer",
     "ERROR: LeakSanitizer",
@@ -105,7 +105,7 @@ fn watched(watcher: Watcher, what: &str, run: impl FnOnce(&[(&str, String)]) -> 
     })
 }
 
-/// What makes the watcher watch, and write where its reports are looked for.
+/// The environment in which the watcher watches, and writes where its reports are looked for.
 fn environment(watcher: Watcher, reports: &Path) -> Vec<(&'static str, String)> {
     let reports = reports.display();
     match watcher {

@@ -20,7 +20,7 @@ pub const MODULE: &str = "ngx_http_upstream_ntlm_module.so";
 pub struct Built {
     /// The file to run.
     pub nginx: PathBuf,
-    /// What `load_module` takes; nothing if the module is in the binary.
+    /// The argument of `load_module`; nothing if the module is in the binary.
     pub module: Option<PathBuf>,
 }
 

@@ -20,7 +20,7 @@ const TARGETS: &[(&str, u32, &[&str])] = &[
     ("events", 600, &[]),
 ];
 
-/// What cargo-fuzz passes too, but for the sanitizer.
+/// The options of cargo-fuzz, without the sanitizer's.
 const FLAGS: &[&str] = &[
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",

@@ -107,7 +107,7 @@ enum Bench {
     },
 }
 
-/// What `cargo xtask test` can be told.
+/// The options of `cargo xtask test`.
 #[derive(Args)]
 struct TestArgs {
     /// Run the whole suite on these, and on no other
@@ -124,7 +124,7 @@ struct TestArgs {
     filter: Vec<String>,
 }
 
-/// What `cargo xtask asan` can be told.
+/// The options of `cargo xtask asan`.
 #[derive(Args)]
 struct AsanArgs {
     /// Let only this one watch
@@ -138,7 +138,7 @@ struct AsanArgs {
     filter: Vec<String>,
 }
 
-/// What watches.
+/// A watcher of memory.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Watcher {
     /// AddressSanitizer, compiled into NGINX.
@@ -147,7 +147,7 @@ enum Watcher {
     Memcheck,
 }
 
-/// What `cargo xtask chaos` can be told.
+/// The options of `cargo xtask chaos`.
 #[derive(Args)]
 struct ChaosArgs {
     /// The first seed
@@ -176,7 +176,7 @@ struct ChaosArgs {
     nginx: String,
 }
 
-/// What `cargo xtask flood` can be told.
+/// The options of `cargo xtask flood`.
 #[derive(Args)]
 struct FloodArgs {
     /// The NGINX to flood
@@ -193,7 +193,7 @@ struct FloodArgs {
     expiring: usize,
 }
 
-/// What `cargo xtask fuzz` can be told.
+/// The options of `cargo xtask fuzz`.
 #[derive(Args)]
 struct FuzzArgs {
     /// How long each target runs
@@ -204,7 +204,7 @@ struct FuzzArgs {
     keep: bool,
 }
 
-/// What `cargo xtask interop` can be told.
+/// The options of `cargo xtask interop`.
 #[derive(Args)]
 struct InteropArgs {
     /// Only what is quick and steady, on the first NGINX
@@ -224,7 +224,7 @@ struct InteropArgs {
     nginx: Vec<String>,
 }
 
-/// What `cargo xtask mutants` can be told.
+/// The options of `cargo xtask mutants`.
 #[derive(Args)]
 struct MutantsArgs {
     /// Change only this one
@@ -250,7 +250,7 @@ struct MutantsArgs {
     seconds: Option<u64>,
 }
 
-/// What is changed.
+/// The crate that is changed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mutated {
     /// `ntlm-core`, by cargo-mutants.
@@ -259,7 +259,7 @@ enum Mutated {
     Module,
 }
 
-/// What `cargo xtask demo` can be told.
+/// The options of `cargo xtask demo`.
 #[derive(Args)]
 struct DemoArgs {
     /// Show one handshake and end
@@ -273,7 +273,7 @@ struct DemoArgs {
     nginx: String,
 }
 
-/// What `cargo xtask package` can be told.
+/// The options of `cargo xtask package`.
 #[derive(Args)]
 struct PackageArgs {
     /// Only the Debian packages for these (1.22 is Debian 12, 1.26 Debian 13, 1.30 the coming one)
@@ -287,7 +287,7 @@ struct PackageArgs {
     test_threads: usize,
 }
 
-/// What `cargo xtask release` can be told.
+/// The options of `cargo xtask release`.
 #[derive(Args)]
 struct ReleaseArgs {
     /// The new version, such as 0.2.0

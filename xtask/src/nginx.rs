@@ -25,7 +25,7 @@ const LAYOUT: u32 = 1;
 
 /// A version we know how to get.
 pub struct Nginx {
-    /// What it is called on the command line and in the cache.
+    /// The name on the command line and in the cache.
     pub name: &'static str,
     /// Where it comes from.
     pub origin: Origin,

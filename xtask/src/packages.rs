@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::ui;
 
-/// What is about to be done, as far as it decides which packages it takes.
+/// A task, as far as it decides which packages it takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Download a Debian suite's NGINX.

@@ -34,7 +34,7 @@ pub const FULL: &[&str] = &[
 pub const MEMCHECK: &[&str] =
     &watched("--with-cc-opt=-O1 -g -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1", "--with-ld-opt=");
 
-/// The same with AddressSanitizer compiled in.
+/// The options of [`MEMCHECK`], with AddressSanitizer compiled in.
 pub const ASAN: &[&str] = &watched(
     "--with-cc-opt=-O1 -g -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1 -fsanitize=address",
     "--with-ld-opt=-fsanitize=address",

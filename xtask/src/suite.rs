@@ -39,7 +39,7 @@ impl Suite {
     fn of(package: &str, features: &str) -> Result<Self> {
         let mut cargo = paths::cargo();
         cargo.arg("test").current_dir(paths::repo());
-        // The same features for both: the test kit is compiled once.
+        // Both name these features, so that the test kit is compiled once.
         cargo.args(["--package", package, "--features", features, "--no-run"]);
         let messages = ui::output(cargo.args(["--message-format", "json-render-diagnostics"]))?;
         let suite =

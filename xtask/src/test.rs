@@ -1,4 +1,4 @@
-//! What a change has to pass, stage by stage; the first stage that fails is the last that runs.
+//! Everything that a change has to pass, stage by stage; the first stage that fails is the last that runs.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! What a person sees: headings, a spinner for what takes long, and a failed command's last words.
+//! Output for people: headings, a spinner for what takes long, and a failed command's last words.
 //!
 //! All of it goes to stderr; stdout belongs to results (a path) and to the test runner.
 

@@ -95,10 +95,10 @@ fn is_bound(value: &[u8]) -> bool {
     ConnectionBound::credentials(value).is_some()
 }
 
-/// What a leg of a login is.
+/// A leg of a login.
 #[derive(Debug)]
 pub struct Credentials {
-    /// What the token is.
+    /// The kind of its token.
     pub kind: Kind,
     /// The login that an NTLM AUTHENTICATE message asks for.
     login: Option<Login>,

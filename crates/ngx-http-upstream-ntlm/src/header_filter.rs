@@ -35,19 +35,19 @@ pub fn install() {
 ///
 /// Called by nginx only, with a live request.
 unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_send_header passes a live request.
     let request = unsafe { Request::new(r) };
     match peer_of(request) {
         Some(peer) if peer.is_indifferent() => {}
         Some(peer) => match peer.on_response_header() {
             Announce::Everything => {}
-            // SAFETY: see above.
+            // SAFETY: the request is live, and `install` has put this filter in.
             Announce::Nothing => return without_exiting(|| unsafe { next(r) }),
         },
         None if request.authorization().is_some() => diagnose_if_no_group(request),
         None => {}
     }
-    // SAFETY: see above.
+    // SAFETY: the request is live, and `install` has put this filter in.
     unsafe { next(r) }
 }
 

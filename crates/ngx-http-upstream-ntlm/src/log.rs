@@ -23,9 +23,9 @@ pub enum Level {
     Emerg,
     /// A broken invariant: a bug in the module, or memory that ran out.
     Alert,
-    /// What keeps logins from finishing, with its remedy.
+    /// A diagnosis, with its remedy.
     Warn,
-    /// What an operator may want to know about a worker that does its work.
+    /// News for an operator about a worker that does its work.
     Info,
     /// Each step, with the mask that `error_log … debug` and `debug_connection` set.
     Debug,

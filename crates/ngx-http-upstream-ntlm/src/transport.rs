@@ -52,7 +52,7 @@ impl Transport {
         })
     }
 
-    /// The same with all that it refers to copied into a pool. `None` when there is no memory.
+    /// A copy of the settings and of all that they refer to, in a pool. `None` when there is no memory.
     pub fn copied_to(self, pool: Pool) -> Option<Self> {
         Some(Transport {
             local_address: pool.copy(self.local_address.as_bytes())?,

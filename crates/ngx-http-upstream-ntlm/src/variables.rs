@@ -69,7 +69,7 @@ fn refused(peer: &NtlmPeer, out: &mut Value, part: fn(&Login) -> &str) -> fmt::R
 pub unsafe extern "C" fn ngx_http_upstream_ntlm_add_variables(cf: *mut ngx_conf_t) -> ngx_int_t {
     for (index, (name, _)) in VARIABLES.iter().enumerate() {
         let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
-        // SAFETY: see above; nginx copies the name.
+        // SAFETY: ngx_http_block passes its own `cf`; ngx_http_add_variable copies the name.
         unsafe {
             let variable = ngx_http_add_variable(cf, &raw mut name, NGX_HTTP_VAR_NOCACHEABLE as usize);
             if variable.is_null() {
@@ -93,13 +93,13 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_variable(
     data: usize,
 ) -> ngx_int_t {
     let mut value = Value { bytes: [0; LONGEST], length: 0 };
-    // SAFETY: see above.
+    // SAFETY: ngx_http_get_flushed_variable and its like pass a live request.
     let request = unsafe { Request::new(r) };
     if let (Some(peer), Some((_, write))) = (peer_of(request), VARIABLES.get(data)) {
-        // What does not fit is not written, which no value is too long for.
+        // A value that does not fit would be cut; no value is that long.
         let _ = write(peer, &mut value);
     }
     let text = value.bytes.get(..value.length).filter(|text| !text.is_empty()).unwrap_or(UNKNOWN);
-    // SAFETY: see above.
+    // SAFETY: the caller of this handler passes a live request, and a value to be set.
     unsafe { show(request, v, text) }.0
 }

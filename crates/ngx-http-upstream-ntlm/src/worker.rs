@@ -1,4 +1,4 @@
-//! What this worker process has: the table of bindings, and its place in the shared memory.
+//! The state of this worker process: the table of bindings, and the worker's place in the shared memory.
 //!
 //! Must never be held across a call into nginx: nginx re-enters the module.
 #![expect(unsafe_code, reason = "one thread of a worker runs all of the module; hooks' trampolines")]
@@ -120,7 +120,7 @@ pub fn touch() {
 ///
 /// Called by nginx as a worker starts.
 pub unsafe extern "C" fn ngx_http_upstream_ntlm_init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: see above; the configuration lives as long as the worker.
+    // SAFETY: ngx_worker_process_init passes the cycle; its configuration lives as long as the worker.
     let conf = unsafe { main_conf::<Main>(cycle, context_index()) };
     WORKER.conf.set(conf);
     credentials::expect_changes(conf.is_some_and(|conf| conf.has_changing_module));

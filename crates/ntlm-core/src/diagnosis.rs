@@ -1,6 +1,6 @@
-//! What keeps logins from finishing or users apart: a name for the status, a sentence for the log, and the remedy.
+//! The known troubles of logins: a name for the status, a sentence for the log, and the remedy.
 
-/// What goes wrong.
+/// A known trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Diagnosis {
     /// A request with credentials goes out with `Connection: close`.
@@ -60,7 +60,7 @@ impl Diagnosis {
         }
     }
 
-    /// What happens, in an operator's words.
+    /// A sentence for the log, in an operator's words.
     pub fn text(self) -> &'static str {
         match self {
             Diagnosis::ConnectionClose => {
@@ -95,7 +95,7 @@ impl Diagnosis {
         }
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub fn remedy(self) -> &'static str {
         match self {
             Diagnosis::ConnectionClose => "remove \"proxy_set_header Connection\" or set it to \"\"",

@@ -1,4 +1,4 @@
-//! What the bytes of header fields and tokens say.
+//! The meaning of the bytes in header fields and tokens.
 
 pub mod mechanism;
 pub mod ntlmssp;

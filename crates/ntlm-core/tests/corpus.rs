@@ -46,7 +46,7 @@ fn handshakes() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn no_field_value_of_the_corpus_is_read_otherwise_than_the_rules_say() {
+fn corpus_of_fields_is_read_by_the_rules() {
     for (_, input) in files(&Path::new(CORPUS).join("scheme")) {
         scheme::check(&input);
     }
@@ -74,7 +74,7 @@ fn no_token_of_the_corpus_breaks_a_rule() {
 }
 
 #[test]
-fn no_sequence_of_the_corpus_parts_the_table_from_the_model() {
+fn corpus_of_events_keeps_to_the_model() {
     for (_, input) in files(&Path::new(CORPUS).join("events")) {
         table::play(table::decode(&input));
     }
@@ -175,7 +175,7 @@ fn is_of_others(path: &Path) -> bool {
 }
 
 #[test]
-fn every_login_recorded_at_other_peoples_servers_tells_who_and_how() {
+fn recorded_logins_tell_who_and_how() {
     let mut logins = 0;
     for (path, text) in handshakes().into_iter().filter(|(path, _)| is_of_others(path)) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

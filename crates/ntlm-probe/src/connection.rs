@@ -148,7 +148,7 @@ impl Connection {
         let protocol = &mut self.protocol;
         let ended = async {
             match protocol {
-                // What it sends without being asked is in front of the next response.
+                // Bytes that nobody asked for stand before the next response.
                 Protocol::Http1(wire) => while matches!(wire.listen().await, Ok(1..)) {},
                 Protocol::Http2(_, driver) => {
                     // A driver that panicked has ended as well.

@@ -41,7 +41,7 @@ impl Carrier {
     }
 }
 
-/// What a login is made of.
+/// The ingredients of a login.
 pub struct Login<'a> {
     /// Who.
     pub credentials: &'a Credentials,
@@ -64,7 +64,7 @@ pub struct Course {
     pub connection: String,
     /// The legs that were answered.
     pub legs: Vec<Leg>,
-    /// What the challenge reveals.
+    /// Facts that the challenge reveals.
     pub challenge: Option<ChallengeInfo>,
     /// The schemes offered to the anonymous request.
     pub offers: Vec<String>,

@@ -19,7 +19,7 @@ const SKEW_SECONDS: u64 = 300;
 const POST_BODY: usize = 1024;
 const STRANGERS: usize = 3;
 
-/// What is known, and who is told.
+/// A run of the probe: its input, and whom it tells of its progress.
 pub struct Probe<'a> {
     /// The command line.
     pub args: &'a Args,

@@ -1,4 +1,4 @@
-//! What was seen, for people and for scripts.
+//! The report of a run, for people and for scripts.
 //!
 //! The JSON is documented in docs/probe.md and only ever grows. A token, a challenge or a password must never get in here.
 
@@ -15,7 +15,7 @@ use crate::cause::Failure;
 /// A request of the login, and its answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Leg {
-    /// What was sent.
+    /// The request, in words.
     pub sent: String,
     /// Status of the answer.
     pub status: u16,
@@ -50,7 +50,7 @@ impl Leg {
     }
 }
 
-/// What a challenge reveals about the server.
+/// Facts about the server that a challenge reveals.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ChallengeInfo {
     /// `TargetName`
@@ -117,11 +117,11 @@ pub struct Check {
 pub struct CauseInfo {
     /// Stable name.
     pub id: &'static str,
-    /// What happened.
+    /// The event, in a sentence.
     pub sentence: &'static str,
     /// Particulars.
     pub detail: String,
-    /// What mends it.
+    /// The remedy.
     pub remedy: &'static str,
 }
 
@@ -141,7 +141,7 @@ impl From<&Failure> for CauseInfo {
 pub struct Report {
     /// Of this object; 1.
     pub format: u8,
-    /// What was probed.
+    /// The URL.
     pub url: String,
     /// Who logged in.
     pub user: String,
@@ -159,9 +159,9 @@ pub struct Report {
     pub scheme: Option<&'static str>,
     /// The requests of the login.
     pub legs: Vec<Leg>,
-    /// What the challenge reveals.
+    /// Facts that the challenge reveals.
     pub challenge: Option<ChallengeInfo>,
-    /// What was tried after the login.
+    /// The checks after the login.
     pub checks: Vec<Check>,
     /// Remarks.
     pub notes: Vec<String>,
@@ -261,7 +261,7 @@ pub fn clock(ahead: i64) -> String {
     }
 }
 
-/// What a server sends may hold anything; a terminal gets no control characters.
+/// A text of the server without control characters, which a terminal would obey.
 fn printable(text: &str) -> String {
     Text::oem(text.as_bytes()).shown(512).to_string()
 }

@@ -30,7 +30,7 @@ const PATIENCE: u64 = 150;
 /// Tests of the suite that run at the same time.
 const TEST_THREADS: usize = 4;
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, PartialEq, Eq)]
 enum Fate {
     /// By this test.

@@ -13,9 +13,9 @@ mod waiting;
 pub struct Mutation {
     /// Below the module's sources.
     pub file: &'static str,
-    /// What is there.
+    /// The text that is there.
     pub text: &'static str,
-    /// What takes its place.
+    /// The text that takes its place.
     pub becomes: &'static str,
     /// Filters of the suite.
     pub tests: &'static [&'static str],

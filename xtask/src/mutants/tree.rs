@@ -13,7 +13,7 @@ use crate::build::{self, Built, MODULE};
 use crate::nginx::Nginx;
 use crate::{paths, ui};
 
-/// What cargo needs to compile the module.
+/// The files that cargo needs to compile the module.
 const COPIED: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "xtask"];
 
 /// A copy of the sources for one NGINX. Its target folder stays between runs, so that a change compiles one crate.

@@ -28,7 +28,7 @@ pub struct Release {
     pub nginx: &'static str,
     /// Its name in the archive.
     pub suite: &'static str,
-    /// What sorts its packages before those of the next.
+    /// The end of the version, which sorts its packages before those of the next release.
     pub suffix: &'static str,
 }
 
@@ -156,7 +156,7 @@ impl Deb {
         Ok(dir.join(MODULE))
     }
 
-    /// What the package says about itself in `field`.
+    /// The package's `field`.
     pub fn field(&self, field: &str) -> Result<String> {
         field_of(&self.file, field)
     }

@@ -1,4 +1,4 @@
-//! What the files of the module and of the command may have in them, read by binutils.
+//! Checks of the files of module and command, by binutils.
 
 use std::env;
 use std::fs;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::{BUILD_FOLDERS, root, rpm};
 use crate::{paths, ui};
 
-/// What `ngx_load_module` looks up, and the module itself. The rest of the module is nobody else's.
+/// The symbols that `ngx_load_module` looks up, and the module itself. The module exports no other.
 const EXPORTS: &[&str] =
     &["ngx_modules", "ngx_module_names", "ngx_module_order", "ngx_http_upstream_ntlm_module"];
 

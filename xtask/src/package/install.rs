@@ -21,7 +21,7 @@ const ORIGIN: &str = "127.0.0.1:8080";
 const SITE: &str = "127.0.0.1:8081";
 const USER: &str = "alice:alice-password";
 
-/// What the site is made of: a file in the repository, and in the package.
+/// The configuration of the site: a file in the repository, and in the package.
 const EXAMPLE: &str = "examples/minimal.conf";
 
 /// The test that the packages bring along.
@@ -281,7 +281,7 @@ impl System {
     }
 }
 
-/// The same package with another version, made in the folder `dir` of the system.
+/// The package with another version, made in the folder `dir` of the system.
 fn repack(deb: &Deb, version: &str, dir: &Path) -> Result<PathBuf> {
     let work = dir.join("srv/repacked");
     ui::run(Command::new("dpkg-deb").arg("--raw-extract").arg(&deb.file).arg(&work))?;

@@ -27,7 +27,7 @@ use crate::{PackageArgs, paths, ui};
 use deb::Deb;
 use source::Source;
 
-/// What a release of ours is called in files and folders.
+/// A release's name in files and folders.
 const NAME: &str = "nginx-module-ntlm";
 
 /// Folders of the systems that packages are built in: one for what is kept, another for what that is compared with.
@@ -68,7 +68,7 @@ pub fn command(args: &PackageArgs) -> Result<()> {
     Ok(())
 }
 
-/// What `cargo xtask test` does of it: the packages for the oldest Debian, made, tested and installed; the module's twice.
+/// The part that `cargo xtask test` runs: the packages for the oldest Debian, made, tested and installed; the module's twice.
 ///
 /// Only root may set up the clean system that it is installed into; anybody else is told what was left out.
 pub fn in_ci(suite: &Suite, test_threads: usize) -> Result<()> {
@@ -221,7 +221,7 @@ mod tests {
     use super::{compare, paths};
 
     #[test]
-    fn a_byte_or_a_file_more_is_no_reproduction() {
+    fn other_bytes_are_no_reproduction() {
         let dir = paths::repo().join(format!("target/package.test.{}", std::process::id()));
         let (one, other) = (dir.join("one"), dir.join("other"));
         for folder in [&one, &other] {

@@ -15,7 +15,7 @@ use super::NAME;
 use crate::changelog::{self, Changelog};
 use crate::{paths, ui};
 
-/// What users build and read: the module and the probe, not what tests them.
+/// The files that users build and read: the module and the probe, without their tests.
 const FILES: &[&str] = &[
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -59,7 +59,7 @@ pub struct Source {
     pub epoch: u64,
     /// Our own files.
     pub tree: PathBuf,
-    /// The same as a tarball with one folder in it, `nginx-module-ntlm-VERSION`.
+    /// The tree as a tarball with one folder in it, `nginx-module-ntlm-VERSION`.
     pub tarball: PathBuf,
     /// The crates, with one folder in it, `vendor`.
     pub vendor: PathBuf,

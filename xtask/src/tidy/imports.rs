@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_by_super_and_exported_names_is_found() {
+    fn circle_by_super_and_exported_names_is_found() {
         let found = circles_in(&[
             ("src/lib.rs", "pub mod wire; pub mod end; pub use end::End;"),
             ("src/wire/mod.rs", "mod token; pub use self::token::Token as Leg;"),

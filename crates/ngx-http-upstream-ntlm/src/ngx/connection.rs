@@ -18,7 +18,7 @@ use super::{Pool, Slice};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection(NonNull<ngx_connection_t>);
 
-/// What a parked connection has for its reader.
+/// The news that a parked connection has for its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readable {
     /// Nothing that an HTTP reader would see.

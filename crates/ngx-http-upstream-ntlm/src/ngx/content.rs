@@ -44,7 +44,7 @@ impl Request {
         unsafe { (*self.as_ptr()).method.try_into().unwrap_or(0) }
     }
 
-    /// What follows the question mark.
+    /// The text behind the question mark.
     pub fn query(self) -> Slice {
         // SAFETY: alive (from_raw), and the bytes of its header with it.
         unsafe { Slice::from_raw((*self.as_ptr()).args) }

@@ -120,7 +120,7 @@ fn string(text: &'static str) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
 }
 
-/// What a hash has under a name in lower case.
+/// The entry of a hash under a name in lower case.
 ///
 /// # Safety
 ///
@@ -176,7 +176,7 @@ unsafe fn replace(
         let mut init: ngx_hash_init_t = core::mem::zeroed();
         init.hash = hash;
         init.key = Some(ngx_hash_key_lc);
-        // What nginx takes for these two hashes.
+        // nginx's own sizes for these two hashes.
         init.max_size = 512;
         init.bucket_size = nginx_sys::ngx_cacheline_size.next_multiple_of(64).max(64);
         init.name = called.as_ptr().cast_mut();

@@ -1,4 +1,4 @@
-//! What stands for all parked upstream connections where nginx looks for connections that it can do without.
+//! The one entry in nginx's queue of reusable connections that stands for all parked upstream connections.
 //!
 //! nginx closes the connections of one queue, oldest first, when `worker_connections` run short. One entry of that queue
 //! is this module's: asked to close, it has a parked connection closed in its place, whichever can be spared best, and
@@ -81,7 +81,8 @@ fn queue() -> *mut ngx_queue_t {
 ///
 /// Called by nginx only, with the read event of an entry in the queue.
 unsafe extern "C" fn ngx_http_upstream_ntlm_spare_handler(ev: *mut ngx_event_t) {
-    // SAFETY: see above; the event's data is the connection that begins an entry.
+    // SAFETY: ngx_drain_connections passes the read event of an entry in the queue; the event's data is the connection that
+    // begins an entry.
     unsafe {
         let inner = (*ev).data.cast::<Inner>();
         ngx_queue_remove(&raw mut (*inner).connection.queue);

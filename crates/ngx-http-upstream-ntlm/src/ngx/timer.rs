@@ -88,6 +88,6 @@ unsafe fn set(inner: *mut Inner, time: u64) {
 ///
 /// Called by nginx only, with the event that begins a timer.
 unsafe extern "C" fn ngx_http_upstream_ntlm_timer_handler(ev: *mut ngx_event_t) {
-    // SAFETY: see above.
+    // SAFETY: ngx_event_expire_timers passes the event that was added, which begins a timer.
     unsafe { ((*ev.cast::<Inner>()).on_due)() }
 }

@@ -1,4 +1,4 @@
-//! What a location says of TLS towards its servers.
+//! A location's TLS settings towards its servers.
 #![expect(unsafe_code, reason = "reads nginx's upstreams")]
 
 use nginx_sys::ngx_http_complex_value_t;

@@ -19,7 +19,7 @@ impl Digest {
     }
 }
 
-/// What keys the digests of a process.
+/// The key of the digests of a process.
 #[derive(Debug)]
 pub struct Secret([RandomState; 2]);
 

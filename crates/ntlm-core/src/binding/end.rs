@@ -54,7 +54,7 @@ pub enum End {
     Guarded,
 }
 
-/// What the end of a binding is counted under.
+/// The counter of the end of a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndedBy {
     /// The client connection closed.
@@ -99,7 +99,7 @@ impl EndedBy {
     }
 }
 
-/// What an end means for the client connection.
+/// The consequence of an end for the client connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     /// The client goes on as before: its login, if it has one, is on another connection.
@@ -181,12 +181,12 @@ impl End {
         self.row().text
     }
 
-    /// What it is counted under.
+    /// Its counter.
     pub fn by(self) -> EndedBy {
         self.row().by
     }
 
-    /// What it means for the client connection.
+    /// Its consequence for the client connection.
     pub fn client(self) -> Client {
         self.row().client
     }

@@ -25,7 +25,7 @@ impl Phase {
     pub const ALL: [Phase; Self::COUNT] = [Phase::Handshaking, Phase::Unproven, Phase::Proven];
 }
 
-/// What the exchanges over a connection have shown of its login.
+/// The phase of the login on a connection, as its exchanges have shown it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// The origin accepted a login that it had asked for, and no other login has begun since.
@@ -104,7 +104,7 @@ pub struct Exchange {
     pub background: bool,
     /// The request may have a binding: `ntlm_key` is not empty for it, or the group has none.
     pub keyed: bool,
-    /// What the client asks for.
+    /// The client's request.
     pub asked: Asked,
     /// The status of the answer; 0 without one.
     pub status: usize,
@@ -128,11 +128,11 @@ pub struct Exchange {
     pub requests: u64,
     /// Milliseconds since the connection was bound.
     pub age: u64,
-    /// What the exchanges before this one have shown.
+    /// The phase that the exchanges before this one have shown.
     pub progress: Progress,
 }
 
-/// What becomes of the upstream connection.
+/// The fate of the upstream connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
     /// It is not tainted: the balancer and its pool decide.
@@ -143,7 +143,7 @@ pub enum Connection {
     Close(End),
 }
 
-/// What an answer makes of the login that the request was a leg of.
+/// The outcome, by this answer, of the login that the request was a leg of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Login {
     /// Nothing.
@@ -156,7 +156,7 @@ pub enum Login {
     Proven,
 }
 
-/// What follows from an exchange.
+/// The consequences of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// For the upstream connection.
@@ -165,7 +165,7 @@ pub struct Verdict {
     pub client: Client,
     /// For the login.
     pub login: Login,
-    /// What the exchanges up to this one have shown.
+    /// The phase that the exchanges up to this one have shown.
     pub progress: Progress,
 }
 
@@ -175,7 +175,7 @@ fn is_unauthorized(status: usize) -> bool {
 }
 
 impl Exchange {
-    /// What follows from these facts under the limits of the group.
+    /// The verdict on these facts under the limits of the group.
     // Where most facts are constants, most of it goes away: 110 instructions of a bound request.
     #[inline(always)]
     pub fn verdict(&self, limits: &Limits) -> Verdict {
@@ -205,7 +205,7 @@ impl Exchange {
         self.bound || self.credentials || self.token
     }
 
-    /// What the end of the connection means for the client.
+    /// The consequence of the end of the connection for the client.
     pub fn client_after(&self, end: End) -> Client {
         // The request goes on to another server, and brings its credentials along.
         let goes_on = self.outcome != Outcome::Done && self.credentials;

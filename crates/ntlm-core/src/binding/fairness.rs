@@ -19,7 +19,7 @@ new_key_type! {
     pub(super) struct AddressId;
 }
 
-/// What counts as one address: an IPv4 address, or the /64 of an IPv6 address, since that is what one site is given.
+/// One address for the count: an IPv4 address, or the /64 of an IPv6 address, since one site is given a /64.
 /// Clients without an address of theirs (`unix:`) are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Source {

@@ -1,4 +1,4 @@
-//! What names clients, bindings and groups, and why a connection is not bound.
+//! The ids of clients, bindings and groups, and why a connection is not bound.
 
 use slotmap::new_key_type;
 

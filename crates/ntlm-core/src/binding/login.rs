@@ -55,12 +55,12 @@ impl Login {
     }
 }
 
-/// What is known of the logins over one binding, one after the other.
+/// The logins over one binding, one after the other.
 #[derive(Debug, Default)]
 pub struct Logins {
     /// Who is logged in; `None` while nobody is.
     pub current: Option<Login>,
-    /// What the legs of a login that is not over told of its mechanism.
+    /// The mechanism as the legs of an unfinished login have told it.
     pub mechanism: Option<Mechanism>,
     /// A login goes on: its last answer was a challenge.
     pub challenged: bool,

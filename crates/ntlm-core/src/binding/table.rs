@@ -32,12 +32,12 @@ pub const SHARE: usize = 256;
 /// The longest `ntlm_key`, in bytes, of which a trace is kept when its binding ends: a client chooses how long its keys are.
 const TRACED: usize = 64;
 
-/// What a request must show, beside its client connection and group, to be given a binding.
+/// The properties that a request and a binding must share, beside client connection and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
     /// The client's address in text, as the request has it.
     pub address: &'a [u8],
-    /// What `ntlm_key` is for the request; empty without one.
+    /// The request's `ntlm_key`; empty without one.
     pub chosen: &'a [u8],
     /// Of the fields by which a proxy in front names its client; [`Digest::NONE`] where the request has none of them.
     pub forwarded: Digest,
@@ -109,7 +109,7 @@ pub struct Made<C, U> {
     pub evicted: Option<Ended<C, U>>,
 }
 
-/// What parking a binding brought about.
+/// The outcome of parking a binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parked<C, U> {
     /// The binding that ended for it.

@@ -92,7 +92,7 @@ pub enum MessageType {
 /// NEGOTIATE (MS-NLMP §2.2.1.1). Few clients say more in it than their flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Negotiate<'a> {
-    /// What the client can do.
+    /// The abilities of the client.
     pub flags: Flags,
     /// `DomainName`
     pub domain: Text<'a>,
@@ -121,7 +121,7 @@ impl<'a> Negotiate<'a> {
 /// CHALLENGE (MS-NLMP §2.2.1.2), without its challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Challenge<'a> {
-    /// What was agreed on.
+    /// The abilities that were agreed on.
     pub flags: Flags,
     /// `TargetName`: the server's domain, or its own name, in NetBIOS form.
     pub target: Text<'a>,
@@ -237,7 +237,7 @@ pub struct Identity<'a> {
 /// AUTHENTICATE (MS-NLMP §2.2.1.3), without its responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authenticate<'a> {
-    /// What was agreed on; 0 in messages of clients so old that they do not say.
+    /// The abilities that were agreed on; 0 in messages of clients so old that they have no such field.
     pub flags: Flags,
     /// Who logs in. User and domain are empty for an anonymous login, where the server does not check them.
     pub identity: Identity<'a>,
@@ -293,7 +293,7 @@ fn name(flags: Flags, bytes: &[u8]) -> Text<'_> {
     if flags.contains(Flags::UNICODE) { Text::unicode(bytes) } else { Text::oem(bytes) }
 }
 
-/// What follows signature and type.
+/// The bytes behind signature and type.
 struct Body<'a>(Reader<'a>);
 
 impl<'a> Body<'a> {

@@ -2,7 +2,7 @@
 //!
 //! It must never look past the end of them, whatever the lengths inside claim, and never panic or allocate.
 
-/// What has not been read yet.
+/// Bytes that are still to be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_element_has_a_definite_length_in_up_to_four_octets() {
+    fn length_has_up_to_four_octets() {
         for (bytes, expected) in [
             (&[4, 2, 7, 8, 9][..], Some((4, &[7, 8][..]))),
             (&[4, 0], Some((4, &[]))),

@@ -36,7 +36,7 @@ fn is_of_a_name(byte: u8) -> bool {
 pub struct ConnectionBound<'a> {
     /// The scheme the value names.
     pub scheme: Scheme,
-    /// What follows the scheme, without the white space around it; empty where nothing follows.
+    /// The text behind the scheme, without the white space around it; may be empty.
     pub token: &'a [u8],
 }
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schemes_are_recognised_in_any_case_with_any_white_space() {
+    fn schemes_are_recognised_in_any_spelling() {
         for (value, expected) in [
             ("NTLM TlRMTVNTUAAB", Scheme::Ntlm),
             ("ntlm TlRMTVNTUAAB", Scheme::Ntlm),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_is_no_token_and_a_challenge_is_one() {
+    fn challenge_is_a_token_and_offer_none() {
         for value in [
             "NTLM",
             "Negotiate",

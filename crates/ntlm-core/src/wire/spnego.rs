@@ -1,4 +1,4 @@
-//! What is inside of a GSS-API token: RFC 2743 §3.1 for the frame, RFC 4178 §4.2 for SPNEGO.
+//! Unwraps GSS-API tokens: RFC 2743 §3.1 for the frame, RFC 4178 §4.2 for SPNEGO.
 //!
 //! It reads no further than to the mechanism's own token, and must never take one of two candidates for it: where a token
 //! could be read in two ways, it is not read.

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shown_ends_a_line_or_turns_its_direction() {
+    fn shown_text_stays_on_its_line() {
         let hostile = "a\nb\r\t\0\u{1b}[2J\u{7f}\u{85}\u{2028}\u{202e}\u{2066}\u{200f}";
         let shown = r"a\x0Ab\x0D\x09\x00\x1B[2J\x7F\x85\u2028\u202E\u2066\u200F";
         assert_eq!(Text::unicode(&utf16(hostile)).shown(256).to_string(), shown);

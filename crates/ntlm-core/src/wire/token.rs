@@ -40,7 +40,7 @@ impl Mechanism {
     }
 }
 
-/// What a token is.
+/// A kind of token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An NTLM login begins. Its version is not known yet.
@@ -90,7 +90,7 @@ impl Kind {
     }
 }
 
-/// What a token says.
+/// The content of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// The first message of NTLM.

@@ -12,7 +12,7 @@ use ntlm_core::binding::exchange::Phase;
 use ntlm_core::binding::ids::{BindingId, ClientId, GroupId, Refusal};
 use ntlm_core::binding::table::{Bindings, Claim, Counts, Ended, Evicted, Key, SHARE, Standing};
 
-/// What a binding or the trace of one is in the model.
+/// A binding, or the trace of one, in the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     Parked(Phase),
@@ -34,7 +34,7 @@ struct Entry {
     used: u64,
 }
 
-/// What happens to the table.
+/// An event for the table.
 #[derive(Debug, Clone)]
 pub enum Event {
     Enter,
@@ -113,7 +113,7 @@ fn key_of(key: u16, chosen: &mut [u8; 2]) -> Key<'_> {
     Key { address: ADDRESSES[usize::from(key & 3)].as_bytes(), chosen, forwarded: Digest::NONE }
 }
 
-/// What counts as one address.
+/// One address for the count.
 fn source_of(key: u16) -> u16 {
     (key & 3).min(2)
 }
@@ -191,7 +191,7 @@ impl Both {
         Some((phase, rank(&first).0, first))
     }
 
-    /// What the specification evicts for one more parked binding.
+    /// The binding that the specification evicts for one more parked binding.
     fn victim(&self, newcomer: &Entry) -> Option<BindingId> {
         let group = newcomer.group;
         if self.parked(group).count() < CAPS[group as usize] {

@@ -11,7 +11,7 @@ use ntlm_core::token::{self, Kind, Message};
 #[allow(dead_code, reason = "one of the targets does not use it")]
 pub fn ntlmssp(message: &[u8]) {
     check_message(message);
-    // What the fuzzer did to signature and type should not keep it from the fields.
+    // Restored, so that the fuzzer reaches the fields whatever it did to signature and type.
     for number in 1..=3_u32 {
         let mut typed = message.to_vec();
         typed.resize(message.len().max(12), 0);

@@ -32,7 +32,7 @@ fn probe_as(user: &str, password: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a run gave.
+/// The outcome of a run.
 #[derive(Debug)]
 struct Shown {
     exit: Option<i32>,

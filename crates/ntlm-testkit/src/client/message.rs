@@ -1,4 +1,4 @@
-//! What a test reads out of a response of its origin.
+//! Responses, with the facts that an origin of the test kit states in each.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

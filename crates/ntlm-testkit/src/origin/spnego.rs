@@ -1,4 +1,4 @@
-//! What an acceptor reads and answers around NTLMSSP messages for `Negotiate` (RFC 4178 section 4.2).
+//! An acceptor's side of SPNEGO around NTLMSSP messages (RFC 4178 section 4.2).
 //!
 //! Only what browsers, curl and IIS exchange; must never be used to judge the parser of the module, which has its own.
 

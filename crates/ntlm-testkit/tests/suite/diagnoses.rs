@@ -83,7 +83,7 @@ async fn page_for_other_answers_is_not_the_trouble() {
 }
 
 #[tokio::test]
-async fn an_origin_that_closes_after_a_refusal_is_no_trouble() {
+async fn close_after_a_refusal_is_no_trouble() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
     let mut mallory = Client::connect(&nginx).await;

@@ -1,4 +1,4 @@
-//! What is read from nginx's structs, and written to them.
+//! Changes to reads and writes of nginx's structs.
 
 use super::{CACHES, KEYS, Mutation, RESPONSES, RETRIES, SUBREQUESTS, VARIABLES, WAYS, row};
 

@@ -1,4 +1,4 @@
-//! What follows from an exchange, fact by fact.
+//! The verdict on an exchange, fact by fact.
 
 use super::*;
 use crate::binding::digest::Secret;
@@ -139,7 +139,7 @@ fn new_login_ends_the_proof_of_the_last() {
 }
 
 #[test]
-fn only_a_demand_for_a_login_counts_as_one() {
+fn only_a_demand_starts_a_login() {
     let demand = |offer| Exchange { status: 401, credentials: false, offer, ..UNASKED };
     for (offer, proven) in [(true, true), (false, false)] {
         let progress = demand(offer).verdict(&Limits::default()).progress;
@@ -149,7 +149,7 @@ fn only_a_demand_for_a_login_counts_as_one() {
 }
 
 #[test]
-fn challenge_goes_on_and_bare_401_is_a_refusal() {
+fn bare_401_is_a_refusal() {
     for status in [401, 407] {
         let answer = |token| Exchange { status, token, ..HEALTHY }.verdict(&Limits::default());
         assert_eq!((answer(true).login, answer(false).login), (Login::GoesOn, Login::Refused));

@@ -1,4 +1,4 @@
-//! What the table knows of bindings, for those who ask or note something.
+//! Reads and notes facts of bindings in the table.
 
 use super::{Bindings, Counts, Key};
 use crate::binding::exchange::Progress;
@@ -12,7 +12,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Some(self.clients.get(self.bindings.get(id)?.owner)?.connection)
     }
 
-    /// What the exchanges over a binding have shown.
+    /// The phase that the exchanges over a binding have shown.
     pub fn progress(&self, id: BindingId) -> Progress {
         self.bindings.get(id).map(|binding| binding.progress).unwrap_or_default()
     }
@@ -43,7 +43,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// What is known of the logins over a binding, also when it has ended, until its client leaves.
+    /// The logins over a binding, also when it has ended, until its client leaves.
     pub fn logins(&self, id: BindingId) -> Option<&Logins> {
         Some(&self.bindings.get(id)?.logins)
     }

@@ -19,7 +19,7 @@ const NOW: u64 = 1_000;
 
 type Table = Bindings<&'static str, u32>;
 
-/// What a client gets that every binding fits.
+/// The claim of a client that every binding fits.
 fn claim(table: &mut Table, client: ClientId, number: u64, group: GroupId, key: Key<'_>) -> Claim<u32> {
     table.claim(client, number, group, key, |_| true)
 }
@@ -49,7 +49,7 @@ fn parked(
 }
 
 #[test]
-fn a_client_gets_its_own_binding_and_nobody_elses() {
+fn client_gets_only_its_own_binding() {
     let mut table = Table::new();
     let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Proven);
     let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Proven);
@@ -62,7 +62,7 @@ fn a_client_gets_its_own_binding_and_nobody_elses() {
 }
 
 #[test]
-fn a_key_of_any_length_is_told_from_one_that_differs_anywhere() {
+fn keys_of_any_length_are_told_apart() {
     for length in 0..=40 {
         let key: Vec<u8> = (0..length).collect();
         let mut table = Table::new();
@@ -88,7 +88,7 @@ fn a_key_of_any_length_is_told_from_one_that_differs_anywhere() {
 }
 
 #[test]
-fn a_login_is_known_as_long_as_its_binding_leaves_a_trace() {
+fn login_is_known_while_its_trace_lasts() {
     let mut table = Table::new();
     let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Handshaking);
     let logins =
@@ -138,7 +138,7 @@ fn a_long_key_leaves_no_trace() {
 }
 
 #[test]
-fn a_binding_that_does_not_fit_the_request_stays_parked() {
+fn binding_that_does_not_fit_stays_parked() {
     let mut table = Table::new();
     let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Proven);
     let unfit = table.claim(alice, 1, MAIL, HOME, |upstream| upstream != 10);
@@ -155,7 +155,7 @@ fn an_id_with_another_connection_number_gets_nothing() {
 }
 
 #[test]
-fn a_stale_client_id_finds_nothing_in_the_slot_of_its_successor() {
+fn stale_client_id_finds_nothing() {
     let mut table = Table::new();
     let (alice, of_alice) = parked(&mut table, "alice", 1, 10, Phase::Proven);
     assert_eq!(table.leave(alice), Some(Left { upstream: 10, busy: false }));
@@ -170,7 +170,7 @@ fn a_stale_client_id_finds_nothing_in_the_slot_of_its_successor() {
 }
 
 #[test]
-fn a_second_binding_for_the_same_group_and_key_is_refused() {
+fn second_binding_for_a_key_is_refused() {
     let mut table = Table::new();
     let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Proven);
     assert_eq!(table.bind(alice, MAIL, WAIT, HOME, 11), Err(Refusal::Taken));
@@ -207,7 +207,7 @@ impl Crowd {
         (self.upstreams, parked.evicted.map(|evicted| evicted.ended.upstream))
     }
 
-    /// The same of a client of its own.
+    /// A binding as [`Self::bind`] makes it, of a client of its own.
     fn arrive(&mut self, address: &str, phase: Phase) -> (u32, Option<u32>) {
         let client = self.client();
         self.park(client, address, b"", phase)
@@ -258,7 +258,7 @@ fn client_with_many_keys_pays_first_itself() {
 }
 
 #[test]
-fn far_heavier_address_pays_for_a_client_with_keys() {
+fn far_heavier_address_pays_for_many_keys() {
     let mut crowd = Crowd::new(8);
     let proxy = crowd.client();
     crowd.park(proxy, "192.0.2.1", b"1", Phase::Unproven);
@@ -403,7 +403,7 @@ fn groups_have_caps_of_their_own() {
 }
 
 #[test]
-fn a_binding_that_ends_before_its_client_is_remembered_as_lost_until_the_next() {
+fn ended_binding_is_lost_until_the_next() {
     let mut table = Table::new();
     let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Proven);
     let ended = table.end(id).unwrap();
@@ -420,7 +420,7 @@ fn a_binding_that_ends_before_its_client_is_remembered_as_lost_until_the_next() 
 }
 
 #[test]
-fn a_leaving_client_takes_all_its_bindings_along_and_nobody_elses() {
+fn leaving_client_ends_only_its_own_bindings() {
     let mut table = Table::new();
     let (alice, _) = parked(&mut table, "alice", 1, 10, Phase::Proven);
     let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Handshaking);
@@ -463,7 +463,7 @@ fn a_client_gets_no_more_than_its_share() {
 }
 
 #[test]
-fn a_huge_group_number_or_cap_allocates_nothing_up_front() {
+fn huge_cap_allocates_nothing_up_front() {
     let mut table = Table::new();
     let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Proven);
     claim(&mut table, alice, 1, MAIL, HOME);

@@ -45,7 +45,7 @@ fn the_response_tells_the_version() {
 }
 
 #[test]
-fn names_are_in_the_character_set_of_the_flags() {
+fn names_have_the_character_set_of_the_flags() {
     let (user, domain) = (utf16("Zoë"), utf16("EXAMPLE"));
     let message = authenticate(0x201, [&[0; 24], &[0; 40], &domain, &user, &[]]);
     let read = Authenticate::read(&message).unwrap();
@@ -58,7 +58,7 @@ fn names_are_in_the_character_set_of_the_flags() {
 }
 
 #[test]
-fn ascii_that_is_called_unicode_is_read_as_ascii() {
+fn ascii_called_unicode_is_read_as_ascii() {
     for (user, nt, expected) in
         [(&b"alice"[..], 24, "alice"), (b"carol1", 24, "carol1"), (b"alice", 40, "alice"), (b"a\0", 24, "a")]
     {
@@ -95,7 +95,7 @@ fn an_anonymous_login_names_nobody() {
 }
 
 #[test]
-fn fields_that_point_outside_of_the_message_are_refused() {
+fn fields_outside_the_message_are_refused() {
     let good = authenticate(2, [&[0; 24], &[0; 40], b"EXAMPLE", b"alice", b"PC7"]);
     assert!(Authenticate::read(&good).is_some());
     for field in [12, 20, 28, 36, 44] {
@@ -120,7 +120,7 @@ fn fields_that_point_outside_of_the_message_are_refused() {
 }
 
 #[test]
-fn old_and_short_messages_are_read_as_far_as_they_go() {
+fn short_messages_are_read_to_their_end() {
     let short = [&b"NTLMSSP\0\x01\0\0\0"[..], &0x3007_u32.to_le_bytes()].concat();
     let read = Negotiate::read(&short).unwrap();
     assert!(read.domain.is_empty() && read.workstation.is_empty() && read.version.is_none());
@@ -157,7 +157,7 @@ fn the_first_message_may_name_domain_and_workstation() {
 }
 
 #[test]
-fn pairs_end_where_they_say_and_where_they_break() {
+fn pairs_end_at_their_end_or_break() {
     let pair = |id: u16, value: &[u8]| {
         [&id.to_le_bytes()[..], &u16::try_from(value.len()).unwrap().to_le_bytes(), value].concat()
     };
@@ -170,7 +170,7 @@ fn pairs_end_where_they_say_and_where_they_break() {
     assert_eq!(read.netbios_computer(), Some(Text::unicode(&utf16("ORIGIN"))));
     assert_eq!((read.timestamp(), read.unix_time()), (Some(133_000_000_000_000_000), Some(1_655_526_400)));
     assert_eq!((read.flags(), read.dns_tree(), read.dns_domain()), (Some(2), None, None));
-    // What follows the end does not count.
+    // Bytes behind the end do not count.
     let info = [pair(0, &[]), pair(2, &utf16("EXAMPLE"))].concat();
     assert_eq!(TargetInfo(&info).netbios_domain(), None);
     let info = [pair(1, &utf16("A")), vec![2, 0, 0xff, 0xff, b'x']].concat();
@@ -181,7 +181,7 @@ fn pairs_end_where_they_say_and_where_they_break() {
 }
 
 #[test]
-fn nothing_that_helps_to_attack_a_password_is_shown() {
+fn no_password_material_is_shown() {
     let mut message = [&b"NTLMSSP\0\x02\0\0\0"[..], &[0; 8], &1_u32.to_le_bytes()].concat();
     message.extend([0xc7; 8]);
     let shown = format!("{:?}", Challenge::read(&message).unwrap());

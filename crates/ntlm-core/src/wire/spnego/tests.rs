@@ -53,7 +53,7 @@ fn a_bare_token_says_what_it_is() {
 }
 
 #[test]
-fn the_first_token_of_a_negotiation_decides_not_the_wish() {
+fn first_token_of_a_negotiation_decides() {
     let all = [oid::MS_KERBEROS, oid::KERBEROS, NEGOEX_OID, NTLMSSP_OID, oid::IAKERB];
     for (token, expected) in [
         (gss(oid::KERBEROS, &ap_req()), Inner::Kerberos),
@@ -69,7 +69,7 @@ fn the_first_token_of_a_negotiation_decides_not_the_wish() {
         assert_eq!(unwrap(&framed[inner..]), expected);
     }
     assert_eq!(unwrap(&init(&all, None)), Inner::Other);
-    // The same within the frame of something else than SPNEGO.
+    // An NTLM message within the frame of another mechanism.
     let mut foreign = init(&all, Some(NTLM));
     let spnego = foreign.windows(6).position(|window| window == oid::SPNEGO).unwrap();
     foreign[spnego + 5] = 0x7f;
@@ -85,7 +85,7 @@ fn a_later_token_is_found_too() {
 }
 
 #[test]
-fn a_token_that_could_be_read_in_two_ways_is_not_read() {
+fn ambiguous_token_is_not_read() {
     let token = |content: &[u8]| tlv(0xa2, &tlv(tag::OCTET_STRING, content));
     let other = [NTLM, b"x"].concat();
     for fields in [
@@ -101,7 +101,7 @@ fn a_token_that_could_be_read_in_two_ways_is_not_read() {
 }
 
 #[test]
-fn the_start_of_a_token_tells_as_much_as_the_whole() {
+fn token_is_told_by_its_start() {
     let ticket = gss(oid::KERBEROS, &[&ap_req()[..], &[0x5a; 60_000]].concat());
     let whole = init(&[oid::MS_KERBEROS, oid::KERBEROS, NEGOEX_OID, NTLMSSP_OID], Some(&ticket));
     assert_eq!(unwrap(&whole), Inner::Kerberos);

@@ -1,4 +1,4 @@
-//! What tokens are, by their first bytes and as a whole.
+//! Tokens told apart, by their first bytes and as a whole.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn the_scheme_ntlm_carries_nothing_else() {
 }
 
 #[test]
-fn a_start_that_does_not_tell_is_not_guessed_from() {
+fn ambiguous_start_is_not_guessed_from() {
     assert_eq!(peek(&format!("Negotiate {}", encode(&[0x5a; 2000]))), None);
     // As long as what is looked at: that is the whole.
     assert_eq!(peek(&format!("Negotiate {}", encode(&[0x5a; START]))), Some(Kind::Other));
@@ -64,7 +64,7 @@ fn a_start_that_does_not_tell_is_not_guessed_from() {
 }
 
 #[test]
-fn base64_is_read_with_and_without_padding_and_into_the_room_there_is() {
+fn base64_is_read_with_or_without_padding() {
     let mut buffer = [0; 64];
     for (text, bytes) in [
         ("TlRM", Some(&b"NTLM"[..3])),
@@ -84,7 +84,7 @@ fn base64_is_read_with_and_without_padding_and_into_the_room_there_is() {
 }
 
 #[test]
-fn a_leg_of_no_known_kind_says_nothing_new() {
+fn leg_of_unknown_kind_changes_nothing() {
     let after = Mechanism::after;
     assert_eq!(after(None, Kind::Other), Some(Mechanism::Negotiate));
     assert_eq!(after(None, Kind::Kerberos), Some(Mechanism::Kerberos));

@@ -16,7 +16,7 @@ fn cached(origin: &Origin) -> Builder {
     cached_before(origin, "ntlm; keepalive 8;")
 }
 
-/// The same before a group with these lines.
+/// An nginx with a cache before a group with these lines.
 fn cached_before(origin: &Origin, group: &str) -> Builder {
     Nginx::builder()
         .conf(
@@ -27,7 +27,7 @@ fn cached_before(origin: &Origin, group: &str) -> Builder {
         .in_front_of(&[origin], group)
 }
 
-/// What has a cache remember a refusal that a page takes the place of.
+/// Lines that have a cache remember a refusal that a page takes the place of.
 const REPLACED: &str =
     "proxy_cache_valid 403 1h; proxy_intercept_errors on; error_page 403 http://localhost/refused;";
 
@@ -104,7 +104,7 @@ async fn intercepted_refusal_is_not_cached() {
 }
 
 #[tokio::test]
-async fn refusal_with_credentials_or_a_token_is_not_remembered() {
+async fn refusal_of_a_login_is_not_cached() {
     if !has_a_cache() {
         return;
     }
@@ -128,7 +128,7 @@ async fn refusal_with_credentials_or_a_token_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn an_answer_replaced_out_of_a_cache_gives_no_connection_away() {
+async fn answer_from_a_cache_gives_no_connection_away() {
     if !has_a_cache() {
         return;
     }

@@ -68,7 +68,7 @@ async fn both_fields_at_once_bind_by_either() {
 }
 
 #[tokio::test]
-async fn basic_to_a_proxy_leaves_the_pool_its_connection() {
+async fn basic_to_a_proxy_stays_pooled() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
     let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));

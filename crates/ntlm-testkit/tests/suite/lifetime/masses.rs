@@ -72,7 +72,7 @@ async fn bindings_that_expire_together_are_closed_in_batches() {
 }
 
 #[tokio::test]
-async fn bindings_that_wait_to_be_closed_may_end_otherwise() {
+async fn waiting_ends_may_come_otherwise() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm 1000;").start().await;
     let worker = Pid::from_raw(i32::try_from(nginx.worker_pids()[0]).unwrap());

@@ -294,7 +294,7 @@ async fn upgraded_connection_closes_after_the_conversation() {
 }
 
 #[tokio::test]
-async fn token_on_a_connection_that_closes_tells_the_client() {
+async fn token_on_a_closing_connection_tells_client() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm;").start().await;
     let mut alice = Client::connect(&nginx).await;
