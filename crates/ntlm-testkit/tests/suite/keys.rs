@@ -167,26 +167,7 @@ async fn mixing_proxy_gets_one_binding_per_key() {
         .in_front_of(&[&origin], "ntlm; ntlm_key $http_x_session; keepalive 8;")
         .start()
         .await;
-    let mut proxy = Client::connect(&nginx).await;
-    let of = |session: &str| Request::get("/").header("X-Session", session);
-    let mut bound = Vec::new();
-    for (user, session) in [("alice", "a"), ("bob", "b")] {
-        assert_eq!(proxy.request(of(session)).await.status, 401, "nobody is bob because alice is in");
-        let legs = proxy.login_as(Login::new("NTLM", user, &password_of(user)), of(session)).await;
-        assert_eq!(legs[1].identity(), user);
-        bound.push((user, session, legs[1].connection()));
-    }
-    for &(user, session, connection) in bound.repeat(3).iter() {
-        let response = proxy.request(of(session)).await;
-        assert_eq!((response.identity(), response.connection()), (user, connection));
-    }
-    for response in [proxy.request(of("A")).await, proxy.request(of("ab")).await, proxy.get("/").await] {
-        assert_eq!(response.status, 401);
-        assert!(bound.iter().all(|&(_, _, connection)| connection != response.connection()));
-    }
-    proxy.close().await;
-    origin.wait_closed(bound[0].2).await;
-    origin.wait_closed(bound[1].2).await;
+    one_binding_each(&origin, &nginx, "X-Session", ["a", "b"], &["A", "ab"]).await;
 }
 
 #[tokio::test]
@@ -221,20 +202,27 @@ async fn mixing_proxy_gets_one_binding_per_address() {
         .in_front_of(&[&origin], "ntlm; keepalive 8;")
         .start()
         .await;
-    let mut proxy = Client::connect(&nginx).await;
-    let of = |address: &str| Request::get("/").header("X-Forwarded-For", address);
+    one_binding_each(&origin, &nginx, "X-Forwarded-For", ["192.0.2.1", "192.0.2.2"], &["192.0.2.3"]).await;
+}
+
+/// Logs two users in over one client connection, each with a value of `field`; requests with `others`, or without the field,
+/// reach neither's connection.
+async fn one_binding_each(origin: &Origin, nginx: &Nginx, field: &str, values: [&str; 2], others: &[&str]) {
+    let mut proxy = Client::connect(nginx).await;
+    let of = |value: &str| Request::get("/").header(field, value);
     let mut bound = Vec::new();
-    for (user, address) in [("alice", "192.0.2.1"), ("bob", "192.0.2.2")] {
-        assert_eq!(proxy.request(of(address)).await.status, 401, "nobody is bob because alice is in");
-        let legs = proxy.login_as(Login::new("NTLM", user, &password_of(user)), of(address)).await;
+    for (user, value) in ["alice", "bob"].into_iter().zip(values) {
+        assert_eq!(proxy.request(of(value)).await.status, 401, "nobody is bob because alice is in");
+        let legs = proxy.login_as(Login::new("NTLM", user, &password_of(user)), of(value)).await;
         assert_eq!(legs[1].identity(), user);
-        bound.push((user, address, legs[1].connection()));
+        bound.push((user, value, legs[1].connection()));
     }
-    for &(user, address, connection) in bound.repeat(3).iter() {
-        let response = proxy.request(of(address)).await;
+    for &(user, value, connection) in bound.repeat(3).iter() {
+        let response = proxy.request(of(value)).await;
         assert_eq!((response.identity(), response.connection()), (user, connection));
     }
-    for response in [proxy.request(of("192.0.2.3")).await, proxy.get("/").await] {
+    for request in others.iter().map(|value| of(value)).chain([Request::get("/")]) {
+        let response = proxy.request(request).await;
         assert_eq!(response.status, 401);
         assert!(bound.iter().all(|&(_, _, connection)| connection != response.connection()));
     }
