@@ -7,8 +7,8 @@ use super::digest::Digest;
 use super::end::{Client, End};
 use crate::diagnosis::Diagnosis;
 
-/// How far the login on a binding is. When a group is full, the first phase loses bindings first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// How far the login on a binding is. `table/room.rs` says which phase loses bindings first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// The last answer was a 401: a challenge, or a refusal.
     Handshaking,
@@ -21,7 +21,7 @@ pub enum Phase {
 impl Phase {
     /// The number of phases.
     pub const COUNT: usize = 3;
-    /// All of them, in the order in which they lose bindings.
+    /// All of them, in the order of their numbers.
     pub const ALL: [Phase; Self::COUNT] = [Phase::Handshaking, Phase::Unproven, Phase::Proven];
 }
 

@@ -315,7 +315,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let rank = |binding: &Binding<U>| match binding.state {
             State::Lost => Some((None, 0)),
             State::Parked(_) if binding.phase != Phase::Proven => {
-                Some((Some(binding.phase), binding.deadline))
+                Some((room::turn(binding.phase), binding.deadline))
             }
             _ => None,
         };

@@ -207,11 +207,10 @@ impl Both {
 
     /// The bindings that the specification may spare when connections run short: of several groups if they are alike.
     fn spared(&self) -> Vec<BindingId> {
-        let candidates = || (0..2).filter_map(|group| self.first_to_lose(group));
-        let Some(first) = candidates().map(|(phase, weight, _)| (phase, weight)).min() else {
-            return Vec::new();
-        };
-        candidates().filter(|&(phase, weight, _)| (phase, weight) == first).map(|(.., e)| e.id).collect()
+        let lost = (0..2).filter_map(|group| self.first_to_lose(group));
+        let candidates: Vec<_> = lost.map(|(phase, weight, e)| ((phase as usize, weight), e.id)).collect();
+        let first = candidates.iter().map(|&(rank, _)| rank).min();
+        candidates.into_iter().filter(|&(rank, _)| Some(rank) == first).map(|(_, id)| id).collect()
     }
 
     fn deadline(entry: &Entry) -> u64 {

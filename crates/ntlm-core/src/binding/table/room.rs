@@ -7,6 +7,14 @@ use crate::binding::exchange::Phase;
 use crate::binding::fairness::AddressId;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
 
+/// The order in which phases lose bindings.
+const ORDER: [Phase; Phase::COUNT] = [Phase::Handshaking, Phase::Unproven, Phase::Proven];
+
+/// The place of a phase in that order.
+pub(super) fn turn(phase: Phase) -> Option<usize> {
+    ORDER.iter().position(|&other| other == phase)
+}
+
 /// How many addresses are looked at for the one that has waited longest. All of them may have been in use since the last
 /// eviction, and an eviction must not take longer for that.
 const LOOKS: usize = 32;
@@ -32,7 +40,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// and its least recently used one in it. Of addresses with as many the one that has waited longest, as far as [`LOOKS`]
     /// tell.
     fn first_to_lose(&mut self, group: GroupId) -> Option<(Phase, AddressId, BindingId)> {
-        let phase = Phase::ALL.into_iter().find(|&phase| self.top(group, phase).is_some())?;
+        let phase = ORDER.into_iter().find(|&phase| self.top(group, phase).is_some())?;
         for _ in 0..LOOKS {
             let (top, oldest) = self.top(group, phase)?;
             let deadline = self.bindings.get(oldest)?.deadline;
@@ -94,7 +102,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 let (phase, heaviest, oldest) = self.first_to_lose(group)?;
                 Some((phase, self.addresses.in_phase(heaviest, phase), oldest))
             })
-            .min_by_key(|&(phase, weight, _)| (phase, core::cmp::Reverse(weight)))?;
+            .min_by_key(|&(phase, weight, _)| (turn(phase), core::cmp::Reverse(weight)))?;
         self.end(id)
     }
 }
