@@ -339,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cause_has_a_name_of_its_own_and_a_remedy() {
+    fn every_cause_has_a_name_and_remedy() {
         let mut ids: Vec<_> = Cause::ALL.iter().map(|cause| cause.id()).collect();
         ids.sort_unstable();
         ids.dedup();

@@ -5,7 +5,7 @@ use ntlm_testkit::{Nginx, Origin, password_of};
 use crate::{KEEP, fails, front, json, probe, probe_as, statuses};
 
 #[tokio::test]
-async fn a_login_through_the_module_works_in_all_that_is_tried() {
+async fn login_through_the_module_passes_every_check() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;", KEEP).start().await;
     let url = nginx.url("/owa/");
@@ -58,7 +58,7 @@ async fn negotiate_carries_the_same_login() {
 }
 
 #[tokio::test]
-async fn a_login_over_http2_is_seen_as_what_it_is() {
+async fn login_over_http2_is_named() {
     let origin = Origin::start().await;
     let listen = if Nginx::binary().version() < (1, 25, 1) {
         "listen 127.0.0.1:{{port:two}} http2;"
@@ -74,7 +74,7 @@ async fn a_login_over_http2_is_seen_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_user_principal_name_and_a_domain_in_front_are_sent_as_they_are() {
+async fn principal_name_and_domain_are_sent_unchanged() {
     let origin = Origin::builder().user("carol@example.test", "secret").user("dave", "secret").start().await;
     for (user, shown) in [("carol@example.test", "carol@example.test"), ("EXAMPLE\\dave", "EXAMPLE\\dave")] {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_ntlm-probe"));
@@ -97,7 +97,7 @@ async fn a_session_that_a_request_ends_is_lost() {
 }
 
 #[tokio::test]
-async fn a_pool_that_hands_out_the_session_is_named() {
+async fn pool_that_shares_the_session_is_named() {
     let origin = Origin::start().await;
     // Logins seem to work here: one client alone gets its own connection back from the pool.
     let nginx = front(&origin, "keepalive 4;", KEEP).without_module().start().await;
@@ -143,7 +143,7 @@ async fn logins_that_only_fail_beside_others_are_named() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_noted_before_it_hurts() {
+async fn wrong_clock_is_noted() {
     let origin = Origin::builder().clock_ahead(600).start().await;
     let report = json(probe(&[&origin.url("/")])).await;
     assert_eq!(report["ok"], true, "{report:#}");
@@ -152,7 +152,7 @@ async fn a_clock_that_is_off_is_noted_before_it_hurts() {
 }
 
 #[tokio::test]
-async fn a_forbidden_page_is_a_login_all_the_same() {
+async fn forbidden_page_counts_as_login() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;", KEEP).start().await;
     let report = json(probe_as("bob", &password_of("bob"), &[&nginx.url("/?status=403")])).await;
