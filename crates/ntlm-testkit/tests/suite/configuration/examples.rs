@@ -8,6 +8,33 @@ use std::path::{Path, PathBuf};
 use ntlm_testkit::origin::Leg;
 use ntlm_testkit::{Client, Nginx, Origin, Request};
 
+/// What Exchange publishes, as Microsoft's documentation spells it.
+const EXCHANGE: &[&str] = &[
+    "/owa/",
+    "/owa/calendar/",
+    "/ecp/",
+    "/EWS/Exchange.asmx",
+    "/EWS/mrsproxy.svc",
+    "/mapi/emsmdb/",
+    "/mapi/nspi/",
+    "/OAB/",
+    "/Autodiscover/Autodiscover.xml",
+    "/autodiscover/autodiscover.json",
+    "/autodiscover/autodiscover.svc",
+    "/rpc/rpcproxy.dll",
+    "/RpcWithCert/rpcproxy.dll",
+    "/Microsoft-Server-ActiveSync",
+    "/PowerShell/",
+    "/api/",
+    "/aspnet_client/",
+];
+
+/// Each path as it is, in lower case and in upper case.
+fn in_any_spelling(paths: &[&str]) -> Vec<String> {
+    let spellings = |path: &&str| [path.to_string(), path.to_lowercase(), path.to_uppercase()];
+    paths.iter().flat_map(spellings).collect()
+}
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -189,17 +216,8 @@ async fn exchange_conf_locations_share_one_binding() {
     assert_eq!(response.status, 302);
     assert!(response.get("Location").unwrap().ends_with("/owa/"), "{response:?}");
     let home = alice.login("alice", "/autodiscover/autodiscover.xml").await.pop().unwrap();
-    for path in [
-        "/owa/",
-        "/ecp/",
-        "/ews/exchange.asmx",
-        "/mapi/emsmdb/",
-        "/oab/",
-        "/autodiscover/",
-        "/rpc/rpcproxy.dll",
-        "/Microsoft-Server-ActiveSync",
-    ] {
-        let response = alice.post(path, "a request").await;
+    for path in in_any_spelling(EXCHANGE) {
+        let response = alice.post(&path, "a request").await;
         assert_eq!((response.status, response.identity()), (200, "alice"), "{path}");
         assert_eq!(response.connection(), home.connection(), "{path}");
     }
