@@ -14,6 +14,13 @@ pub fn init(message: &[u8]) -> Vec<u8> {
     tlv(0x60, &[SPNEGO, &fields].concat())
 }
 
+/// A `NegTokenInit` that offers NTLMSSP alone, and does not begin it: `mechToken` is optional.
+#[must_use]
+pub fn offer() -> Vec<u8> {
+    let fields = tlv(0xa0, &tlv(0x30, &tlv(0xa0, &tlv(0x30, NTLMSSP))));
+    tlv(0x60, &[SPNEGO, &fields].concat())
+}
+
 /// A `NegTokenResp` with a `responseToken` and nothing else (RFC 4178 §4.2.2).
 #[must_use]
 pub fn resp(message: &[u8]) -> Vec<u8> {

@@ -9,11 +9,11 @@ use url::Url;
 
 const EXAMPLES: &str = "\
 Examples:
-  ntlm-probe https://mail.example.com/owa/ --user 'EXAMPLE\\alice'
+  ntlm-probe https://mail.example.com/autodiscover/autodiscover.xml --user 'EXAMPLE\\alice'
       asks for the password, logs in, and says what came back
-  ntlm-probe https://mail.example.com/ews/ --user alice@example.com --password-file pw --idle 90s --post
+  ntlm-probe https://intranet.example.com/ --user alice@example.com --password-file pw --idle 90s --post
       also: is the session still there after 90 seconds, and does it take a POST
-  ntlm-probe https://mail.example.com/ --user 'EXAMPLE\\alice' --direct https://exchange.internal/
+  ntlm-probe https://intranet.example.com/ --user 'EXAMPLE\\alice' --direct https://web1.internal/
       when the login fails, tries it past the proxy: that tells a wrong password from a proxy at fault
   NTLM_PROBE_PASSWORD=… ntlm-probe http://intranet/ --user alice --domain EXAMPLE --json
       for scripts
@@ -21,8 +21,8 @@ Examples:
 Exit status:
   0  logged in, and everything that was tried worked
   2  the command line or the password cannot be used
-  3  no connection: name, refused, timed out, TLS, certificate
-  4  nobody offers NTLM there: no login wanted, other schemes, HTTP/2 only
+  3  no connection: name, refused, timed out, closed, TLS, certificate
+  4  nobody offers NTLM there: no login wanted, a form, another page, other schemes, HTTP/2 only
   5  something between the client and the server broke the login: connection changed or closed between the legs,
      HTTP/1.0, Connection: close
   6  the server refused the login: credentials, Extended Protection, clock
@@ -46,7 +46,7 @@ pub struct Args {
     pub url: Url,
 
     /// User: alice, EXAMPLE\alice or alice@example.com
-    #[arg(short, long, value_name = "USER")]
+    #[arg(short, long, value_name = "USER", value_parser = parse_user)]
     pub user: String,
 
     /// Domain, where --user has none
@@ -94,7 +94,7 @@ pub struct Args {
     pub direct: Option<Url>,
 
     /// Connect to this address in place of the URL's
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_place)]
     pub connect: Option<String>,
 
     /// Never send the password a second time after it was refused
@@ -110,7 +110,7 @@ pub struct Args {
     pub insecure: bool,
 
     /// The longest to wait for a connection or an answer
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout)]
     pub timeout: Duration,
 
     /// Print one JSON object (docs/probe.md) in place of the text
@@ -133,7 +133,41 @@ fn parse_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+fn parse_user(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        _ if text.is_empty() => Err("it is empty".to_owned()),
+        Some((domain, user)) => Err(format!("no user name has a slash; write '{domain}\\{user}'")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn parse_place(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("write HOST:PORT".to_owned()),
+    }
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text).map_err(|error| error.to_string())? {
+        Duration::ZERO => Err("no answer comes in no time".to_owned()),
+        time => Ok(time),
+    }
+}
+
 impl Args {
+    /// What only shows once all arguments are known.
+    pub fn check(&self) -> Result<(), String> {
+        match (&self.domain, self.user.split_once('\\')) {
+            (Some(_), Some((domain, _))) => {
+                Err(format!("the domain is named twice: leave --domain out, or \"{domain}\\\" in --user"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// User and domain as the AUTHENTICATE message names them.
     pub fn account(&self) -> (String, String) {
         match self.user.split_once('\\') {
@@ -163,15 +197,21 @@ impl Args {
     }
 
     fn password_asked_for(&self) -> Result<String, String> {
+        // An empty password is sent as any other is, and would count for the lockout.
+        let not_empty = |password: String, what: &str| match password.as_str() {
+            "" => Err(format!("{what} is empty")),
+            _ => Ok(password),
+        };
         if let Ok(password) = std::env::var(PASSWORD) {
-            return Ok(password);
+            return not_empty(password, PASSWORD);
         }
         if !std::io::stdin().is_terminal() {
             return Err(format!(
                 "there is no terminal to ask for the password: use --password-file FILE, or set {PASSWORD}"
             ));
         }
-        rpassword::prompt_password(format!("Password of {}: ", self.user))
-            .map_err(|error| format!("cannot ask for the password: {error}"))
+        let password = rpassword::prompt_password(format!("Password of {}: ", self.user))
+            .map_err(|error| format!("cannot ask for the password: {error}"))?;
+        not_empty(password, "the password")
     }
 }

@@ -19,8 +19,22 @@ pub enum Cause {
     TlsCertificate,
     /// TLS failed otherwise.
     TlsFailed,
+    /// The port speaks TLS, and was asked without.
+    TlsWanted,
+    /// The connection was closed without an answer.
+    NoAnswer,
     /// The server wants nobody to log in.
     NoLoginWanted,
+    /// A form asks for the password.
+    FormsLogin,
+    /// The URL leads elsewhere.
+    Redirected,
+    /// The server refuses the URL without asking for a login.
+    Forbidden,
+    /// The server does not know the URL.
+    NotFound,
+    /// The server does not know the name of the site.
+    HostUnknown,
     /// It wants somebody to, but not by NTLM.
     NoNtlmOffered,
     /// It offers `Negotiate` and takes no NTLM inside.
@@ -29,6 +43,8 @@ pub enum Cause {
     Http2Only,
     /// It wants HTTP/1.1 for logins.
     Http2Refused,
+    /// It speaks no HTTP/2.
+    NoHttp2,
     /// NTLM was offered, and its first leg not answered with a challenge.
     NoChallenge,
     /// The answer with the challenge was HTTP/1.0.
@@ -57,6 +73,8 @@ pub enum Cause {
     PostFailed,
     /// Logins on parallel connections failed.
     ParallelFailed,
+    /// A proxy does not reach the server.
+    BadGateway,
     /// An answer that fits nothing.
     Unexpected,
 }
@@ -64,18 +82,26 @@ pub enum Cause {
 impl Cause {
     /// Every cause, in the order of the exit status.
     #[cfg(test)]
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 35] = [
         Self::NameUnknown,
         Self::ConnectRefused,
         Self::ConnectFailed,
         Self::Timeout,
         Self::TlsCertificate,
         Self::TlsFailed,
+        Self::TlsWanted,
+        Self::NoAnswer,
         Self::NoLoginWanted,
+        Self::FormsLogin,
+        Self::Redirected,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::HostUnknown,
         Self::NoNtlmOffered,
         Self::KerberosOnly,
         Self::Http2Only,
         Self::Http2Refused,
+        Self::NoHttp2,
         Self::NoChallenge,
         Self::Http10,
         Self::ConnectionClose,
@@ -90,6 +116,7 @@ impl Cause {
         Self::SessionLostIdle,
         Self::PostFailed,
         Self::ParallelFailed,
+        Self::BadGateway,
         Self::Unexpected,
     ];
 
@@ -102,11 +129,19 @@ impl Cause {
             Self::Timeout => "timeout",
             Self::TlsCertificate => "tls-certificate",
             Self::TlsFailed => "tls-failed",
+            Self::TlsWanted => "tls-wanted",
+            Self::NoAnswer => "no-answer",
             Self::NoLoginWanted => "no-login-wanted",
+            Self::FormsLogin => "forms-login",
+            Self::Redirected => "redirected",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::HostUnknown => "host-unknown",
             Self::NoNtlmOffered => "no-ntlm-offered",
             Self::KerberosOnly => "kerberos-only",
             Self::Http2Only => "http2-only",
             Self::Http2Refused => "http2-refused",
+            Self::NoHttp2 => "no-http2",
             Self::NoChallenge => "no-challenge",
             Self::Http10 => "http10",
             Self::ConnectionClose => "connection-close",
@@ -121,6 +156,7 @@ impl Cause {
             Self::SessionLostIdle => "session-lost-idle",
             Self::PostFailed => "post-failed",
             Self::ParallelFailed => "parallel-failed",
+            Self::BadGateway => "bad-gateway",
             Self::Unexpected => "unexpected",
         }
     }
@@ -133,8 +169,16 @@ impl Cause {
             | Self::ConnectFailed
             | Self::Timeout
             | Self::TlsCertificate
-            | Self::TlsFailed => 3,
+            | Self::TlsFailed
+            | Self::TlsWanted
+            | Self::NoAnswer => 3,
             Self::NoLoginWanted
+            | Self::FormsLogin
+            | Self::Redirected
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::HostUnknown
+            | Self::NoHttp2
             | Self::NoNtlmOffered
             | Self::KerberosOnly
             | Self::Http2Only
@@ -150,7 +194,7 @@ impl Cause {
             | Self::SessionLostIdle
             | Self::PostFailed
             | Self::ParallelFailed => 7,
-            Self::Unexpected => 8,
+            Self::BadGateway | Self::Unexpected => 8,
         }
     }
 
@@ -163,13 +207,21 @@ impl Cause {
             Self::Timeout => "no answer came in time",
             Self::TlsCertificate => "the certificate of the server is not trusted",
             Self::TlsFailed => "TLS could not be agreed on",
+            Self::TlsWanted => "the port speaks TLS, and was asked in the clear",
+            Self::NoAnswer => "the connection was made, and closed without an answer",
             Self::NoLoginWanted => "this URL wants nobody to log in",
+            Self::FormsLogin => "this URL asks for the password by a form, not by NTLM",
+            Self::Redirected => "this URL leads elsewhere, and nobody is asked to log in here",
+            Self::Forbidden => "this URL is refused to everybody, and nobody is asked to log in",
+            Self::NotFound => "the server does not know this URL, and asks nobody to log in",
+            Self::HostUnknown => "the server has no site of the name that it is asked for",
             Self::NoNtlmOffered => "a login is wanted, but neither NTLM nor Negotiate is offered for it",
             Self::KerberosOnly => {
                 "Negotiate is offered, but NTLM inside it was not taken up: Kerberos is wanted"
             }
             Self::Http2Only => "the server speaks HTTP/2 only, and NTLM needs HTTP/1.1",
             Self::Http2Refused => "the server refuses the login over HTTP/2",
+            Self::NoHttp2 => "the server speaks no HTTP/2 here",
             Self::NoChallenge => "NTLM is offered, but its first leg was answered without a challenge",
             Self::Http10 => {
                 "the answer with the challenge is HTTP/1.0: the connection ends with it, and so does the login"
@@ -183,8 +235,8 @@ impl Cause {
             }
             Self::WrongCredentials => "the server refused the user name or the password",
             Self::Refused => {
-                "the server refused the login: the user name or the password is wrong, or the proxy spread the legs \
-                 over several connections; from here both look the same"
+                "the server refused the login and does not say why: the user name or the password, Extended Protection, \
+                 or a proxy that spread the legs over several connections"
             }
             Self::ExtendedProtection => {
                 "the server uses Extended Protection: the login is tied to the certificate that the client sees, and \
@@ -198,6 +250,7 @@ impl Cause {
             Self::SessionLostIdle => "logged in, but not any more after the idle time",
             Self::PostFailed => "logged in, but a POST failed",
             Self::ParallelFailed => "logged in, but logins on parallel connections failed",
+            Self::BadGateway => "the proxy does not reach the server",
             Self::Unexpected => "an answer came that fits no step of a login",
         }
     }
@@ -218,8 +271,33 @@ impl Cause {
                  --insecure skips the check"
             }
             Self::TlsFailed => "check that the port speaks TLS, and which versions of it",
+            Self::TlsWanted => "write https:// in place of http://",
+            Self::NoAnswer => {
+                "see whether the port wants TLS (https://), and what the error logs of the proxy and the server say; in NGINX \
+                 status 444 closes so"
+            }
             Self::NoLoginWanted => {
-                "probe a path that is protected; if this one should be, switch anonymous authentication off in IIS"
+                "probe a path that is protected; if this one should be, ask the server itself with --direct URL: if it wants \
+                 a login there, the proxy serves strangers over somebody's connection. Else switch anonymous \
+                 authentication off in IIS"
+            }
+            Self::FormsLogin => {
+                "probe a path with Windows authentication (of Exchange /autodiscover/autodiscover.xml or \
+                 /ews/exchange.asmx; /owa/ and /ecp/ use a form by default), or switch the form off for this path"
+            }
+            Self::Redirected => "probe the address that it leads to",
+            Self::Forbidden => {
+                "probe a page in place of a folder; see \"allow\" and \"deny\" in the proxy, and IP restrictions and \"Require SSL\" \
+                 in IIS; and that the proxy asks for the right site (\"proxy_set_header Host $host;\")"
+            }
+            Self::NotFound => {
+                "see that the proxy asks for the right site (\"proxy_set_header Host $host;\": NGINX sends the name of the \
+                 upstream block by default) and passes this path on (its locations look at case, IIS does not); or \
+                 probe another path"
+            }
+            Self::HostUnknown => {
+                "let the proxy ask for a name that is bound to the site: \"proxy_set_header Host $host;\", since NGINX sends \
+                 the name of the upstream block by default"
             }
             Self::NoNtlmOffered => {
                 "add the providers Negotiate and NTLM to Windows authentication in IIS, and see that no proxy takes \
@@ -231,6 +309,7 @@ impl Cause {
             }
             Self::Http2Only => "offer HTTP/1.1 too: add http/1.1 to the protocols of the TLS listener",
             Self::Http2Refused => "clients fall back to HTTP/1.1 by themselves; leave --http2 out",
+            Self::NoHttp2 => "leave --http2 out, or switch HTTP/2 on in the proxy",
             Self::NoChallenge => {
                 "see that no proxy takes Authorization out of requests (proxy_set_header Authorization) or \
                  WWW-Authenticate out of answers, and that no policy restricts NTLM on the server"
@@ -241,7 +320,8 @@ impl Cause {
             }
             Self::ConnectionClose => {
                 "let the proxy keep connections to clients (NGINX: keepalive_timeout above 0, keepalive_requests \
-                 large, no keepalive_disable) and to the server: \"ntlm;\" in the upstream block"
+                 large, no keepalive_disable) and to the server: \"ntlm;\" in the upstream block, no \"proxy_set_header \
+                 Connection\" but with \"\", and no \"error_page 401\" with \"proxy_intercept_errors\""
             }
             Self::ConnectionClosed => {
                 "let the proxy keep connections for longer than a login takes (NGINX: keepalive_timeout, \
@@ -249,7 +329,9 @@ impl Cause {
             }
             Self::ConnectionChanged => {
                 "bind the server's connection to the client's: in NGINX, \"ntlm;\" in the upstream block of \
-                 ngx_http_upstream_ntlm_module; with several servers or proxies in a row, in each of them"
+                 ngx_http_upstream_ntlm_module; with several servers or proxies in a row, in each of them. Where it stands \
+                 already, its error log names what else parts them: \"proxy_set_header Connection\", or \"error_page 401\" with \
+                 \"proxy_intercept_errors\""
             }
             Self::WrongCredentials => {
                 "check the user name, its domain (--domain, or DOMAIN\\user) and the password, and whether the account \
@@ -257,7 +339,7 @@ impl Cause {
             }
             Self::Refused => {
                 "run it again with --direct URL, where URL reaches the server past the proxy: if that login works, the \
-                 proxy is at fault (\"ntlm;\" in its upstream block). In the IIS log, sc-win32-status 2148074252 is \
+                 proxy is at fault (\"ntlm;\" in its upstream block); over TLS, see whether the server uses Extended Protection. In the IIS log, sc-win32-status 2148074252 is \
                  a wrong password, 2148074248 a changed connection"
             }
             Self::ExtendedProtection => {
@@ -286,7 +368,10 @@ impl Cause {
                 "raise \"ntlm N\" in the upstream block above the number of clients, and see that no proxy in front \
                  lets several clients share a connection (\"ntlm_key\")"
             }
-            Self::Unexpected => "look into the error log of the proxy; the answer is shown above",
+            Self::BadGateway => {
+                "see the error log of the proxy, which names the address that it tried and what became of it"
+            }
+            Self::Unexpected => "see the error logs of the proxy and of the server",
         }
     }
 }

@@ -55,7 +55,8 @@ pub struct Connection {
 
 enum Protocol {
     Http1(Wire<Box<dyn Stream>>),
-    Http2(h2::client::SendRequest<Bytes>, JoinHandle<()>),
+    /// And whether nothing has shown yet that the server speaks it.
+    Http2(h2::client::SendRequest<Bytes>, JoinHandle<()>, bool),
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -81,10 +82,17 @@ impl Connection {
                 None => (Box::new(tcp), None, peer),
                 Some((config, name)) => {
                     let connector = tokio_rustls::TlsConnector::from(config);
-                    let stream = connector.connect(name, tcp).await.map_err(|error| tls_failure(&error))?;
+                    let stream =
+                        connector.connect(name, tcp).await.map_err(|error| match tls_failure(&error) {
+                            // HTTP/2 is all that was asked for.
+                            Failure { cause: Cause::Http2Only, detail } if http2 => {
+                                Failure::new(Cause::NoHttp2, detail)
+                            }
+                            failure => failure,
+                        })?;
                     let (_, session) = stream.get_ref();
                     if http2 && session.alpn_protocol() != Some(b"h2") {
-                        return Err(Failure::new(Cause::Unexpected, "the server does not offer HTTP/2"));
+                        return Err(Failure::new(Cause::NoHttp2, "TLS did not agree on it"));
                     }
                     let certificate = session.peer_certificates().and_then(|chain| chain.first());
                     let end_point = certificate.map(tls::end_point);
@@ -103,7 +111,7 @@ impl Connection {
                     // How it ended shows on the streams.
                     let _ = connection.await;
                 });
-                Protocol::Http2(send, driver)
+                Protocol::Http2(send, driver, !secure)
             } else {
                 Protocol::Http1(Wire::new(stream).limited(patience, KEPT))
             };
@@ -125,15 +133,21 @@ impl Connection {
                 let exchange = self.runtime.block_on(http1_exchange(wire, &request, &self.authority));
                 exchange.map_err(|broken| self.in_words(broken))
             }
-            Protocol::Http2(send, _) => {
+            Protocol::Http2(send, _, assumed) => {
                 let origin = format!("http{}://{}", if self.secure { "s" } else { "" }, self.authority);
                 let send = send.clone();
                 let exchange = async { http2::send(send, &origin, request).await?.read(KEPT).await };
                 match self.runtime.block_on(async { timeout(self.timeout, exchange).await }) {
                     Err(_) => Err(Broken::Failed(Failure::from(Cause::Timeout))),
-                    Ok(Ok(response)) => Ok(response),
+                    Ok(Ok(response)) => {
+                        *assumed = false;
+                        Ok(response)
+                    }
                     Ok(Err(error)) if error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED) => {
                         Err(Broken::Failed(Failure::new(Cause::Http2Refused, error.to_string())))
+                    }
+                    Ok(Err(error)) if *assumed => {
+                        Err(Broken::Failed(Failure::new(Cause::NoHttp2, error.to_string())))
                     }
                     Ok(Err(error)) if error.is_go_away() || error.is_io() => Err(Broken::Closed),
                     Ok(Err(error)) => Err(Broken::Failed(Failure::new(Cause::Unexpected, error.to_string()))),
@@ -150,7 +164,7 @@ impl Connection {
             match protocol {
                 // Bytes that nobody asked for stand before the next response.
                 Protocol::Http1(wire) => while matches!(wire.listen().await, Ok(1..)) {},
-                Protocol::Http2(_, driver) => {
+                Protocol::Http2(_, driver, _) => {
                     // A driver that panicked has ended as well.
                     let _ = driver.await;
                 }

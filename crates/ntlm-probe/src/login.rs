@@ -85,9 +85,7 @@ impl Login<'_> {
         let offer =
             self.leg(&mut connection, course, "GET, no credentials", None).map_err(
                 |broken| match broken {
-                    Broken::Closed => {
-                        Failure::new(Cause::ConnectFailed, "the connection was closed without an answer")
-                    }
+                    Broken::Closed => Failure::from(Cause::NoAnswer),
                     Broken::Failed(failure) => failure,
                 },
             )?;
@@ -114,21 +112,8 @@ impl Login<'_> {
 
     fn choose(&self, offer: &Response, offers: &[String]) -> Result<Carrier, Failure> {
         let offered = |name: &str| offers.iter().any(|offer| offer.eq_ignore_ascii_case(name));
-        let seen = format!("{} answered a request without credentials", offer.status);
-        match offer.status {
-            401 => {}
-            407 => {
-                return Err(Failure::new(
-                    Cause::Unexpected,
-                    format!("{seen}: a forward proxy wants a login"),
-                ));
-            }
-            301 | 302 | 303 | 307 | 308 => {
-                let place = offer.get("Location").unwrap_or("nowhere");
-                return Err(Failure::new(Cause::NoLoginWanted, format!("{seen}: it leads to {place}")));
-            }
-            status if status >= 500 || status == 400 => return Err(Failure::new(Cause::Unexpected, seen)),
-            _ => return Err(Failure::new(Cause::NoLoginWanted, seen)),
+        if let Some(failure) = without_login(offer) {
+            return Err(failure);
         }
         match self.carrier {
             Some(carrier) if offered(carrier.name()) => Ok(carrier),
@@ -173,6 +158,7 @@ impl Login<'_> {
             return Err(match (response.status, carrier) {
                 (401, Carrier::Negotiate) => Failure::new(Cause::KerberosOnly, seen),
                 (401, Carrier::Ntlm) => Failure::new(Cause::NoChallenge, seen),
+                (502..=504, _) => Failure::new(Cause::BadGateway, seen),
                 _ => Failure::new(Cause::Unexpected, seen),
             });
         };
@@ -210,8 +196,14 @@ impl Login<'_> {
                 },
             )?;
         let status = response.status;
+        let again = token_of(&response, carrier).is_some_and(|token| inside(carrier, &token).is_some());
         course.last = Some(response);
         match status {
+            401 if again => Err(Failure::new(
+                Cause::ConnectionChanged,
+                "the last leg was answered with another challenge, as servers do that know of no login on its connection",
+            )),
+            502..=504 => Err(Failure::new(Cause::BadGateway, format!("{status} answered the last leg"))),
             401 => Err(Failure::from(Cause::Refused)),
             400 => Err(Failure::new(
                 Cause::ConnectionChanged,
@@ -244,6 +236,45 @@ impl Login<'_> {
         course.legs.push(Leg::new(sent, &response, start.elapsed()));
         Ok(response)
     }
+}
+
+/// What an answer other than 401 to a request without credentials means.
+fn without_login(offer: &Response) -> Option<Failure> {
+    let seen = format!("{} answered a request without credentials", offer.status);
+    let body = String::from_utf8_lossy(&offer.body).to_ascii_lowercase();
+    let (cause, detail) = match offer.status {
+        401 => return None,
+        407 => (Cause::Unexpected, format!("{seen}: a forward proxy wants a login")),
+        301 | 302 | 303 | 307 | 308 => {
+            let place = offer.get("Location").unwrap_or("nowhere");
+            let cause = if leads_to_form(place) { Cause::FormsLogin } else { Cause::Redirected };
+            (cause, format!("{seen}: it leads to {place}"))
+        }
+        // nginx's page, and that of HTTP.sys for a name that no site has.
+        400 if body.contains("plain http request was sent to https port") => (Cause::TlsWanted, seen),
+        400 if body.contains("invalid hostname") => (Cause::HostUnknown, seen),
+        421 => (Cause::HostUnknown, seen),
+        403 => (Cause::Forbidden, seen),
+        404 | 410 => (Cause::NotFound, seen),
+        440 => (Cause::FormsLogin, seen),
+        502..=504 => (Cause::BadGateway, seen),
+        400.. => (Cause::Unexpected, seen),
+        _ if has_password_field(&body) => (Cause::FormsLogin, seen),
+        _ => (Cause::NoLoginWanted, seen),
+    };
+    Some(Failure::new(cause, detail))
+}
+
+/// Whether an address is that of a page that asks for a password: of Exchange, SharePoint, RD Web, ASP.NET and AD FS.
+fn leads_to_form(place: &str) -> bool {
+    let place = place.to_ascii_lowercase();
+    ["logon", "login", "signin", "sign-in", "/adfs/", "authenticate.aspx", "oauth2", "saml"]
+        .iter()
+        .any(|word| place.contains(word))
+}
+
+fn has_password_field(body: &str) -> bool {
+    ["type=\"password\"", "type='password'", "type=password"].iter().any(|field| body.contains(field))
 }
 
 /// The names of the schemes in `WWW-Authenticate`: in each element of its lists (RFC 9110 §11.6.1) the first word, unless that
@@ -284,7 +315,7 @@ pub fn token_of(response: &Response, carrier: Carrier) -> Option<Vec<u8>> {
 }
 
 /// The CHALLENGE message in a token, if that is what it is.
-fn inside(carrier: Carrier, token: &[u8]) -> Option<Vec<u8>> {
+pub fn inside(carrier: Carrier, token: &[u8]) -> Option<Vec<u8>> {
     let Some(Message::NtlmChallenge(_)) = Message::read(carrier.scheme(), token) else { return None };
     match ntlm_core::spnego::unwrap(token) {
         ntlm_core::spnego::Inner::Ntlmssp(message) => Some(message.to_vec()),

@@ -7,11 +7,13 @@ mod args;
 mod cause;
 mod connection;
 mod endpoint;
+mod kept;
 mod login;
 #[cfg(test)]
 mod man;
 mod probe;
 mod report;
+mod stranger;
 mod tls;
 
 use std::io::Write as _;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<u8, String> {
+    args.check()?;
     let endpoint = Endpoint::new(args, &args.url, args.connect.as_deref())?;
     let direct = args.direct.as_ref().map(|url| Endpoint::new(args, url, None)).transpose()?;
     let (user, domain) = args.account();

@@ -11,13 +11,17 @@ use crate::args::Args;
 use crate::cause::{Cause, Failure};
 use crate::connection::{Broken, Connection, Idle};
 use crate::endpoint::Endpoint;
+use crate::kept::Kept;
 use crate::login::{Carrier, Course, Login};
 use crate::report::{CauseInfo, Check, Report, clock};
+use crate::{kept, stranger};
 
 /// Domain controllers allow five minutes (MS-KILE; and MS-NLMP §3.3.2 for what follows of it).
 const SKEW_SECONDS: u64 = 300;
+/// What speaks for the proxy.
+const KEPT: &str =
+    "the proxy keeps the server's connection between the legs: the login reached the server whole";
 const POST_BODY: usize = 1024;
-const STRANGERS: usize = 3;
 
 /// A run of the probe: its input, and whom it tells of its progress.
 pub struct Probe<'a> {
@@ -41,7 +45,7 @@ impl Probe<'_> {
         let outcome = match self.login(&self.endpoint, None, true).run(&self.endpoint, &mut course) {
             Ok(mut connection) => self.checks(&mut connection, &course, &mut checks),
             Err(failure) if failure.cause == Cause::Refused => Err(self.explain(&mut course)),
-            Err(failure) => Err(failure),
+            Err(failure) => Err(self.without_login(failure)),
         };
         if let Some(ahead) = skew(&course).filter(|_| outcome.is_ok()) {
             course.notes.push(format!("the server's clock is {}; Kerberos allows 300 s", clock(ahead)));
@@ -101,7 +105,7 @@ impl Probe<'_> {
         if self.args.requests > 0 {
             enter("requests", self.requests(connection, closes))?;
         }
-        enter("strangers", self.strangers())?;
+        enter("strangers", stranger::refused(&self.endpoint, self.progress))?;
         if self.args.post {
             enter("post", self.post(connection))?;
         }
@@ -136,26 +140,6 @@ impl Probe<'_> {
             }
         }
         Ok(format!("{all} of {all} on the same connection"))
-    }
-
-    /// The URL wants a login, so a connection that has none must be refused; else a proxy hands out this session.
-    fn strangers(&self) -> Result<String, Failure> {
-        let mut connections = Vec::new();
-        for number in 1..=STRANGERS {
-            (self.progress)(&format!("stranger {number} of {STRANGERS}"));
-            let mut connection = self.endpoint.connect()?;
-            match self.get(&mut connection) {
-                Ok(response) if response.status == 401 || response.status >= 500 => {}
-                Ok(response) => {
-                    let detail = format!("{} answered a new connection without credentials", response.status);
-                    return Err(Failure::new(Cause::SessionShared, detail));
-                }
-                // Nobody was served.
-                Err(_) => {}
-            }
-            connections.push(connection);
-        }
-        Ok(format!("{STRANGERS} of {STRANGERS} connections without credentials were refused"))
     }
 
     fn post(&self, connection: &mut Connection) -> Result<String, Failure> {
@@ -221,7 +205,32 @@ impl Probe<'_> {
     }
 
     fn get(&self, connection: &mut Connection) -> Result<Response, Broken> {
-        connection.exchange(Request::get(&self.endpoint.target()))
+        stranger::get(connection, &self.endpoint)
+    }
+
+    // After an answer that asked for no login.
+
+    /// What the same request gets on other connections and past the proxy.
+    fn without_login(&self, failure: Failure) -> Failure {
+        let direct = self.direct.as_ref();
+        match failure.cause {
+            Cause::NoLoginWanted => {
+                (self.progress)("ask again without credentials");
+                stranger::answered(&self.endpoint, direct, failure)
+            }
+            Cause::FormsLogin
+            | Cause::Redirected
+            | Cause::Forbidden
+            | Cause::NotFound
+            | Cause::HostUnknown
+            | Cause::NoNtlmOffered => match direct.and_then(stranger::direct_status) {
+                Some(status) => {
+                    Failure::new(failure.cause, format!("{}; {status} past the proxy", failure.detail))
+                }
+                None => failure,
+            },
+            _ => failure,
+        }
     }
 
     // After a refusal.
@@ -243,8 +252,21 @@ impl Probe<'_> {
         if let Some(failure) = self.several_servers(course) {
             return failure;
         }
-        if self.args.one_attempt {
-            return self.undecided(course, Cause::Refused, "");
+        let kept = self.kept(course);
+        if kept == Some(Kept::No) {
+            return Failure::new(
+                Cause::ConnectionChanged,
+                "a negotiation without a password was forgotten between its legs",
+            );
+        }
+        // Without TLS there is no channel binding, so that nothing is left but the server's word on the login.
+        let (cause, detail) = match kept {
+            Some(_) if !self.endpoint.is_tls() => (Cause::WrongCredentials, KEPT),
+            Some(_) => (Cause::Refused, KEPT),
+            None => (Cause::Refused, ""),
+        };
+        if self.args.one_attempt || cause == Cause::WrongCredentials {
+            return self.undecided(course, cause, detail);
         }
         let carrier = course.carrier;
         if self.endpoint.is_tls() && self.succeeds(&self.endpoint, carrier, false).is_ok() {
@@ -253,7 +275,7 @@ impl Probe<'_> {
                 "refused with the channel binding of the proxy's certificate, accepted without one",
             );
         }
-        let Some(direct) = &self.direct else { return self.undecided(course, Cause::Refused, "") };
+        let Some(direct) = &self.direct else { return self.undecided(course, cause, detail) };
         match self.succeeds(direct, None, true) {
             Err(failure) if failure.cause == Cause::Refused => {
                 self.undecided(course, Cause::WrongCredentials, "refused past the proxy, too")
@@ -273,6 +295,16 @@ impl Probe<'_> {
                 Failure::new(Cause::ConnectionChanged, "the same login works past the proxy")
             }
         }
+    }
+
+    /// Whether the proxy keeps the server's connection between the legs, as far as the server lets it be seen.
+    fn kept(&self, course: &Course) -> Option<Kept> {
+        if !course.offers.iter().any(|offer| offer.eq_ignore_ascii_case("Negotiate")) {
+            return None;
+        }
+        (self.progress)("negotiate without a password");
+        let mut connection = self.endpoint.connect().ok()?;
+        kept::kept(&mut connection, &self.endpoint.target(), self.endpoint.host())
     }
 
     /// A clock that is off explains a refusal that nothing else does.

@@ -43,7 +43,7 @@ async fn the_text_says_leg_by_leg_what_came_back() {
     let shown = run(probe_as("alice", "guessed", &[&origin.url("/")])).await;
     assert_eq!(shown.exit, Some(6));
     assert!(
-        shown.stdout.contains("\nFAILED (refused): ") && shown.stdout.contains("\n  remedy: "),
+        shown.stdout.contains("\nFAILED (wrong-credentials): ") && shown.stdout.contains("\n  remedy: "),
         "{shown:?}"
     );
 }
@@ -93,6 +93,15 @@ async fn without_a_terminal_nobody_is_asked() {
 }
 
 #[tokio::test]
+async fn an_empty_password_is_not_sent() {
+    let origin = Origin::start().await;
+    let shown = run(probe_as("alice", "", &[&origin.url("/")])).await;
+    assert_eq!((shown.exit, shown.stdout.as_str()), (Some(2), ""));
+    assert_eq!(shown.stderr, "ntlm-probe: NTLM_PROBE_PASSWORD is empty\n");
+    assert!(origin.ledger().is_empty());
+}
+
+#[tokio::test]
 async fn on_a_terminal_the_password_is_asked_for_and_progress_is_shown() {
     let origin = Origin::start().await;
     // script(1) gives it a terminal.
@@ -129,6 +138,12 @@ async fn what_cannot_be_used_is_refused_with_what_can() {
         ),
         (&["https://a/", "--user", "a", "--cacert", "/dev/null"], "there is none in it"),
         (&["http://a/", "--user", "a", "--password", "secret"], "--password"),
+        (&["http://a/", "--user", ""], "it is empty"),
+        (&["http://a/", "--user", "EXAMPLE/alice"], "write 'EXAMPLE\\alice'"),
+        (&["http://a/", "--user", "EXAMPLE\\alice", "--domain", "EXAMPLE"], "the domain is named twice"),
+        (&["http://a/", "--user", "a", "--timeout", "0s"], "no answer comes in no time"),
+        (&["http://a/", "--user", "a", "--connect", "web1"], "write HOST:PORT"),
+        (&["http://a/", "--user", "a", "--connect", "web1:"], "write HOST:PORT"),
     ] {
         let mut command = bare(arguments);
         let shown = run({

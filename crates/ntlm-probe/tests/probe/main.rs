@@ -9,6 +9,7 @@
     reason = "a test may panic"
 )]
 
+mod broken;
 mod causes;
 mod command;
 mod session;

@@ -21,6 +21,8 @@ pub(super) struct Auth {
     identity: Option<String>,
     /// The challenge sent on this connection and not answered yet.
     pending: Option<[u8; 8]>,
+    /// NTLMSSP was agreed on by SPNEGO, and has not begun yet.
+    agreed: bool,
     rounds: u64,
 }
 
@@ -147,13 +149,16 @@ impl Auth {
 
         let parsed = spnego::parse(token);
         let wrapped = parsed.is_some();
+        let goes_on = matches!(parsed, Some(spnego::Token::Resp(_)));
+        let agreed = core::mem::take(&mut self.agreed);
         let message = match parsed {
             None => Some(token.to_vec()),
             Some(spnego::Token::Resp(token)) => token,
-            Some(spnego::Token::Init { prefers_ntlmssp: true, mech_token, .. }) => mech_token,
-            // The token is another mechanism's; NTLMSSP is asked for, the login goes on.
+            Some(spnego::Token::Init { prefers_ntlmssp: true, mech_token: Some(token), .. }) => Some(token),
+            // There is no token, or it is another mechanism's; NTLMSSP is asked for, the login goes on.
             Some(spnego::Token::Init { offers_ntlmssp: true, .. }) => {
                 self.identity = None;
+                self.agreed = true;
                 verdict.challenged = true;
                 verdict.token = with(&spnego::resp(Some(NegState::AcceptIncomplete), true, None));
                 return;
@@ -162,6 +167,8 @@ impl Auth {
         };
         let message = message.unwrap_or_default();
         match ntlm::message_type(&message) {
+            // A `NegTokenResp` goes on with what began on this connection.
+            Some(1) if goes_on && !agreed => self.refuse(verdict),
             Some(1) => {
                 verdict.leg = Leg::Negotiate;
                 let rounds = self.rounds;
