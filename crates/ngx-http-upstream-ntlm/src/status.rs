@@ -8,8 +8,8 @@ use core::fmt::{self, Write};
 use core::ptr::null_mut;
 
 use nginx_sys::{
-    NGINX_VERSION, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_ALLOWED,
-    NGX_HTTP_OK, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_int_t,
+    NGINX_VERSION, NGX_HTTP_BAD_REQUEST, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_HTTP_NOT_ALLOWED, NGX_HTTP_OK, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_int_t,
 };
 use ntlm_core::binding::end::EndedBy;
 use ntlm_core::diagnosis::Diagnosis;
@@ -18,7 +18,7 @@ use ntlm_core::mechanism::Mechanism;
 use crate::conf::Directive;
 use crate::group::{Group, Location};
 use crate::ngx::{Request, context_index, unix_time};
-use crate::stats::{Counter, Shared, Verdict};
+use crate::stats::{Counter, Shared, Slot, Verdict};
 use crate::worker;
 
 /// The page, which asks its own path for the numbers.
@@ -50,9 +50,10 @@ impl Format {
         }
     }
 
-    /// The one that a query asks for in `format=`.
-    fn asked(query: &[u8]) -> Option<Self> {
-        query.split(|&byte| byte == b'&').find_map(|pair| Self::named(pair.strip_prefix(b"format=")?))
+    /// The one that a query asks for in `format=`; `default` where it asks for none, `None` where there is none of that name.
+    fn asked(query: &[u8], default: Self) -> Option<Self> {
+        let name = query.split(|&byte| byte == b'&').find_map(|pair| pair.strip_prefix(b"format="));
+        name.map_or(Some(default), Self::named)
     }
 
     fn content_type(self) -> &'static str {
@@ -115,7 +116,9 @@ unsafe extern "C" fn ngx_http_ntlm_status_handler(r: *mut ngx_http_request_t) ->
     }
     // SAFETY: the slot is what `create_loc_conf` returned.
     let location = unsafe { r.location_conf::<Location>(context_index()).as_ref() };
-    let format = Format::asked(r.query().as_bytes()).unwrap_or_else(|| configured(location));
+    let Some(format) = Format::asked(r.query().as_bytes(), configured(location)) else {
+        return NGX_HTTP_BAD_REQUEST as ngx_int_t;
+    };
     let mut text = Text(String::new());
     let written = match (format, worker::shared()) {
         (Format::Html, _) => text.write_str(PAGE),
@@ -172,14 +175,14 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
     let now = unix_time();
     write!(
         out,
-        "{{\"version\":1,\"time_msec\":{now},\"since_msec\":{},\"module\":\"{}\",\"nginx\":\"{}\",\"workers\":{},\"groups\":[",
+        "{{\"version\":1,\"time_msec\":{now},\"since_msec\":{},\"module\":\"{}\",\"nginx\":\"{}\",\"workers\":{},\"uncounted\":{},\"groups\":[",
         shared.since(),
         env!("CARGO_PKG_VERSION"),
         version(),
-        shared.workers()
+        shared.workers(),
+        uncounted()
     )?;
-    let counted = worker::groups().filter_map(|group| Some((group, group.slot?)));
-    for (index, (group, slot)) in counted.enumerate() {
+    for (index, (group, slot)) in counted().enumerate() {
         let live = slot.live(shared);
         write!(
             out,
@@ -232,41 +235,60 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
     out.write_str("]}\n")
 }
 
+/// The groups that are counted, in the order of the configuration.
+fn counted() -> impl Iterator<Item = (&'static Group, &'static Slot)> {
+    worker::groups().filter_map(|group| Some((group, group.slot?)))
+}
+
+/// How many groups are not, since there are more than slots.
+fn uncounted() -> usize {
+    worker::groups().filter(|group| group.slot.is_none()).count()
+}
+
 /// Writes a metric: its head, then a sample for each group and whatever `samples` gives of it.
 fn metric(
     out: &mut Text,
     name: &str,
     kind: &str,
     help: &str,
-    samples: impl Fn(&mut Text, &str, Quoted<'_>, &Group) -> fmt::Result,
+    samples: impl Fn(&mut Text, &str, Quoted<'_>, &Group, &Slot) -> fmt::Result,
 ) -> fmt::Result {
     write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n")?;
-    worker::groups().try_for_each(|group| samples(out, name, Quoted(group.name.as_bytes()), group))
+    counted().try_for_each(|(group, slot)| samples(out, name, Quoted(group.name.as_bytes()), group, slot))
 }
 
 fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
-    metric(out, "nginx_ntlm_bindings", "gauge", "Bindings now, by state.", |out, name, upstream, group| {
-        let live = group.slot.map_or_else(Default::default, |slot| slot.live(shared));
-        for (state, count) in [
-            ("handshaking", live.handshaking),
-            ("established", live.parked.saturating_sub(live.handshaking)),
-            ("busy", live.busy),
-        ] {
-            writeln!(out, "{name}{{upstream=\"{upstream}\",state=\"{state}\"}} {count}")?;
-        }
-        Ok(())
-    })?;
+    metric(
+        out,
+        "nginx_ntlm_bindings",
+        "gauge",
+        "Bindings now, by state, over all workers.",
+        |out, name, upstream, _, slot| {
+            let live = slot.live(shared);
+            for (state, count) in [
+                ("handshaking", live.handshaking),
+                ("established", live.parked.saturating_sub(live.handshaking)),
+                ("busy", live.busy),
+            ] {
+                writeln!(out, "{name}{{upstream=\"{upstream}\",state=\"{state}\"}} {count}")?;
+            }
+            Ok(())
+        },
+    )?;
     metric(
         out,
         "nginx_ntlm_bindings_limit",
         "gauge",
-        "Waiting bindings that each worker keeps at most.",
-        |out, name, upstream, group| writeln!(out, "{name}{{upstream=\"{upstream}\"}} {}", group.connections),
+        "Waiting bindings that all workers together keep at most.",
+        |out, name, upstream, group, _| {
+            let most = group.connections.saturating_mul(shared.workers());
+            writeln!(out, "{name}{{upstream=\"{upstream}\"}} {most}")
+        },
     )?;
     for counter in Counter::ALL {
         let (name, help) = counter.metric();
-        metric(out, name, "counter", help, |out, name, upstream, group| {
-            let count = group.slot.map_or(0, |slot| slot.counted(counter));
+        metric(out, name, "counter", help, |out, name, upstream, _, slot| {
+            let count = slot.counted(counter);
             writeln!(out, "{name}{{upstream=\"{upstream}\"}} {count}")
         })?;
     }
@@ -275,9 +297,9 @@ fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
         "nginx_ntlm_bindings_ended_total",
         "counter",
         "Bindings that ended, by what ended them.",
-        |out, name, upstream, group| {
+        |out, name, upstream, _, slot| {
             EndedBy::ALL.into_iter().try_for_each(|by| {
-                let (reason, count) = (by.name(), group.slot.map_or(0, |slot| slot.counted_ends(by)));
+                let (reason, count) = (by.name(), slot.counted_ends(by));
                 writeln!(out, "{name}{{upstream=\"{upstream}\",reason=\"{reason}\"}} {count}")
             })
         },
@@ -287,11 +309,11 @@ fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
         "nginx_ntlm_handshakes_total",
         "counter",
         "Logins that the origin decided on.",
-        |out, name, upstream, group| {
+        |out, name, upstream, _, slot| {
             Mechanism::ALL.into_iter().try_for_each(|mechanism| {
                 [("accepted", Verdict::Accepted), ("refused", Verdict::Refused)].into_iter().try_for_each(
                     |(outcome, verdict)| {
-                        let count = group.slot.map_or(0, |slot| slot.counted_handshakes(mechanism, verdict));
+                        let count = slot.counted_handshakes(mechanism, verdict);
                         let mechanism = mechanism.name();
                         writeln!(
                             out,
@@ -307,12 +329,26 @@ fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
         "nginx_ntlm_diagnoses_total",
         "counter",
         "Troubles that keep logins from finishing, by kind.",
-        |out, name, upstream, group| {
+        |out, name, upstream, _, slot| {
             Diagnosis::ALL.into_iter().try_for_each(|kind| {
-                let (count, _) = group.slot.map_or((0, 0), |slot| slot.counted_troubles(kind));
+                let (count, _) = slot.counted_troubles(kind);
                 writeln!(out, "{name}{{upstream=\"{upstream}\",kind=\"{}\"}} {count}", kind.name())
             })
         },
+    )?;
+    let since = shared.since();
+    for (name, help, value) in [
+        ("nginx_ntlm_workers", "Worker processes at work.", shared.workers()),
+        ("nginx_ntlm_groups_uncounted", "Groups with ntlm that are not in these numbers.", uncounted()),
+    ] {
+        write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")?;
+    }
+    write!(
+        out,
+        "# HELP nginx_ntlm_start_time_seconds When counting began, in Unix time.\n\
+         # TYPE nginx_ntlm_start_time_seconds gauge\nnginx_ntlm_start_time_seconds {}.{:03}\n",
+        since / 1000,
+        since % 1000
     )?;
     write!(
         out,

@@ -75,7 +75,7 @@ async fn the_shape_stays_as_it_is() {
         )
     };
     let expected = format!(
-        "{{\"version\":#,\"time_msec\":#,\"since_msec\":#,\"module\":\"#.#.#\",\"nginx\":\"#.#.#\",\"workers\":#,\
+        "{{\"version\":#,\"time_msec\":#,\"since_msec\":#,\"module\":\"#.#.#\",\"nginx\":\"#.#.#\",\"workers\":#,\"uncounted\":#,\
          \"groups\":[{},{}]}}\n",
         group("mail"),
         group("wiki")
@@ -265,11 +265,13 @@ async fn metrics_are_in_the_format_of_prometheus() {
             let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
             assert_eq!(rest, format!("{metric} {kind}"));
         } else {
-            let (name, rest) = line.split_once('{').unwrap();
-            let (labels, value) = rest.rsplit_once("} ").unwrap();
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
             assert_eq!(name, metric, "samples stand behind their head");
-            assert!(labels.split(',').all(|label| label.contains("=\"") && label.ends_with('"')), "{line}");
-            assert!(value.parse::<u64>().is_ok(), "{line}");
+            let labels = labels.strip_suffix('}').unwrap();
+            let is_label = |label: &str| label.contains("=\"") && label.ends_with('"');
+            assert!(labels.is_empty() || labels.split(',').all(is_label), "{line}");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
         }
     }
     for sample in [
@@ -281,8 +283,64 @@ async fn metrics_are_in_the_format_of_prometheus() {
         "nginx_ntlm_handshakes_total{upstream=\"mail\",mechanism=\"NTLMv2\",outcome=\"accepted\"} 1",
         "nginx_ntlm_bindings_ended_total{upstream=\"mail\",reason=\"client\"} 0",
         "nginx_ntlm_diagnoses_total{upstream=\"mail\",kind=\"too_small\"} 0",
+        "nginx_ntlm_workers 1",
+        "nginx_ntlm_groups_uncounted 0",
     ] {
         assert!(text.lines().any(|line| line == sample), "no {sample} in\n{text}");
+    }
+}
+
+/// The sample of a series.
+fn sample(metrics: &str, series: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[tokio::test]
+async fn json_and_metrics_agree_on_any_number_of_groups_and_workers() {
+    let origin = Origin::start().await;
+    let more: String =
+        (0..140).map(|i| format!("upstream g{i} {{ server 127.0.0.1:1; ntlm 5; }}\n")).collect();
+    let nginx = front(&origin, "ntlm 3;").conf(&more).workers(2).start().await;
+    until(&nginx, "/workers", 2).await;
+    let seen = status(&nginx).await;
+    let metrics = Client::connect(&nginx).await.get("/metrics").await.text();
+    let groups = seen.pointer("/groups").and_then(Value::as_array).unwrap();
+    assert_eq!((groups.len(), counted(&seen, "/uncounted")), (128, 14));
+    assert_eq!(sample(&metrics, "nginx_ntlm_groups_uncounted"), Some(14.0));
+    assert_eq!(sample(&metrics, "nginx_ntlm_workers"), Some(2.0));
+    let since = counted(&seen, "/since_msec") as f64 / 1000.0;
+    assert_eq!(sample(&metrics, "nginx_ntlm_start_time_seconds"), Some(since));
+    let limits = metrics.lines().filter(|line| line.starts_with("nginx_ntlm_bindings_limit{"));
+    assert_eq!(limits.count(), groups.len());
+    for group in groups {
+        let name = group["name"].as_str().unwrap();
+        let series = format!("nginx_ntlm_bindings_limit{{upstream=\"{name}\"}}");
+        let limit = group["connections"].as_u64().unwrap() * 2;
+        assert_eq!(sample(&metrics, &series), Some(limit as f64), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn location_with_an_if_answers_in_its_own_format() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;")
+        .conf(
+            "server { listen 127.0.0.1:{{port:if}};
+                      location = /before { if ($request_method = GET) { set $a b; } ntlm_status html; }
+                      location = /behind { ntlm_status html; if ($request_method = GET) { set $a b; } }
+                      location = /within { ntlm_status prometheus; if ($arg_x) { add_header X-If yes; } } }",
+        )
+        .start()
+        .await;
+    let mut client = Client::connect(nginx.at("if")).await;
+    for (target, expected) in [
+        ("/before", "text/html; charset=utf-8"),
+        ("/behind", "text/html; charset=utf-8"),
+        ("/within?x=1", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/within?x=1&format=json", "application/json"),
+    ] {
+        let response = client.get(target).await;
+        assert_eq!((response.status, response.get("Content-Type")), (200, Some(expected)), "{target}");
     }
 }
 
@@ -299,12 +357,14 @@ async fn query_chooses_the_format_and_changes_nothing() {
         ("/page?format=json", "application/json"),
         ("/status?x=1&format=prometheus", "text/plain"),
         ("/metrics?format=html", "text/html"),
-        ("/metrics?format=other", "text/plain"),
         ("/status?formats=html", "application/json"),
     ] {
         let response = client.get(target).await;
         assert_eq!((response.status, kind(&response).as_str()), (200, expected), "{target}");
         assert_eq!(response.get("Content-Security-Policy").is_some(), expected == "text/html", "{target}");
+    }
+    for target in ["/page?format=xml", "/metrics?format=", "/status?format=HTML"] {
+        assert_eq!(Client::connect(&nginx).await.get(target).await.status, 400, "{target}");
     }
     let head = client.request(Request::new("HEAD", "/status")).await;
     assert_eq!((head.status, head.text().len()), (200, 0));
