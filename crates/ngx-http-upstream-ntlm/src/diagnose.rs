@@ -19,6 +19,7 @@ const INTERVAL: u64 = 60_000;
 pub fn diagnose(log: *mut ngx_log_t, group: &Group, diagnosis: Diagnosis) {
     let now = unix_time();
     let is_told = match group.slot {
+        Some(slot) if slot.is_explained(diagnosis, now, INTERVAL) => false,
         Some(slot) => slot.count_trouble(diagnosis, now, INTERVAL),
         None if group.is_guarded() => {
             worker::shared().is_some_and(|shared| shared.is_told_of_guarded(group.id.0, now, INTERVAL))
@@ -27,7 +28,8 @@ pub fn diagnose(log: *mut ngx_log_t, group: &Group, diagnosis: Diagnosis) {
         None => false,
     };
     if is_told {
-        warn!(log, "ntlm: {} in upstream \"{}\": {}", diagnosis.text(), group.name, diagnosis.remedy());
+        // nginx puts what it does at the moment behind it: "while reading response header from upstream, client: …".
+        warn!(log, "ntlm: {} in upstream \"{}\": {}; seen", diagnosis.text(), group.name, diagnosis.remedy());
     }
 }
 
@@ -41,9 +43,24 @@ pub fn diagnose_no_group(log: *mut ngx_log_t, server: &[u8]) {
         warn!(
             log,
             "ntlm: credentials that authenticate a connection go to \"{}\", which is in no \"upstream\" block with \"ntlm\", so no \
-             login can finish: write a block with \"server {};\" and \"ntlm;\", and its name into \"proxy_pass\"",
+             login can finish: write a block with \"server {};\" and \"ntlm;\", and its name into \"proxy_pass\"; seen",
             server.escape_ascii(),
             server.escape_ascii()
+        );
+    }
+}
+
+/// Tells of credentials that are too large for nginx, which belong to no group yet.
+#[cold]
+#[inline(never)]
+pub fn diagnose_too_long(log: *mut ngx_log_t) {
+    let is_told =
+        worker::shared().is_some_and(|shared| shared.is_told_of_guarded(u32::MAX - 1, unix_time(), INTERVAL));
+    if is_told {
+        warn!(
+            log,
+            "ntlm: an \"Authorization\" field with a login is too large, so the client is answered 400: write \
+             \"large_client_header_buffers 4 64k;\" into \"http\" or the \"server\"; seen"
         );
     }
 }

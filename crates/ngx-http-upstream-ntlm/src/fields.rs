@@ -77,6 +77,11 @@ unsafe fn on_answer(
             }
         } else if offers(value.as_bytes()) {
             peer::on_offer(request);
+        } else {
+            return wrapped.call(r, h, offset);
+        }
+        if request.upstream().is_some_and(|u| u.hides(h)) {
+            peer::on_hidden_challenge(request);
         }
         wrapped.call(r, h, offset)
     }

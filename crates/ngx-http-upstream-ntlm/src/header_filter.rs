@@ -7,12 +7,16 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use nginx_sys::{
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
 };
+use ntlm_core::diagnosis::Diagnosis;
+use ntlm_core::scheme::ConnectionBound;
 
 use crate::credentials::Carried;
-use crate::diagnose::diagnose_no_group;
-use crate::group::Group;
-use crate::ngx::{Request, Status, without_exiting};
+use crate::diagnose::{diagnose, diagnose_no_group, diagnose_too_long};
+use crate::group::{Group, Location};
+use crate::ngx::{Request, Status, context_index, without_exiting};
 use crate::peer::{Announce, peer_of};
+
+const AUTHORIZATION: &[u8] = b"authorization:";
 
 /// The next filter, as nginx's own filters keep it.
 static NEXT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -38,13 +42,17 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_reque
     // SAFETY: ngx_http_send_header passes a live request.
     let request = unsafe { Request::new(r) };
     match peer_of(request) {
-        Some(peer) if peer.is_indifferent() => {}
+        Some(peer) if peer.is_indifferent() => diagnose_if_cleared(request),
         Some(peer) => match peer.on_response_header() {
             Announce::Everything => {}
             // SAFETY: the request is live, and `install` has put this filter in.
             Announce::Nothing => return without_exiting(|| unsafe { next(r) }),
         },
-        None if request.authorization().is_some() => diagnose_if_no_group(request),
+        None if request.authorization().is_some() => {
+            diagnose_if_no_group(request);
+            diagnose_if_cleared(request);
+        }
+        None if request.is_bad() => diagnose_if_too_long(request),
         None => {}
     }
     // SAFETY: the request is live, and `install` has put this filter in.
@@ -71,5 +79,44 @@ fn diagnose_if_no_group(r: Request) {
     let is_group = unsafe { Group::of(u.group()) }.is_some();
     if !is_group && u.speaks_http() && Carried::by(r, u).any() {
         diagnose_no_group(r.log(), u.peer().name().as_bytes());
+    }
+}
+
+/// Tells of a location of a group with `ntlm` that took the client's credentials away, so that the origin asks for them.
+#[inline]
+fn diagnose_if_cleared(r: Request) {
+    let is_cleared = || {
+        // SAFETY: `create_loc_conf` returned it.
+        let location = unsafe { r.location_conf::<Location>(context_index()).as_ref() };
+        location.replaces_authorization
+    };
+    if r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some())
+        && is_cleared()
+    {
+        diagnose_cleared(r);
+    }
+}
+
+#[cold]
+fn diagnose_cleared(r: Request) {
+    let Some(u) = r.upstream().filter(|u| u.speaks_http() && matches!(u.status(), 401 | 407)) else { return };
+    // SAFETY: nginx keeps the group of an upstream, and its configuration outlives its requests.
+    let group = unsafe { Group::of(u.group()).map(|group| group.as_ref()) };
+    if let Some(group) = group.filter(|group| !group.is_guarded())
+        && !Carried::by(r, u).any()
+    {
+        diagnose(r.log(), group, Diagnosis::AuthorizationCleared);
+    }
+}
+
+/// Tells of credentials that are too large for nginx, which answers 400 and says why at `info` only.
+#[cold]
+fn diagnose_if_too_long(r: Request) {
+    if let Some(field) = r.too_long_field()
+        && let Some((name, value)) = field.as_bytes().split_at_checked(AUTHORIZATION.len())
+        && name.eq_ignore_ascii_case(AUTHORIZATION)
+        && ConnectionBound::credentials(value.trim_ascii_start()).is_some()
+    {
+        diagnose_too_long(r.log());
     }
 }

@@ -19,6 +19,10 @@ const PROCESSES: usize = 128;
 const GUARDED: usize = 256;
 /// The longest name by which a group is found again after a reload; of longer names it is the beginning.
 const LONGEST_NAME: usize = 128;
+/// Milliseconds over which logins are compared.
+const LATELY: u64 = 5 * 60 * 1000;
+/// Fewer refusals are nothing unusual.
+const MANY: u64 = 20;
 
 /// All that is shared.
 #[repr(C)]
@@ -61,6 +65,7 @@ pub struct Slot {
     ended: [AtomicU64; EndedBy::ALL.len()],
     handshakes: [[AtomicU64; 2]; Mechanism::ALL.len()],
     troubles: [Trouble; Diagnosis::ALL.len()],
+    lately: Lately,
     live: [Live; PROCESSES],
 }
 
@@ -71,6 +76,15 @@ struct Trouble {
     /// In milliseconds of Unix time.
     last: AtomicU64,
     logged: AtomicU64,
+}
+
+/// The logins since a moment.
+#[repr(C)]
+struct Lately {
+    /// In milliseconds of Unix time.
+    since: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// Bindings of one process.
@@ -211,7 +225,8 @@ impl Slot {
         let counters = self.counters.iter().chain(&self.ended).chain(self.handshakes.iter().flatten());
         let troubles =
             self.troubles.iter().flat_map(|trouble| [&trouble.count, &trouble.last, &trouble.logged]);
-        for number in counters.chain(troubles) {
+        let lately = [&self.lately.since, &self.lately.accepted, &self.lately.refused];
+        for number in counters.chain(troubles).chain(lately) {
             number.store(0, Relaxed);
         }
         for place in 0..PROCESSES {
@@ -251,6 +266,29 @@ impl Slot {
         }
     }
 
+    /// Counts a login among the latest. True where it was refused, and so were most of them.
+    pub fn is_mostly_refused(&self, verdict: Verdict, now: u64) -> bool {
+        let Lately { since, accepted, refused } = &self.lately;
+        let began = since.load(Relaxed);
+        // The clock may have been set back. Of two workers that begin anew at once one does.
+        if (now < began || now - began >= LATELY)
+            && since.compare_exchange(began, now, Relaxed, Relaxed).is_ok()
+        {
+            accepted.store(0, Relaxed);
+            refused.store(0, Relaxed);
+        }
+        match verdict {
+            Verdict::Accepted => {
+                accepted.fetch_add(1, Relaxed);
+                false
+            }
+            Verdict::Refused => {
+                let refused = refused.fetch_add(1, Relaxed) + 1;
+                refused >= MANY && refused > accepted.load(Relaxed)
+            }
+        }
+    }
+
     /// How many logins by a mechanism came to this end.
     pub fn counted_handshakes(&self, mechanism: Mechanism, verdict: Verdict) -> u64 {
         self.handshakes(mechanism, verdict).map_or(0, |number| number.load(Relaxed))
@@ -267,6 +305,14 @@ impl Slot {
         trouble.count.fetch_add(1, Relaxed);
         trouble.last.store(now, Relaxed);
         is_due(&trouble.logged, now, interval)
+    }
+
+    /// Whether a trouble that this one follows from was counted less than `interval` milliseconds ago.
+    pub fn is_explained(&self, kind: Diagnosis, now: u64, interval: u64) -> bool {
+        kind.follows_from().iter().any(|&cause| {
+            let (count, last) = self.counted_troubles(cause);
+            count > 0 && now.saturating_sub(last) < interval
+        })
     }
 
     /// How often a trouble was counted, and when last.

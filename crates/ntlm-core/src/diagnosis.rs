@@ -25,11 +25,21 @@ pub enum Diagnosis {
     EmptyKey,
     /// Credentials go to a group without `ntlm`.
     NoDirective,
+    /// A location takes `Authorization` out of requests.
+    AuthorizationCleared,
+    /// A location takes the challenge out of answers.
+    ChallengeHidden,
+    /// `ntlm_key` is another in each leg of a login.
+    KeyChanges,
+    /// The legs of a login come over several client connections.
+    SpreadInFront,
+    /// Most logins are refused.
+    MostlyRefused,
 }
 
 impl Diagnosis {
     /// All of them.
-    pub const ALL: [Diagnosis; 11] = [
+    pub const ALL: [Diagnosis; 16] = [
         Diagnosis::ConnectionClose,
         Diagnosis::OriginCloses,
         Diagnosis::Intercepted,
@@ -41,6 +51,11 @@ impl Diagnosis {
         Diagnosis::MixedClients,
         Diagnosis::EmptyKey,
         Diagnosis::NoDirective,
+        Diagnosis::AuthorizationCleared,
+        Diagnosis::ChallengeHidden,
+        Diagnosis::KeyChanges,
+        Diagnosis::SpreadInFront,
+        Diagnosis::MostlyRefused,
     ];
 
     /// Its name in the status.
@@ -57,6 +72,11 @@ impl Diagnosis {
             Diagnosis::MixedClients => "mixed_clients",
             Diagnosis::EmptyKey => "empty_key",
             Diagnosis::NoDirective => "no_directive",
+            Diagnosis::AuthorizationCleared => "authorization_cleared",
+            Diagnosis::ChallengeHidden => "challenge_hidden",
+            Diagnosis::KeyChanges => "key_changes",
+            Diagnosis::SpreadInFront => "spread_in_front",
+            Diagnosis::MostlyRefused => "mostly_refused",
         }
     }
 
@@ -92,6 +112,17 @@ impl Diagnosis {
             Diagnosis::NoDirective => {
                 "credentials that authenticate a connection go to an upstream without \"ntlm\", so no login can finish"
             }
+            Diagnosis::AuthorizationCleared => {
+                "the location takes the credentials out of requests, and the origin asks for them"
+            }
+            Diagnosis::ChallengeHidden => {
+                "the location takes \"WWW-Authenticate\" out of the answer, so no client learns how to log in"
+            }
+            Diagnosis::KeyChanges => "\"ntlm_key\" is another in each leg of a login, so no login can finish",
+            Diagnosis::SpreadInFront => {
+                "the last leg of a login came over another client connection than its challenge went to, so it cannot finish"
+            }
+            Diagnosis::MostlyRefused => "the origin refused most logins of the last five minutes",
         }
     }
 
@@ -125,6 +156,39 @@ impl Diagnosis {
             Diagnosis::NoDirective => {
                 "write \"ntlm;\" into its \"upstream\" block, or \"ntlm_guard off;\" if the server authenticates each request"
             }
+            Diagnosis::AuthorizationCleared => {
+                "remove \"proxy_set_header Authorization\" from this location, or send public files to an upstream of their own"
+            }
+            Diagnosis::ChallengeHidden => {
+                "remove \"proxy_hide_header WWW-Authenticate\", and whatever else replaces this field"
+            }
+            Diagnosis::KeyChanges => {
+                "choose a value for \"ntlm_key\" that stays the same for all requests of a client, unlike \"$request_id\""
+            }
+            Diagnosis::SpreadInFront => {
+                "let the proxy in front keep a connection to nginx for each of its clients, or let it pass TCP"
+            }
+            Diagnosis::MostlyRefused => {
+                "log \"$ntlm_refused_user\" and \"$remote_addr\": one name is an old password that a device keeps, many names from one \
+                 address are guesses, and everybody is Extended Protection, or a trust or clock that is off"
+            }
+        }
+    }
+
+    /// What explains it: where one of these was seen, this one follows, and is not told beside it.
+    pub fn follows_from(self) -> &'static [Diagnosis] {
+        match self {
+            Diagnosis::OriginCloses => &[Diagnosis::ConnectionClose],
+            Diagnosis::SpreadInFront => &[
+                Diagnosis::ConnectionClose,
+                Diagnosis::OriginCloses,
+                Diagnosis::Intercepted,
+                Diagnosis::ClientKeepaliveOff,
+                Diagnosis::EarlyUnauthorized,
+                Diagnosis::EmptyKey,
+                Diagnosis::KeyChanges,
+            ],
+            _ => &[],
         }
     }
 }

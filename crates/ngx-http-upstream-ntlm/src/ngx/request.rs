@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_MODULE, NGX_OK, ngx_connection_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_str_t,
-    ngx_table_elt_t, ngx_uint_t,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_MODULE, NGX_OK, ngx_connection_t, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t,
+    ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice, Status};
@@ -209,6 +209,28 @@ impl Request {
             return false;
         }
         true
+    }
+
+    /// Whether nginx answers 400.
+    #[inline]
+    pub fn is_bad(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).headers_out.status == NGX_HTTP_BAD_REQUEST as ngx_uint_t }
+    }
+
+    /// The beginning of a field that is too long for `large_client_header_buffers`, where that is why nginx answers 400.
+    pub fn too_long_field(self) -> Option<Slice> {
+        let r = self.as_ptr();
+        // SAFETY: alive (from_raw). While nginx reads a header, `header_name_start` is null or points into the buffer at hand; it
+        // gives up a header when that buffer is full (ngx_http_process_request_headers).
+        unsafe {
+            let buffer = NonNull::new((*r).header_in)?.as_ref();
+            let start = NonNull::new((*r).header_name_start)?;
+            let (first, last) = (buffer.start.addr(), buffer.end.addr());
+            let at = start.addr().get();
+            (buffer.pos == buffer.end && (first..last).contains(&at))
+                .then(|| Slice::from_raw(ngx_str_t { len: last - at, data: start.as_ptr() }))
+        }
     }
 
     /// Evaluates a configured value with variables, or gives `default` where none is configured. `None` when evaluation

@@ -5,8 +5,8 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_buf_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_err_page_t,
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_str_t,
+    ngx_buf_t, ngx_hash_find, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_err_page_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::{Peer, Request, Slice};
@@ -143,6 +143,20 @@ impl Upstream {
     pub fn protocol(self) -> usize {
         // SAFETY: alive (see the type).
         unsafe { (*self.as_ptr()).create_request.map_or(0, |function| function as usize) }
+    }
+
+    /// Whether a field of the response is kept from the client (`proxy_hide_header`).
+    ///
+    /// # Safety
+    ///
+    /// `h` is a field of the response that nginx has parsed.
+    pub unsafe fn hides(self, h: *mut ngx_table_elt_t) -> bool {
+        // SAFETY: alive (see the type), and its configuration with it; vouched for by the caller. ngx_hash_find reads the hash as
+        // ngx_http_upstream_process_headers has it do for the same field.
+        unsafe {
+            let hash = &raw mut (*(*self.as_ptr()).conf).hide_headers_hash;
+            (*hash).size != 0 && !ngx_hash_find(hash, (*h).hash, (*h).lowcase_key, (*h).key.len).is_null()
+        }
     }
 
     /// Whether it is `proxy_pass` that speaks. nginx keeps the scheme as it was written, and compares it without case.

@@ -3,13 +3,17 @@
 //! Must never tell of a login before it is proven, nor of one that is another request's.
 
 use ntlm_core::binding::exchange::{Login as Step, Verdict};
+use ntlm_core::binding::ids::ClientId;
 use ntlm_core::binding::login::Login;
+use ntlm_core::binding::table::Key;
 use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::mechanism::Mechanism;
+use ntlm_core::token::Kind;
 
 use super::{NtlmPeer, Source};
 use crate::credentials::{Carried, Credentials};
 use crate::diagnose::diagnose;
+use crate::ngx::{is_exiting, unix_time};
 use crate::stats::{Counter, Verdict as Counted};
 use crate::worker::{Table, with_table};
 
@@ -108,6 +112,37 @@ impl NtlmPeer {
         (change, None)
     }
 
+    /// The request has credentials, and no binding of its client serves it. If they answer a challenge, that went over another
+    /// connection, and the origin refuses them.
+    #[cold]
+    pub(super) fn diagnose_stray_leg(&self, known: Option<ClientId>) {
+        let Some(chosen) = self.chosen.filter(|_| self.r.is_http1() && !self.lost.get() && !is_exiting())
+        else {
+            return;
+        };
+        if self.read_credentials().is_none_or(|credentials| credentials.kind != Kind::NtlmAuthenticate) {
+            return;
+        }
+        let (address, group) = (self.r.connection().address(), self.group());
+        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
+        let diagnosis = with_table(|table| {
+            let Some(id) = known.filter(|&id| !table.knows(id, group.id, key)) else {
+                return known.is_none().then_some(Diagnosis::SpreadInFront);
+            };
+            match table.open_challenge(id) {
+                None => Some(Diagnosis::SpreadInFront),
+                Some((other, theirs)) if other == group.id && theirs != key.chosen => {
+                    Some(Diagnosis::KeyChanges)
+                }
+                // Several users behind a proxy, or a login that another group began.
+                Some(_) => None,
+            }
+        });
+        if let Some(diagnosis) = diagnosis.flatten() {
+            diagnose(self.r.log(), group, diagnosis);
+        }
+    }
+
     fn current_mechanism(&self) -> Option<Mechanism> {
         with_table(|table| Some(table.logins(self.binding.get())?.current.as_ref()?.mechanism)).flatten()
     }
@@ -115,6 +150,9 @@ impl NtlmPeer {
     fn count_handshake(&self, mechanism: Option<Mechanism>, counted: Counted) {
         if let (Some(mechanism), Some(slot)) = (mechanism, self.group().slot) {
             slot.count_handshake(mechanism, counted);
+            if slot.is_mostly_refused(counted, unix_time()) {
+                diagnose(self.r.log(), self.group(), Diagnosis::MostlyRefused);
+            }
         }
     }
 

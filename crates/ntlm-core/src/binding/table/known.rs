@@ -1,7 +1,7 @@
 //! Reads and notes facts of bindings in the table.
 
-use super::{Bindings, Counts, Key};
-use crate::binding::exchange::Progress;
+use super::{Bindings, Counts, Key, State};
+use crate::binding::exchange::{Phase, Progress};
 use crate::binding::ids::{BindingId, ClientId, GroupId};
 use crate::binding::login::{Login, Logins};
 use crate::wire::mechanism::Mechanism;
@@ -64,6 +64,23 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 binding.group == group && binding.chosen == key.chosen && binding.address != key.address
             })
         })
+    }
+
+    /// Whether a client has a binding, or the trace of one, that a request with this key finds.
+    pub fn knows(&self, client: ClientId, group: GroupId, key: Key<'_>) -> bool {
+        self.clients.get(client).is_some_and(|owner| self.search(owner, group, key).is_some())
+    }
+
+    /// The group and the chosen key of a client's binding whose last answer was a challenge: the one that is parked, if there are
+    /// several the youngest.
+    pub fn open_challenge(&self, client: ClientId) -> Option<(GroupId, &[u8])> {
+        let owner = self.clients.get(client)?;
+        let mut open = self.of_client(owner).filter(|(_, binding)| {
+            matches!(binding.state, State::Parked(_))
+                && binding.phase == Phase::Handshaking
+                && binding.logins.challenged
+        });
+        open.next().map(|(_, binding)| (binding.group, binding.chosen.as_slice()))
     }
 
     /// Client connections in the table.
