@@ -66,6 +66,7 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("mmdebstrap", &[Package], "the systems that packages are built in and installed into"),
     ("curl", &[Suite, Package], "a client that speaks NTLM and Negotiate"),
     ("chromium", &[Browser, Interop], "a browser: for the page of \"ntlm_status html;\", and as a client"),
+    ("jq", &[Suite], "reports on the access log"),
     ("gss-ntlmssp", &[Suite], "NTLM inside Negotiate for curl"),
     ("rpm", &[Package], "rpmlint, which asks it"),
     ("rpmlint", &[Package], "what RPM's distributions ask of a package"),

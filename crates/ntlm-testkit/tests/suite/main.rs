@@ -19,6 +19,7 @@ mod lifetime;
 mod multiplexed;
 mod origin_itself;
 mod proof;
+mod reports;
 mod runner_itself;
 mod scaling;
 mod smoke;
