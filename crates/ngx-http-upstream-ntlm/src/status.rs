@@ -22,7 +22,13 @@ use crate::stats::{Counter, Shared, Slot, Verdict};
 use crate::worker;
 
 /// The page, which asks its own path for the numbers.
-const PAGE: &str = include_str!("status.html");
+const PAGE: &str = concat!(
+    include_str!("status/head.html"),
+    include_str!("status/page.css"),
+    include_str!("status/body.html"),
+    include_str!("status/page.js"),
+    "</script>\n</body>\n</html>\n"
+);
 /// The page has its styles and its program in it, and asks nobody but NGINX.
 const PAGE_POLICY: &CStr =
     c"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \

@@ -59,12 +59,14 @@ async fn the_page_shows_the_numbers_as_they_change() {
     let text = page.text().await;
     assert!(text.contains("handshaking\n1\n"), "{text}");
     // The third leg and the three requests after it.
-    assert!(text.contains("2 in all\nreused\n") && text.contains("4 in all\nlost\n0"), "{text}");
+    assert!(text.contains("bound\n") && text.contains("/s\n2 in all\n"), "{text}");
+    assert!(text.contains("4 in all\n") && text.contains("lost\n0"), "{text}");
+    assert!(text.contains("sessions now\n2") && text.contains("full\n4 %\n2 of 50 wait"), "{text}");
+    assert!(text.contains("logins\n") && text.contains("/s\n1 in all\nrefused\n"), "{text}");
     assert!(text.contains("NTLMv2\t1\t0") && text.contains("NTLMv1\t0\t0"), "{text}");
     assert!(text.contains("client left\t0"), "{text}");
     // Rates need two answers, and a line is drawn of them.
-    page.wait_for("document.querySelectorAll('svg path.one')[1].getAttribute('d').includes('L')").await;
-    assert!(page.text().await.contains("/s\n2 in all\nreused\n"));
+    page.wait_for("document.querySelectorAll('svg path.one')[2].getAttribute('d').includes('L')").await;
 
     alice.close().await;
     page.wait_text("parked\n1\nof 50").await;
@@ -144,7 +146,7 @@ async fn many_groups_with_long_names_fit_a_phone() {
     page.width(320).await;
     page.wait_text("All 31 groups").await;
     assert_eq!(page.evaluate("document.documentElement.scrollWidth").await, 320);
-    assert_eq!(page.evaluate("document.querySelectorAll('h2').length").await, 1 + 1 + 31);
+    assert_eq!(page.evaluate("document.querySelectorAll('h2').length").await, 2 + 1 + 1 + 31);
 
     page.evaluate(
         "document.querySelector('#filter').focus(); document.execCommand('insertText', false, 'INTRA')",
@@ -152,6 +154,66 @@ async fn many_groups_with_long_names_fit_a_phone() {
     .await;
     page.wait_for("document.querySelectorAll('#groups h2').length === 1").await;
     assert_eq!(text_of(&mut page, "#groups h2").await, "intranet");
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn groups_are_listed_worst_first_and_by_what_is_asked_for() {
+    let origin = Origin::start().await;
+    let groups: String = (0..4)
+        .map(|i| format!("upstream calm{i} {{ server {}; ntlm {}; }}\n", origin.address(), 10 + i))
+        .collect();
+    let nginx = nginx(&origin, &groups).await;
+    Client::connect(&nginx).await.leg1("alice", "/?close=challenge").await;
+    let mut page = Browser::open(&nginx.url("/ntlm")).await;
+    page.wait_text("1 diagnosis within the hour").await;
+    let names = "[...document.querySelectorAll('#rows a')].map(a => a.textContent).join()";
+    assert_eq!(page.evaluate(names).await, "intranet,calm0,calm1,calm2,calm3");
+    assert_eq!(page.evaluate("document.querySelectorAll('#rows tr.bad').length").await, 1);
+    assert_eq!(text_of(&mut page, "#rows tr.bad td:last-child").await, "1 diagnosis");
+    let click = |key: &str| format!("document.querySelector('#heads [data-key={key}] button').click()");
+    page.evaluate(&click("name")).await;
+    assert_eq!(page.evaluate(names).await, "calm0,calm1,calm2,calm3,intranet");
+    page.evaluate(&click("name")).await;
+    assert_eq!(page.evaluate(names).await, "intranet,calm3,calm2,calm1,calm0");
+    let order = "document.querySelector('#heads [data-key=name]').getAttribute('aria-sort')";
+    assert_eq!(page.evaluate(order).await, "descending");
+    // It fits a phone, and leads to the cards.
+    page.width(360).await;
+    assert_eq!(page.evaluate("document.documentElement.scrollWidth").await, 360);
+    let leads = "!!document.querySelector(document.querySelector('#rows a').getAttribute('href'))";
+    assert_eq!(page.evaluate(leads).await, true);
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn many_refusals_stand_at_the_top() {
+    let origin = Origin::start().await;
+    let nginx = nginx(&origin, "").await;
+    Client::connect(&nginx).await.login("bob", "/").await;
+    let mut page = Browser::open(&nginx.url("/ntlm")).await;
+    page.wait_text("All is well").await;
+    for _ in 0..21 {
+        Client::connect(&nginx).await.login_with("NTLM", "alice", "guessed", "/").await;
+    }
+    page.wait_text("intranet: 21 of 22 logins were refused.").await;
+    page.wait_text("the origin refused most logins of the last five minutes").await;
+    assert_eq!(page.evaluate("document.querySelector('#state').dataset.tone").await, "warn");
+    page.wait_text("/s\n21 in all").await;
+    // The chart has a line for them.
+    page.wait_for("document.querySelector('svg path.two').getAttribute('d').includes('L')").await;
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn page_without_a_group_says_what_to_do() {
+    let nginx = Nginx::builder()
+        .conf("server { listen 127.0.0.1:{{port}}; location = /ntlm { ntlm_status html; } }")
+        .start()
+        .await;
+    let mut page = Browser::open(&nginx.url("/ntlm")).await;
+    page.wait_text("No upstream group has “ntlm”").await;
+    page.wait_text("upstream iis {").await;
     assert_eq!(page.complaints(), [""; 0]);
 }
 

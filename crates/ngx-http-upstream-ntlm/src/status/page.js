@@ -1,129 +1,3 @@
-<!DOCTYPE html>
-<!--
-  The page of "ntlm_status html;". It asks its own path for "?format=json" every two seconds and keeps five minutes of it.
-  It must never name another resource, and never make markup of what the JSON says: textContent and attributes only.
--->
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>ntlm status</title>
-<style>
-  :root {
-    --back: #f5f6f7; --card: #fff; --text: #1b1f24; --soft: #57606a; --line: #dde1e6;
-    --one: #2460a7; --one-fill: #2460a71f; --two: #a4560a;
-    --calm: #1d7a46; --warn: #955800; --warn-back: #fff5e0; --bad: #b3261e; --bad-back: #fdecea;
-  }
-  @media (prefers-color-scheme: dark) {
-    :root {
-      --back: #14171a; --card: #1c2024; --text: #e6e9ec; --soft: #9da7b1; --line: #31373d;
-      --one: #79b0f2; --one-fill: #79b0f226; --two: #e8a765;
-      --calm: #5fc48b; --warn: #eab354; --warn-back: #2d2617; --bad: #f48a82; --bad-back: #351f1e;
-    }
-  }
-  * { box-sizing: border-box; }
-  body { margin: 0; background: var(--back); color: var(--text); font: 15px/1.45 system-ui, sans-serif;
-    font-variant-numeric: tabular-nums; }
-  header, main, footer, #state { max-width: 76rem; margin: 0 auto; padding: 0 1rem; }
-  h1 { margin: 1.4rem 0 0; font-size: 1.35rem; font-weight: 600; }
-  h2 { margin: 0; font-size: 1.05rem; font-weight: 600; overflow-wrap: anywhere; }
-  p { margin: 0; }
-  .head { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: baseline; gap: 0 1rem; }
-  code { color: var(--soft); font: .8rem ui-monospace, monospace; }
-  a { color: var(--one); }
-  :focus-visible { outline: 2px solid var(--one); outline-offset: 2px; border-radius: 2px; }
-  .soft, footer { color: var(--soft); font-size: .87rem; }
-  .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-  [hidden] { display: none !important; }
-
-  #state { position: sticky; top: 0; z-index: 1; padding-top: .6rem; padding-bottom: .6rem; background: var(--back); }
-  #state p { padding: .5rem .8rem; border: 1px solid var(--line); border-left: 4px solid var(--soft); border-radius: 6px;
-    background: var(--card); }
-  #state[data-tone=calm] p { border-left-color: var(--calm); }
-  #state[data-tone=warn] p { border-color: var(--warn); background: var(--warn-back); }
-  #state[data-tone=stale] p { border-color: var(--bad); background: var(--bad-back); color: var(--bad); font-weight: 600; }
-  main.stale { filter: grayscale(1); opacity: .6; }
-
-  .card { padding: .9rem 1rem; border: 1px solid var(--line); border-radius: 8px; background: var(--card);
-    scroll-margin-top: 4.5rem; }
-  #trouble { margin-bottom: 1rem; }
-  #trouble ol { margin: .4rem 0 0; padding: 0; list-style: none; }
-  #trouble li { padding: .55rem 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
-  #trouble li:first-child { border-top: 0; }
-  #trouble .what { font-weight: 600; }
-  #trouble li.fresh .what { color: var(--warn); }
-
-  button { padding: .3rem .7rem; font: inherit; color: var(--one); background: none; border: 1px solid var(--line);
-    border-radius: 6px; cursor: pointer; }
-  #filter { display: block; width: 100%; max-width: 24rem; margin: 0 0 1rem; padding: .45rem .7rem; font: inherit;
-    color: inherit; background: var(--card); border: 1px solid var(--soft); border-radius: 6px; }
-  #groups { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));
-    align-items: start; }
-  #groups > * { container-type: inline-size; }
-  #groups > .sum { grid-column: 1 / -1; }
-
-  dl { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem .75rem; margin: .6rem 0 .7rem; }
-  @container (min-width: 42rem) { dl { grid-template-columns: repeat(6, 1fr); } }
-  dt, dd small { color: var(--soft); font-size: .8rem; }
-  dd { margin: 0; font-size: 1.4rem; font-weight: 600; line-height: 1.2; }
-  dd small { display: block; font-weight: 400; overflow-wrap: anywhere; }
-  .bar { height: 4px; margin-bottom: .7rem; border-radius: 2px; background: var(--line); overflow: hidden; }
-  .bar div { height: 100%; background: var(--one); }
-  .bar.full div { background: var(--warn); }
-
-  .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .75rem; }
-  figure { margin: 0; min-width: 0; }
-  figcaption { display: flex; justify-content: space-between; gap: .5rem; color: var(--soft); font-size: .8rem; }
-  svg { display: block; width: 100%; height: 3rem; border-bottom: 1px solid var(--line); }
-  svg path { fill: none; stroke-width: 1.5; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
-  svg .fill { fill: var(--one-fill); stroke: none; }
-  svg .one { stroke: var(--one); }
-  svg .two { stroke: var(--two); }
-  b.one, b.two { font-weight: 600; }
-  b.one { color: var(--one); }
-  b.two { color: var(--two); }
-
-  details { margin-top: .7rem; }
-  summary { cursor: pointer; color: var(--soft); font-size: .87rem; }
-  .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 12.5rem), 1fr)); gap: 1rem 2rem;
-    margin-top: .5rem; align-items: start; }
-  table { width: 100%; border-collapse: collapse; font-size: .9rem; }
-  caption { padding-bottom: .2rem; text-align: left; font-weight: 600; }
-  th, td { padding: .2rem 0 .2rem .6rem; border-top: 1px solid var(--line); text-align: right; font-weight: 400; }
-  th:first-child { padding-left: 0; text-align: left; }
-  thead th { border-top: 0; color: var(--soft); font-size: .8rem; }
-  tr.none { color: var(--soft); }
-  tr.old { color: var(--warn); font-weight: 600; }
-  tr.old th, tr.old td { font-weight: inherit; }
-  .note { margin-top: .8rem; padding-left: .6rem; border-left: 3px solid var(--warn); font-size: .87rem; }
-  footer { padding-top: 1rem; padding-bottom: 2rem; }
-</style>
-</head>
-<body>
-<header>
-  <h1>NTLM and Negotiate through NGINX</h1>
-  <p class="soft" id="about">&nbsp;</p>
-</header>
-<div id="state"><p id="line">&nbsp;</p></div>
-<main id="main" aria-busy="true">
-  <noscript><p class="card">This page needs JavaScript. The same numbers are at
-    <a href="?format=json">?format=json</a> and <a href="?format=prometheus">?format=prometheus</a>.</p></noscript>
-  <section class="card" id="trouble" aria-labelledby="trouble-head" tabindex="-1" hidden>
-    <h2 id="trouble-head">Diagnoses</h2>
-    <ol id="diagnoses"></ol>
-    <button id="more" hidden></button>
-  </section>
-  <input type="search" id="filter" aria-label="Show only groups whose name contains" placeholder="Find a group" hidden>
-  <div id="groups"></div>
-</main>
-<footer>
-  <p><span id="updated"></span> Charts show the five minutes before, as far as this page was open.
-    The same as <a href="?format=json">JSON</a> and for <a href="?format=prometheus">Prometheus</a>.</p>
-</footer>
-<p class="unseen" id="said" role="status" aria-live="polite"></p>
-
-<script>
 "use strict";
 
 const EVERY = 2000;           // ms between two questions
@@ -132,6 +6,7 @@ const STALE = 5000;           // ms without news until the numbers are called st
 const KEEP = 5 * 60 * 1000;   // ms of history
 const SMOOTH = 10 * 1000;     // ms over which a rate is taken
 const FRESH = 60 * 60 * 1000; // ms for which a diagnosis is trouble
+const MANY = 20;              // refusals that are more than a mistyped password
 
 const ENDED = {
   client: "client left", server: "server closed it", timeout: "ntlm_timeout", evicted: "evicted: ntlm N is full",
@@ -234,6 +109,57 @@ function table(caption, ...heads) {
   return { node, fill };
 }
 
+const percent = (part) => part > 0 && part < 0.01 ? "< 1 %" : `${integer.format(Math.min(100, 100 * part))} %`;
+
+/** Logins of a group, whatever the mechanism. */
+function loginsOf(group) {
+  const sum = (key) => Object.values(group.handshakes).reduce((total, of) => total + of[key], 0);
+  return { accepted: sum("accepted"), refused: sum("refused") };
+}
+
+/** More refusals than logins, and enough of them to tell. */
+function isRefusing(group) {
+  const { accepted, refused } = loginsOf(group);
+  return refused >= MANY && refused > accepted;
+}
+
+/** The diagnoses of a group that are trouble now. */
+const freshOf = (group) => (group.diagnoses ?? []).filter((of) => data.time_msec - of.last_msec < FRESH);
+
+// The table of groups: what each column shows, and by what it is sorted.
+
+const COLUMNS = [
+  { key: "name", head: "group", text: true },
+  { key: "sessions", head: "sessions" },
+  { key: "full", head: "full" },
+  { key: "accepted", head: "logins/s", minor: true },
+  { key: "refused", head: "refused/s" },
+  { key: "refusals", head: "refused", minor: true },
+  { key: "lost", head: "lost", minor: true },
+  { key: "bad", head: "state" },
+];
+let sorted = { key: "bad", down: true };
+
+/** The rows in the order that is asked for; of those alike the fuller one first. */
+function inOrder(rows) {
+  const { key, down } = sorted;
+  const by = (a, b) => typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
+  return rows.sort(({ values: a }, { values: b }) =>
+    (down ? -1 : 1) * by(a[key], b[key]) || b.refused - a.refused || b.full - a.full || by(a.name, b.name));
+}
+
+function heads() {
+  return el("tr", {}, ...COLUMNS.map((column) => {
+    const button = el("button", { type: "button" }, column.head);
+    const head = el("th", { scope: "col", class: column.minor ? "minor" : "", "data-key": column.key }, button);
+    button.addEventListener("click", () => {
+      sorted = { key: column.key, down: sorted.key === column.key ? !sorted.down : !column.text };
+      place();
+    });
+    return head;
+  }));
+}
+
 // One group: what is remembered of it, and its card.
 
 let cards = 0;
@@ -252,32 +178,46 @@ class Group {
     this.bar = el("div", { class: "bar", "aria-hidden": "true" }, this.level);
     this.bindings = chart(el("span", {}, el("b", { class: "one" }, "bindings"), ", ", el("b", { class: "two" }, "busy")));
     this.rates = chart(el("span", {}, el("b", { class: "one" }, "reused"), ", ", el("b", { class: "two" }, "bound"), " /s"));
-    this.handshakes = table("Handshakes", "mechanism", "accepted", "refused");
+    this.logins = chart(el("span", {}, el("b", { class: "one" }, "accepted"), ", ", el("b", { class: "two" }, "refused"), " /s"));
+    this.handshakes = table("Logins", "mechanism", "accepted", "refused");
     this.ended = table("How bindings ended", "because", "times");
     this.note = el("p", { class: "note" }, el("b", {}, "NTLMv1 "), "can be cracked. The access log names who still uses it " +
       "($ntlm_mechanism, $ntlm_user, $ntlm_workstation): mend those clients, then refuse it at the server.");
-    this.details = el("details", {}, el("summary", {}, "Handshakes, and how bindings ended"),
+    const explained = (key, label, what) => el("div", { title: what }, figure(key, label), el("p", { class: "soft" }, what));
+    this.details = el("details", {}, el("summary", {}, "Bindings, logins by mechanism, and how bindings ended"),
+      el("dl", { class: "explained" },
+        explained("parked", "parked", "upstream connections that wait for their client"),
+        explained("busy", "busy", "those that carry a request"),
+        explained("handshaking", "handshaking", "parked ones in the middle of a login"),
+        explained("bound", "bound", "connections that got their client"),
+        explained("reused", "reused", "requests that a binding served"),
+        explained("lost", "lost", "requests whose binding was gone")),
       el("div", { class: "tables" }, this.handshakes.node, this.ended.node));
     this.limits = el("code");
     this.node = el("section", { class: "card", id, "aria-labelledby": `${id}-name` },
       el("div", { class: "head" }, this.name, this.limits),
-      el("dl", {}, figure("parked", "parked"), figure("busy", "busy"), figure("handshaking", "handshaking"),
-        figure("bound", "bound"), figure("reused", "reused"), figure("lost", "lost")),
-      this.bar, el("div", { class: "charts" }, this.bindings.node, this.rates.node), this.note, this.details);
+      el("dl", {}, figure("sessions", "sessions now"), figure("full", "full"), figure("accepted", "logins"),
+        figure("refused", "refused")),
+      this.bar, el("div", { class: "charts" }, this.logins.node, this.bindings.node, this.rates.node), this.note,
+      this.details);
+    this.row = new Row(this);
   }
 
   remember(group, now, since) {
     const { bindings: { parked, busy }, bound, reused } = group;
+    const { accepted, refused } = loginsOf(group);
     const before = this.samples.at(-1);
     if (since !== this.since || bound < before?.bound || reused < before?.reused) this.samples = [];
     this.since = since;
-    const sample = { at: now, all: parked + busy, busy, bound, reused, boundRate: null, reusedRate: null };
+    const sample = { at: now, all: parked + busy, busy, bound, reused, accepted, refused,
+      boundRate: null, reusedRate: null, acceptedRate: null, refusedRate: null };
     this.samples = this.samples.filter((old) => now - old.at <= KEEP && old.at < now);
     const from = this.samples.find((old) => now - old.at <= SMOOTH) ?? this.samples.at(-1);
     if (from) {
       const seconds = (now - from.at) / 1000;
-      sample.boundRate = (bound - from.bound) / seconds;
-      sample.reusedRate = (reused - from.reused) / seconds;
+      for (const key of ["bound", "reused", "accepted", "refused"]) {
+        sample[`${key}Rate`] = (sample[key] - from[key]) / seconds;
+      }
     }
     this.samples.push(sample);
   }
@@ -290,16 +230,23 @@ class Group {
       say(this.figures[key][1], small);
     };
     say(this.name, group.name);
+    const { accepted, refused } = loginsOf(group);
+    const part = most ? Math.min(1, group.bindings.parked / most) : 0;
+    figure("sessions", count(group.bindings.parked + group.bindings.busy), group.bindings.busy ? `${count(group.bindings.busy)} at work` : "");
+    figure("full", percent(part), `${count(group.bindings.parked)} of ${count(most)} wait`);
+    figure("accepted", `${rate(last.acceptedRate)}/s`, `${count(accepted)} in all`);
+    figure("refused", `${rate(last.refusedRate)}/s`, `${count(refused)} in all`);
+    this.node.classList.toggle("refusing", isRefusing(group));
     figure("parked", count(group.bindings.parked), `of ${count(most)}`);
     figure("busy", count(group.bindings.busy), "");
-    figure("handshaking", count(group.bindings.handshaking), "of the parked");
+    figure("handshaking", count(group.bindings.handshaking), "");
     figure("bound", `${rate(last.boundRate)}/s`, `${count(group.bound)} in all`);
     figure("reused", `${rate(last.reusedRate)}/s`, `${count(group.reused)} in all`);
-    figure("lost", count(group.lost), "gone when needed");
+    figure("lost", count(group.lost), "");
     if (group.timeout_msec) say(this.limits, `ntlm ${group.connections}; ntlm_timeout ${group.timeout_msec / 1000}s;`);
-    const part = most ? Math.min(1, group.bindings.parked / most) : 0;
     this.level.style.width = `${(100 * part).toFixed(1)}%`;
     this.bar.classList.toggle("full", part > 0.9);
+    draw(this.logins, this.samples, now, (s) => s.acceptedRate, (s) => s.refusedRate, "Logins accepted a second", rate);
     draw(this.bindings, this.samples, now, (s) => s.all, (s) => s.busy, "Bindings", count);
     draw(this.rates, this.samples, now, (s) => s.reusedRate, (s) => s.boundRate, "Reused a second", rate);
     const v1 = group.handshakes.NTLMv1;
@@ -308,6 +255,36 @@ class Group {
       [mechanism, mechanism, [of.accepted, of.refused], mechanism === "NTLMv1" && old ? "old" : undefined]));
     this.note.hidden = !old || !group.timeout_msec;
     this.ended.fill(Object.entries(group.ended).map(([why, times]) => [why, ENDED[why] ?? why, [times]]));
+  }
+}
+
+/** A group's row in the table above the cards. */
+class Row {
+  constructor(group) {
+    this.group = group;
+    this.link = el("a", { href: `#${group.id}` });
+    this.mark = el("span", { class: "mark" });
+    this.cells = COLUMNS.slice(1).map((column) => el("td", { class: column.minor ? "minor" : "" }));
+    this.node = el("tr", {}, el("th", { scope: "row" }, this.mark, this.link), ...this.cells);
+  }
+
+  show(group, now, workers) {
+    const last = this.group.samples.at(-1);
+    const { accepted, refused } = loginsOf(group);
+    const fresh = freshOf(group).length;
+    const most = group.connections * workers;
+    const full = most ? group.bindings.parked / most : 0;
+    const bad = fresh + (isRefusing(group) ? 1 : 0);
+    this.values = { name: group.name, sessions: group.bindings.parked + group.bindings.busy, full, accepted: last.acceptedRate ?? 0,
+      refused: last.refusedRate ?? 0, refusals: refused, lost: group.lost, bad };
+    const why = fresh ? plural(fresh, "diagnosis", "diagnoses") : bad ? "logins are refused" : "";
+    say(this.link, group.name);
+    say(this.mark, bad ? "!" : "");
+    this.mark.title = why;
+    this.node.className = bad ? "bad" : "";
+    const texts = [count(this.values.sessions), percent(full), rate(last.acceptedRate), rate(last.refusedRate), count(refused),
+      count(group.lost), why || "–"];
+    this.cells.forEach((cell, i) => say(cell, texts[i]));
   }
 }
 
@@ -366,14 +343,16 @@ function take(next) {
     const card = groupOf(name);
     card.remember(group, next.time_msec, next.since_msec);
     card.show(group, next.time_msec, next.workers);
+    card.row.show(group, next.time_msec, next.workers);
     card.node.classList.toggle("sum", name === null);
     if (fresh && next.groups.length <= 3 && name !== null) card.details.open = true;
   }
   $("filter").hidden = next.groups.length < 7;
+  $("none").hidden = next.groups.length > 0;
   place();
   announce();
   say($("about"), `nginx ${next.nginx}, module ${next.module}, ${plural(next.workers, "worker", "workers")}, counting for ` +
-    span(next.time_msec - next.since_msec));
+    span(next.time_msec - next.since_msec) + (next.uncounted ? `; ${plural(next.uncounted, "group is", "groups are")} not counted` : ""));
   $("about").title = `since ${new Date(next.since_msec).toLocaleString()}`;
   say($("updated"), `As of ${new Date(next.time_msec).toLocaleTimeString()}.`);
   $("main").removeAttribute("aria-busy");
@@ -386,6 +365,13 @@ function place() {
   const names = found.map((group) => group.name);
   if (groups.has(null) && !wanted) names.unshift(null);
   arrange($("groups"), names.map((name) => groups.get(name).node));
+  $("overview").hidden = data.groups.length < 2;
+  const rows = inOrder(found.map((group) => groups.get(group.name).row));
+  arrange($("rows"), rows.map((row) => row.node));
+  for (const head of $("heads").querySelectorAll("th")) {
+    const way = sorted.down ? "descending" : "ascending";
+    head.setAttribute("aria-sort", head.dataset.key === sorted.key ? way : "none");
+  }
 
   const all = found.flatMap((group) => group.diagnoses.map((of) => [group.name, of]));
   all.sort(([, a], [, b]) => b.last_msec - a.last_msec);
@@ -412,17 +398,22 @@ function verdict() {
   if (trouble && !data) return ["stale", `No numbers yet: ${trouble} for ${span(silent)}`];
   if (!data) return ["", "Asking nginx …"];
   if (trouble && silent >= STALE) return ["stale", `Stale: ${trouble} for ${span(silent)}`];
-  if (!data.groups.length) return ["", "No upstream group has “ntlm”."];
+  if (!data.groups.length) return ["warn", "No upstream group has “ntlm”: nothing is bound, and no login can finish."];
   const all = data.groups.flatMap((group) => group.diagnoses);
   const recent = all.filter((diagnosis) => data.time_msec - diagnosis.last_msec < FRESH);
   const v1 = data.groups.reduce((total, group) => total + (group.handshakes.NTLMv1?.accepted ?? 0), 0);
-  const old = v1 ? `NTLMv1 was accepted ${times(v1)}.` : "";
+  const refusing = data.groups.filter(isRefusing);
+  const refusals = refusing.map((group) => {
+    const { accepted, refused } = loginsOf(group);
+    return `${group.name}: ${count(refused)} of ${count(accepted + refused)} logins were refused.`;
+  });
+  const old = [...refusals, ...v1 ? [`NTLMv1 was accepted ${times(v1)}.`] : []].join(" ");
   if (recent.length) {
     const last = Math.max(...recent.map((diagnosis) => diagnosis.last_msec));
     const many = plural(recent.length, "diagnosis", "diagnoses");
     return ["warn", `${many} within the hour, the last ${span(data.time_msec - last)} ago. ${old}`];
   }
-  if (old) return ["warn", `Nothing to diagnose, but ${old}`];
+  if (old) return ["warn", refusals.length ? old : `Nothing to diagnose, but ${old}`];
   if (all.length) return ["calm", "All is well: nothing to diagnose within the hour."];
   return ["calm", "All is well: nothing to diagnose."];
 }
@@ -459,6 +450,8 @@ async function ask() {
   return "";
 }
 
+$("heads").append(heads());
+
 let asking = false;
 
 async function turn() {
@@ -479,6 +472,3 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden) turn
 setInterval(turn, EVERY);
 setInterval(judge, 1000);
 turn();
-</script>
-</body>
-</html>
