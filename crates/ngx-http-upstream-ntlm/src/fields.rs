@@ -9,7 +9,7 @@ use nginx_sys::{ngx_conf_t, ngx_http_header_handler_pt, ngx_http_request_t, ngx_
 use ntlm_core::scheme::{ConnectionBound, carries_token, offers};
 
 use crate::ngx::{Request, Slice, Status, Wrapped, watch_client_field, watch_upstream_field};
-use crate::{credentials, forwarded, peer};
+use crate::{challenge, credentials, forwarded, peer};
 
 static WWW_AUTHENTICATE: Wrapped = Wrapped::new();
 static PROXY_AUTHENTICATE: Wrapped = Wrapped::new();
@@ -80,9 +80,7 @@ unsafe fn on_answer(
         } else {
             return wrapped.call(r, h, offset);
         }
-        if request.upstream().is_some_and(|u| u.hides(h)) {
-            peer::on_hidden_challenge(request);
-        }
+        challenge::watch(request, h);
         wrapped.call(r, h, offset)
     }
 }

@@ -8,6 +8,7 @@
 //! is in `ngx`.
 
 mod bound;
+mod challenge;
 mod client;
 mod conf;
 mod credentials;

@@ -177,17 +177,6 @@ pub fn on_offer(r: Request) {
     }
 }
 
-/// The answer to a request asks for a login by a connection-bound scheme, and the client does not get to see that.
-#[cold]
-pub fn on_hidden_challenge(r: Request) {
-    let Some(u) = r.upstream().filter(|u| u.status() == 401) else { return };
-    // SAFETY: nginx keeps the group of an upstream, and its configuration outlives its requests.
-    let group = unsafe { Group::of(u.group()).map(|group| group.as_ref()) };
-    if let Some(group) = group.filter(|group| !group.is_guarded()) {
-        diagnose(r.log(), group, Diagnosis::ChallengeHidden);
-    }
-}
-
 /// The peer of a request to one of the module's groups; `None` for another request, for one that keeps the balancer's
 /// peer, and for one that has gone on to another upstream.
 pub fn peer_of<'a>(r: Request) -> Option<&'a NtlmPeer> {

@@ -37,6 +37,13 @@ ngx_http_upstream_ntlm_is_header_only(ngx_http_request_t *r)
 }
 
 
+ngx_uint_t
+ngx_http_upstream_ntlm_is_header_sent(ngx_http_request_t *r)
+{
+    return r->header_sent;
+}
+
+
 void
 ngx_http_upstream_ntlm_mark_last(ngx_http_request_t *r, ngx_buf_t *b)
 {

@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_BAD_REQUEST, NGX_HTTP_MODULE, NGX_OK, ngx_connection_t, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t,
-    ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_MODULE, NGX_OK, ngx_connection_t, ngx_http_cleanup_add,
+    ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_request_t, ngx_http_variable_value_t,
+    ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice, Status};
@@ -18,6 +18,7 @@ unsafe extern "C" {
     fn ngx_http_upstream_ntlm_set_value(v: *mut ngx_http_variable_value_t, data: *mut u8, len: usize);
     fn ngx_http_upstream_ntlm_is_keepalive(r: *mut ngx_http_request_t) -> ngx_uint_t;
     fn ngx_http_upstream_ntlm_is_kept_through_exit(r: *mut ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_ntlm_is_header_sent(r: *mut ngx_http_request_t) -> ngx_uint_t;
     fn ngx_http_upstream_ntlm_clear_keepalive(r: *mut ngx_http_request_t);
 }
 
@@ -101,11 +102,71 @@ impl Request {
     }
 
     /// Calls `look` with name and value of each field of the client's request. They live as long as the request.
-    pub fn each_header(self, mut look: impl FnMut(Slice, Slice)) {
+    pub fn each_header(self, look: impl FnMut(Slice, Slice)) {
         // SAFETY: alive (from_raw), and its header with it; nginx's list is well formed once the header is read. Of HTTP/0.9, which
         // has none, it is all zeroes.
+        unsafe { Self::each_of(&raw const (*self.as_ptr()).headers_in.headers.part, look) };
+    }
+
+    /// Calls `look` with the value of each field of the response that has this name, without case.
+    pub fn each_field_sent(self, name: &[u8], mut look: impl FnMut(Slice)) {
+        // SAFETY: alive (from_raw), and the header of the response with it; nginx sets the list up with the request.
         unsafe {
-            let mut part: *const ngx_list_part_t = &raw const (*self.as_ptr()).headers_in.headers.part;
+            Self::each_of(&raw const (*self.as_ptr()).headers_out.headers.part, |field, value| {
+                if field.as_bytes().eq_ignore_ascii_case(name) {
+                    look(value);
+                }
+            });
+        }
+    }
+
+    /// Whether the header of a response with this status was sent.
+    pub fn has_answered(self, status: usize) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe {
+            ngx_http_upstream_ntlm_is_header_sent(self.as_ptr()) != 0
+                && (*self.as_ptr()).headers_out.status == status
+        }
+    }
+
+    /// Whether it is the client's own request, and no subrequest.
+    pub fn is_main(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).main == self.as_ptr() }
+    }
+
+    /// Has nginx call `handler` with this main request when it lets go of it, once however often this is called. Nothing happens
+    /// when there is no memory.
+    ///
+    /// # Safety
+    ///
+    /// `handler` may be called with this request then.
+    pub unsafe fn at_end(self, handler: unsafe extern "C" fn(*mut c_void)) {
+        let r = self.as_ptr();
+        // SAFETY: alive (from_raw), and with it its list of cleanups, which ngx_http_free_request runs.
+        unsafe {
+            let mut next = (*r).cleanup;
+            while let Some(cleanup) = next.as_ref() {
+                if cleanup.handler.is_some_and(|known| known as usize == handler as usize) {
+                    return;
+                }
+                next = cleanup.next;
+            }
+            if let Some(cleanup) = ngx_http_cleanup_add(r, 0).as_mut() {
+                cleanup.handler = Some(handler);
+                cleanup.data = r.cast();
+            }
+        }
+    }
+
+    /// Calls `look` with name and value of each field of a list.
+    ///
+    /// # Safety
+    ///
+    /// `part` is the first of a list of fields, or all zeroes.
+    unsafe fn each_of(mut part: *const ngx_list_part_t, mut look: impl FnMut(Slice, Slice)) {
+        // SAFETY: vouched for by the caller.
+        unsafe {
             while let Some(here) = part.as_ref().filter(|here| !here.elts.is_null()) {
                 let fields = core::slice::from_raw_parts(here.elts.cast::<ngx_table_elt_t>(), here.nelts);
                 for field in fields.iter().filter(|field| field.hash != 0) {

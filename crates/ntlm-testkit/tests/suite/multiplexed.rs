@@ -1,7 +1,7 @@
 //! Many requests of one client connection at a time: the streams of HTTP/2 and HTTP/3, and the subrequests of one request.
 //! One of them uses the binding, the others go without it; each is served as its user or as anonymous.
 
-mod njs;
+pub(crate) mod njs;
 mod subrequests;
 
 use ntlm_testkit::client::{http2, http3};

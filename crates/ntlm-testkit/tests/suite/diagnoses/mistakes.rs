@@ -5,6 +5,7 @@ use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 use super::{told, troubles};
 use crate::common::front;
+use crate::multiplexed::njs::njs;
 
 /// nginx with these lines in its server.
 async fn with_lines(origin: &Origin, group: &str, lines: &str) -> Nginx {
@@ -40,6 +41,38 @@ async fn hidden_challenge_is_diagnosed() {
     let response = Client::connect(&nginx).await.get("/").await;
     assert_eq!((response.status, response.get("WWW-Authenticate")), (401, None));
     told(&nginx, "takes \"WWW-Authenticate\" out of the answer", "proxy_hide_header WWW-Authenticate").await;
+}
+
+/// nginx whose answers pass this script; `None` where it came without njs.
+async fn filtered(origin: &Origin, script: &str) -> Option<Nginx> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("filter.js");
+    std::fs::write(&file, format!("function filter(r) {{ {script} }} export default {{ filter }};")).unwrap();
+    let conf = format!(
+        "js_import main from {}; upstream backend {{ server {}; ntlm; }}
+         server {{ listen 127.0.0.1:{{{{port}}}};
+                   location / {{ js_header_filter main.filter; proxy_pass http://backend; }} }}",
+        file.display(),
+        origin.address()
+    );
+    Some(Nginx::builder().main(&format!("load_module {};", njs()?.display())).conf(&conf).start().await)
+}
+
+#[tokio::test]
+async fn challenge_that_another_module_replaces_is_diagnosed() {
+    let origin = Origin::start().await;
+    let script = "r.headersOut['WWW-Authenticate'] = 'Basic realm=\"a\"';";
+    let Some(nginx) = filtered(&origin, script).await else { return };
+    for _ in 0..2 {
+        let mut alice = Client::connect(&nginx).await;
+        assert_eq!(alice.get("/").await.get("WWW-Authenticate"), Some("Basic realm=\"a\""));
+        alice.leg1("alice", "/").await;
+    }
+    told(&nginx, "takes \"WWW-Authenticate\" out of the answer", "whatever else replaces this field").await;
+    // One that only adds to it does no harm.
+    let nginx = filtered(&origin, "r.headersOut['X-Frame-Options'] = 'DENY';").await.unwrap();
+    Client::connect(&nginx).await.login("alice", "/").await;
+    assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ export default { ask };
 ";
 
 /// njs as the package of this nginx has it; `None` where it came without.
-fn njs() -> Option<PathBuf> {
+pub(crate) fn njs() -> Option<PathBuf> {
     let nginx = PathBuf::from(std::env::var_os("NTLM_NGINX")?);
     let module = nginx.parent()?.join("root/usr/lib/nginx/modules/ngx_http_js_module.so");
     module.exists().then_some(module)
