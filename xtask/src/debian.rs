@@ -60,12 +60,13 @@ pub fn make(suite: &str, dir: &Path, log: &Path) -> Result<()> {
 }
 
 /// An apt that knows one suite and has installed nothing.
-struct Apt {
+pub struct Apt {
     options: Vec<String>,
 }
 
 impl Apt {
-    fn new(suite: &str, dir: &Path) -> Result<Self> {
+    /// Of a suite, with its lists and cache in `dir`.
+    pub fn new(suite: &str, dir: &Path) -> Result<Self> {
         for below in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(dir.join(below))?;
         }
@@ -109,7 +110,8 @@ impl Apt {
         command
     }
 
-    fn get(&self) -> Command {
+    /// `apt-get`.
+    pub fn get(&self) -> Command {
         self.command("apt-get")
     }
 

@@ -19,6 +19,7 @@ mod oldest;
 mod package;
 mod packages;
 mod paths;
+mod promtool;
 mod release;
 mod source;
 mod suite;
@@ -66,6 +67,8 @@ enum Command {
     Test(TestArgs),
     /// Check what holds for all sources: imports, sizes, the reference, links, versions
     Tidy,
+    /// Check the Prometheus alert rules, and run their tests
+    Alerts,
     /// Compile each crate with the oldest Rust that its manifest names, which rustup downloads
     OldestRust,
     /// Run the suite and chaos with AddressSanitizer, then with valgrind's memcheck, watching every access to memory
@@ -311,6 +314,7 @@ fn main() -> ExitCode {
         Command::Env { nginx } => env::command(&nginx),
         Command::Test(args) => test::command(&args),
         Command::Tidy => tidy::command(),
+        Command::Alerts => promtool::check(),
         Command::OldestRust => oldest::command(),
         Command::Asan(args) => asan::command(&args),
         Command::Deny => deny::command(),

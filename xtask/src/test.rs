@@ -8,7 +8,7 @@ use crate::build;
 use crate::nginx::{self, Nginx, Tested};
 use crate::packages::{self, Need};
 use crate::suite::{self, Suite};
-use crate::{TestArgs, deny, docs, interop, package, paths, tidy, ui};
+use crate::{TestArgs, deny, docs, interop, package, paths, promtool, tidy, ui};
 
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
@@ -25,6 +25,7 @@ pub fn command(args: &TestArgs) -> Result<()> {
     }
     if !filtered {
         ui::stage("tidy", tidy::command)?;
+        ui::stage("alert rules", promtool::check)?;
         // In a checkout without NGINX, as the core promises.
         ui::stage("tests of the core, the client, the probe and xtask", || {
             let mut cargo = cargo("test");

@@ -16,6 +16,7 @@ mod handshakes;
 mod isolation;
 mod keys;
 mod lifetime;
+mod monitoring;
 mod multiplexed;
 mod origin_itself;
 mod proof;
