@@ -140,7 +140,12 @@ pub const ROWS: &[Mutation] = &[
         &["multiplexed::"],
     )
     .on_1_30(),
-    row("ngx/request.rs", "field.as_bytes().eq_ignore_ascii_case(name)", "field.as_bytes() == name", KEYS),
+    row(
+        "ngx/request.rs",
+        "self.each_header(|field, value| {\n            if field.as_bytes().eq_ignore_ascii_case(name)",
+        "self.each_header(|field, value| {\n            if field.as_bytes() == name",
+        KEYS,
+    ),
     row(
         "ngx/request.rs",
         "ngx_http_upstream_ntlm_clear_keepalive((*self.as_ptr()).main);",
