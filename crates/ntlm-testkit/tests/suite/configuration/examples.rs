@@ -72,15 +72,18 @@ impl Example {
             let replacement = match words[..] {
                 ["server", place, ..] if place != "{" => {
                     let (host, port) = place.split_once(':').unwrap();
+                    // Several services of one machine are told apart by their ports.
+                    let host = if port == "443" || port == "80" { host } else { place };
                     if !origins.contains_key(host) {
                         let builder = Origin::builder().name(host);
-                        let builder = if port == "443" { builder.tls() } else { builder };
+                        let plain = ["80", "8080"].contains(&port);
+                        let builder = if plain { builder } else { builder.tls() };
                         origins.insert(host.to_owned(), builder.start().await);
                     }
                     line.replace(place, &origins[host].address())
                 }
-                ["listen", ..] => {
-                    let v4 = line.replace("80", "127.0.0.1:{{port}}").replace("443", "127.0.0.1:{{port}}");
+                ["listen", port, ..] => {
+                    let v4 = line.replace(port, "127.0.0.1:{{port}}");
                     format!("{v4} {}", v4.replace("127.0.0.1:{{port}}", "[::1]:{{port6}}"))
                 }
                 ["ssl_certificate", path] => line.replace(path, "{{cert}}"),
