@@ -27,6 +27,9 @@ pub fn command(args: &DemoArgs) -> Result<()> {
     if let Some(upstream) = &args.upstream {
         demo.arg("--upstream").arg(upstream);
     }
+    if let Some(listen) = &args.listen {
+        demo.arg("--listen").arg(listen.to_string());
+    }
     let error = demo.exec();
     bail!("cannot run {}: {error}", demo.get_program().to_string_lossy())
 }
@@ -52,4 +55,47 @@ pub fn testkit_binary_with(name: &str, args: &[&str]) -> Result<PathBuf> {
     cargo.args(args);
     let messages = ui::output(cargo.current_dir(paths::repo()))?;
     ui::executables(&messages, "bin").pop().with_context(|| format!("cargo did not say where it put {name}"))
+}
+
+/// Refuses what is no URL of a server before anything is built for it. The demo itself looks at it more closely.
+pub fn parse_upstream(text: &str) -> Result<String, String> {
+    let lower = text.to_ascii_lowercase();
+    let Some(rest) = lower.strip_prefix("http://").or_else(|| lower.strip_prefix("https://")) else {
+        return Err(format!("write it with http:// or https:// in front, such as https://{text}"));
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if authority.contains('@') {
+        return Err("leave name and password out: your client will ask for them".to_owned());
+    }
+    if authority.is_empty() || authority.starts_with(':') || !authority.chars().all(is_plain) {
+        return Err(format!("\"{authority}\" is no name of a host"));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_upstream;
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_built() {
+        for url in
+            ["http://a", "https://mail.example.com:8443/owa/?x=1", "http://[::1]:81/", "HTTP://10.0.0.1"]
+        {
+            assert_eq!(parse_upstream(url), Ok(url.to_owned()));
+        }
+        for url in [
+            "",
+            "mail.example.com",
+            "ftp://a",
+            "http://",
+            "http:///x",
+            "https://u:p@a/",
+            "http://a;b/",
+            "http://:80",
+        ] {
+            assert!(parse_upstream(url).is_err(), "{url}");
+        }
+    }
 }

@@ -269,8 +269,11 @@ struct DemoArgs {
     #[arg(long)]
     once: bool,
     /// An origin of your own, instead of the one that comes with the demo
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = demo::parse_upstream)]
     upstream: Option<String>,
+    /// Listen here as well, for browsers on other machines
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<std::net::SocketAddr>,
     /// The NGINX to show it on
     #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
     nginx: String,

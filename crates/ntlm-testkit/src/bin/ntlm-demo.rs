@@ -2,6 +2,7 @@
 //!
 //! It owns the command line, the signals and the exit status, and nothing else.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,11 +27,14 @@ struct Arguments {
     /// Put nginx with the module in front of this server, instead of one that comes with the demonstration.
     #[arg(long, value_name = "URL", value_parser = parse_upstream)]
     upstream: Option<Url>,
+    /// Listen here as well, for browsers on other machines.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { nginx, module, once, upstream } = Arguments::parse();
+    let Arguments { nginx, module, once, upstream, listen } = Arguments::parse();
     let (mut terminated, mut interrupted) =
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
             (Ok(terminated), Ok(interrupted)) => (terminated, interrupted),
@@ -45,7 +49,7 @@ async fn main() -> ExitCode {
     tokio::pin!(stop);
 
     // A task, so that a panic in it is a sentence here.
-    let mut show = tokio::spawn(Demo::show(Options { nginx, module, upstream, once }));
+    let mut show = tokio::spawn(Demo::show(Options { nginx, module, upstream, listen, once }));
     let shown = tokio::select! {
         shown = &mut show => shown,
         () = &mut stop => {

@@ -9,6 +9,7 @@ mod scenario;
 mod screen;
 mod upstream;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use url::Url;
@@ -28,6 +29,8 @@ pub struct Options {
     pub module: Option<PathBuf>,
     /// A server to put nginx in front of, instead of one that comes with the demonstration.
     pub upstream: Option<Url>,
+    /// Where nginx with the module listens as well.
+    pub listen: Option<SocketAddr>,
     /// It ends after the verdict, so there is no use in saying how to go on.
     pub once: bool,
 }
@@ -121,6 +124,31 @@ async fn start(builder: Builder, options: &Options) -> Result<Nginx, String> {
 /// `name:port` of a running nginx, as an address for people.
 fn address(nginx: &Nginx, port: &str, path: &str) -> String {
     format!("http://{}{path}", nginx.socket_addr(port))
+}
+
+impl Options {
+    /// The line that listens at another address, where one is wanted.
+    fn listen_line(&self) -> String {
+        self.listen.map_or(String::new(), |listen| format!("    listen {listen};\n"))
+    }
+
+    /// Where people reach the nginx with the module: at the address that they wanted, if they did.
+    fn address(&self, nginx: &Nginx, path: &str) -> String {
+        match self.listen {
+            Some(listen) if !listen.ip().is_unspecified() => format!("http://{listen}{path}"),
+            Some(listen) => format!("http://{}:{}{path}", machine(), listen.port()),
+            None => address(nginx, "", path),
+        }
+    }
+}
+
+/// The name of this machine.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// The lines of a configuration that matter, as they are in the file, and where the file is.

@@ -43,9 +43,13 @@ upstream intranet {
 
 server {
     listen 127.0.0.1:{{port}};
-
+{{listen}}
     location / {
         proxy_pass http://intranet;
+    }
+
+    location = /ntlm-status {
+        ntlm_status html;
     }
 }
 ";
@@ -78,7 +82,8 @@ pub(super) async fn show(options: &Options, screen: Screen) -> Result<Demo, Stri
     let pools = version >= POOLS_BY_ITSELF;
     let no_pool = if pools { "keepalive 0;" } else { "" };
     let builder = || Nginx::builder().set("origin", &origin.address()).set("no_pool", no_pool);
-    let with = start(builder().conf(WITH).conf(WITH_POOL), options).await?;
+    let conf = WITH.replace("{{listen}}", &options.listen_line());
+    let with = start(builder().conf(&conf).conf(WITH_POOL), options).await?;
     let without = start(builder().without_module().conf(WITHOUT), options).await?;
     introduce(&origin, version, screen);
 
@@ -130,9 +135,9 @@ pub(super) async fn show(options: &Options, screen: Screen) -> Result<Demo, Stri
     let verdict = proof::judge(&observed);
 
     println!();
-    print_configuration(&with, &WITH.replace("{{origin}}", &origin.address()), screen);
+    print_configuration(&with, &conf.replace("{{origin}}", &origin.address()), screen);
     if !options.once {
-        invite(&with, &without, screen);
+        invite(&with, &without, options, screen);
     }
     println!();
     let fine = match verdict {
@@ -206,14 +211,19 @@ async fn has_curl() -> bool {
     })
 }
 
-fn invite(with: &Nginx, without: &Nginx, screen: Screen) {
+fn invite(with: &Nginx, without: &Nginx, options: &Options, screen: Screen) {
     let password = password_of("alice");
     println!("\n{}\n", screen.bold("Try it"));
-    println!("  browser  {}   user alice, password {password}", screen.bold(&address(with, "", "/mail")));
+    println!("  browser  {}   user alice, password {password}", screen.bold(&options.address(with, "/mail")));
     println!("           the page says who you are and on which connection; reload it");
     println!("  curl     curl --ntlm -u alice:{password} \\");
-    let urls: Vec<String> = (1..=3).map(|n| address(with, "", &format!("/mail/{n}"))).collect();
+    let urls: Vec<String> = (1..=3).map(|n| options.address(with, &format!("/mail/{n}"))).collect();
     println!("         {}", urls.join(" "));
+    println!("  status   {}", options.address(with, "/ntlm-status"));
+    println!(
+        "  probe    NTLM_PROBE_PASSWORD={password} cargo run -p ntlm-probe -- {} --user alice",
+        options.address(with, "/mail")
+    );
     println!(
         "\n  The same without the module: {}, with a pool: {}",
         address(without, "no_pool", "/mail"),

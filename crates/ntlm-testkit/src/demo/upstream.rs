@@ -11,7 +11,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::screen::Screen;
-use super::{Demo, Options, Watched, address, print_configuration, start};
+use super::{Demo, Options, Watched, print_configuration, start};
 use crate::{Client, Nginx, Request, Response};
 
 /// How long the server may take. Shorter than the clients' patience, so that what nginx says of it is seen.
@@ -25,7 +25,7 @@ upstream your_server {
 
 server {
     listen 127.0.0.1:{{port}};
-    client_max_body_size 0;
+{{listen}}    client_max_body_size 0;
 
     location / {
         proxy_pass       {{scheme}}://your_server;
@@ -81,6 +81,7 @@ pub(super) async fn show(url: &Url, options: &Options, screen: Screen) -> Result
 
     let https = url.scheme() == "https";
     let configuration = HTTP
+        .replace("{{listen}}", &options.listen_line())
         .replace("{{ssl}}", if https { SSL } else { "" })
         .replace("{{server}}", &format!("{name}:{port}"))
         .replace("{{scheme}}", url.scheme())
@@ -101,7 +102,9 @@ pub(super) async fn show(url: &Url, options: &Options, screen: Screen) -> Result
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
     };
-    println!("  address  {}\n", screen.bold(&address(&nginx, "", &path)));
+    if !options.once {
+        println!("  address  {}\n", screen.bold(&options.address(&nginx, &path)));
+    }
 
     let answer = ask(&nginx, &path).await?;
     // nginx gives answers of its own when the server does not; there is nothing to stay up for then.
@@ -111,7 +114,11 @@ pub(super) async fn show(url: &Url, options: &Options, screen: Screen) -> Result
     explain(&answer, &path, screen);
     println!();
     print_configuration(&nginx, configuration.trim_start(), screen);
-    invite(url, &nginx, &answer, &path, screen);
+    // An address that is gone when it is read is none.
+    if !options.once {
+        let address = options.address(&nginx, &path);
+        invite(url, &nginx, &answer, &path, &address, screen);
+    }
     println!("\n{} {origin} answered {} through nginx", screen.good("OK:"), answer.status);
     Ok(Demo { fine: true, _nginxes: vec![nginx], watched: Watched::Log(tail), screen })
 }
@@ -218,8 +225,7 @@ fn explain(answer: &Response, path: &str, screen: Screen) {
     println!("  {moral}");
 }
 
-fn invite(url: &Url, nginx: &Nginx, answer: &Response, path: &str, screen: Screen) {
-    let address = address(nginx, "", path);
+fn invite(url: &Url, nginx: &Nginx, answer: &Response, path: &str, address: &str, screen: Screen) {
     let schemes = schemes(answer);
     let offers = |wanted: &str| schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case(wanted));
     println!("\n{}\n", screen.bold("Try it"));

@@ -1,11 +1,13 @@
 //! The demonstration as its user sees it: what it prints, its exit status, how it ends.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ntlm_testkit::ports::Reserved;
 use ntlm_testkit::{Client, Origin, within};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -149,14 +151,14 @@ async fn logins_offered_by_given_server_are_listed() {
     let origin = Origin::start().await;
     let shown = once(&["--upstream", &origin.url("/owa?x=1")]).await;
     assert_eq!(shown.exit, Some(0), "{shown:#?}");
-    for text in [
-        "GET /owa?x=1 was answered 401",
-        "\n    Negotiate ",
-        "\n    NTLM ",
-        "belongs to a connection",
-        "curl --ntlm",
-    ] {
+    for text in
+        ["GET /owa?x=1 was answered 401", "\n    Negotiate ", "\n    NTLM ", "belongs to a connection"]
+    {
         assert!(shown.stdout.contains(text), "no {text:?} in {shown:#?}");
+    }
+    // nginx is gone by now, so that nobody is told of its address.
+    for text in ["  address ", "curl --ntlm", "  browser "] {
+        assert!(!shown.stdout.contains(text), "{text:?} in {shown:#?}");
     }
     assert!(shown.last_line().starts_with("OK: "), "{shown:#?}");
     assert_eq!(origin.ledger()[0].target, "/owa?x=1");
@@ -253,7 +255,7 @@ impl Drop for Up {
 }
 
 /// The socket address in `http://address/…` of a line.
-fn address(line: &str) -> std::net::SocketAddr {
+fn address(line: &str) -> SocketAddr {
     let url = line.split_once("http://").expect("a URL in the line").1;
     url.split('/').next().and_then(|address| address.parse().ok()).expect("an address in the URL")
 }
@@ -280,6 +282,7 @@ async fn requests_to_given_server_are_reported() {
     let origin = Origin::start().await;
     let mut up = Up::start(&["--upstream", &origin.url("/")]);
     let nginx = address(&up.line("  browser ").await);
+    up.line("curl --ntlm").await;
     up.line("Up until Ctrl-C").await;
     let mut alice = Client::connect(nginx).await;
     alice.login("alice", "/inbox").await;
@@ -287,4 +290,33 @@ async fn requests_to_given_server_are_reported() {
     assert!(up.line("/inbox").await.contains("200"));
     up.signal(Signal::SIGINT);
     assert_eq!(up.exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn demo_listens_where_it_is_told_and_shows_status_and_probe() {
+    let reserved = Reserved::v4().unwrap();
+    // The port is reserved on another address of this machine.
+    let listen = SocketAddr::from(([127, 0, 0, 2], reserved.address().port()));
+    let origin = Origin::start().await;
+    let mut own = Up::start(&["--listen", &listen.to_string()]);
+    assert_eq!(address(&own.line("  browser ").await), listen);
+    let status = own.line("  status ").await;
+    assert_eq!((address(&status), status.ends_with("/ntlm-status")), (listen, true), "{status}");
+    assert!(own.line("  probe ").await.contains(&format!("-- http://{listen}/mail --user alice")));
+    own.line("Up until Ctrl-C").await;
+    let mut alice = Client::connect(listen).await;
+    assert_eq!(alice.login("alice", "/inbox").await[1].status, 200);
+    assert_eq!(alice.get("/ntlm-status").await.status, 200);
+    own.signal(Signal::SIGINT);
+    assert_eq!(own.exit().await, Some(0));
+
+    let mut upstream = Up::start(&["--upstream", &origin.url("/"), "--listen", &listen.to_string()]);
+    assert_eq!(address(&upstream.line("  browser ").await), listen);
+    upstream.line("Up until Ctrl-C").await;
+    Client::connect(listen).await.login("alice", "/").await;
+    upstream.signal(Signal::SIGINT);
+    assert_eq!(upstream.exit().await, Some(0));
+
+    let shown = once(&["--listen", "8080"]).await;
+    assert_eq!((shown.exit, shown.stderr.contains("--listen <ADDRESS:PORT>")), (Some(2), true), "{shown:#?}");
 }
