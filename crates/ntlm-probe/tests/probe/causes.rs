@@ -19,7 +19,7 @@ async fn the_certificate_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_a_server_signed_itself_is_taken_where_it_is_named() {
+async fn self_signed_certificate_is_taken_where_named() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     let own = rcgen::KeyPair::generate().unwrap();
@@ -79,7 +79,7 @@ async fn another_scheme_is_offered_or_none() {
 }
 
 #[tokio::test]
-async fn a_session_that_a_pool_hands_out_is_no_page_for_everybody() {
+async fn pooled_session_is_no_public_page() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "keepalive 4;", KEEP).without_module().start().await;
     Client::connect(&nginx).await.login("bob", "/").await;

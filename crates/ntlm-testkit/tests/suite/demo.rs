@@ -293,7 +293,7 @@ async fn requests_to_given_server_are_reported() {
 }
 
 #[tokio::test]
-async fn demo_listens_where_it_is_told_and_shows_status_and_probe() {
+async fn demo_listens_where_told_with_status_and_probe() {
     let reserved = Reserved::v4().unwrap();
     // The port is reserved on another address of this machine.
     let listen = SocketAddr::from(([127, 0, 0, 2], reserved.address().port()));

@@ -158,7 +158,7 @@ async fn many_groups_with_long_names_fit_a_phone() {
 }
 
 #[tokio::test]
-async fn groups_are_listed_worst_first_and_by_what_is_asked_for() {
+async fn groups_are_listed_worst_first() {
     let origin = Origin::start().await;
     let groups: String = (0..4)
         .map(|i| format!("upstream calm{i} {{ server {}; ntlm {}; }}\n", origin.address(), 10 + i))
