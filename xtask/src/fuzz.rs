@@ -18,6 +18,7 @@ const TARGETS: &[(&str, u32, &[&str])] = &[
     ("ntlmssp", 1024, &[]),
     ("spnego", 4096, &["crates/ntlm-core/testdata/handshakes"]),
     ("events", 600, &[]),
+    ("exchange", 80, &[]),
 ];
 
 /// The options of cargo-fuzz, without the sanitizer's.

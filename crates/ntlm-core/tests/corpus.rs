@@ -14,6 +14,8 @@ use ntlm_core::ntlmssp::Authenticate;
 use ntlm_core::scheme::{ConnectionBound, carries_token};
 use ntlm_core::token::{self, Kind, Message};
 
+#[path = "checks/exchange.rs"]
+mod exchange;
 #[path = "checks/scheme.rs"]
 mod scheme;
 #[path = "checks/table.rs"]
@@ -70,6 +72,13 @@ fn no_token_of_the_corpus_breaks_a_rule() {
             // Broken anywhere, a message is refused or read, but nothing panics.
             (0..token.len()).for_each(|end| tokens::spnego(&token[..end]));
         }
+    }
+}
+
+#[test]
+fn corpus_of_exchanges_keeps_the_invariants() {
+    for (_, input) in files(&Path::new(CORPUS).join("exchange")) {
+        exchange::check(&input);
     }
 }
 
