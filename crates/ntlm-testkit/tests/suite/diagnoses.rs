@@ -7,6 +7,7 @@ use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 use crate::common::front;
 
 mod mistakes;
+mod remedies;
 
 /// Waits until the log tells of a trouble, and sees that it names the group and the remedy, and is told once.
 async fn told(nginx: &Nginx, trouble: &str, remedy: &str) {
