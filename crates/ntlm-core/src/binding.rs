@@ -1,5 +1,6 @@
 //! Who owns which upstream connection, how far the login on it is, and how the ownership ends.
 
+pub mod challenge;
 pub mod digest;
 pub mod end;
 pub mod exchange;
@@ -8,3 +9,4 @@ mod fairness;
 pub mod ids;
 pub mod login;
 pub mod table;
+pub mod turn_back;

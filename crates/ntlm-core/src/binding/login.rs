@@ -4,6 +4,7 @@
 
 use core::fmt::Write as _;
 
+use super::challenge::Challenge;
 use crate::wire::mechanism::Mechanism;
 use crate::wire::ntlmssp::Identity;
 use crate::wire::text::Text;
@@ -66,6 +67,8 @@ pub struct Logins {
     pub challenged: bool,
     /// Counts what was noted: where the count is the same, so is who is logged in.
     pub notes: u32,
+    /// The last challenge, whether it has been answered or not.
+    pub challenge: Option<Challenge>,
     /// Who was logged in before the login that goes on.
     former: Option<Login>,
 }

@@ -22,7 +22,10 @@ use super::login::Logins;
 mod ending;
 mod known;
 mod room;
+mod streams;
 mod waiting;
+
+pub use streams::BegunLogin;
 
 /// The most bindings, and traces of lost ones, that one client connection has. Only a proxy in front that carries many
 /// clients over one connection comes near it; it bounds what a client can make the worker remember, and the walk over a
@@ -135,6 +138,7 @@ pub struct Bindings<C, U> {
     groups: Vec<Group>,
     addresses: Addresses,
     secret: Secret,
+    begun: streams::Begun,
 }
 
 #[derive(Debug)]
@@ -239,6 +243,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             groups: Vec::new(),
             addresses: Addresses::default(),
             secret: Secret::default(),
+            begun: streams::Begun::default(),
         }
     }
 

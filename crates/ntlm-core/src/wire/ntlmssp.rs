@@ -149,11 +149,18 @@ impl<'a> Challenge<'a> {
     }
 }
 
-/// `AV_PAIR`s (MS-NLMP §2.2.2.1).
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// `AV_PAIR`s (MS-NLMP §2.2.2.1). A server sends them in its CHALLENGE; the NTLMv2 response of the client repeats them, beside
+/// others (MS-NLMP §3.1.5.1.2).
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct TargetInfo<'a>(&'a [u8]);
 
 impl<'a> TargetInfo<'a> {
+    /// Of pairs as they lie in a message.
+    #[cfg(test)]
+    pub(crate) fn of(pairs: &'a [u8]) -> Self {
+        Self(pairs)
+    }
+
     /// `MsvAvNbComputerName`
     pub fn netbios_computer(self) -> Option<Text<'a>> {
         self.value(1).map(Text::unicode)
@@ -193,6 +200,11 @@ impl<'a> TargetInfo<'a> {
     pub fn unix_time(self) -> Option<i64> {
         let seconds = i64::try_from(self.timestamp()? / 10_000_000).ok()?;
         seconds.checked_sub(11_644_473_600)
+    }
+
+    /// The values of the names, in the order of their ids; `None` for one that is not there.
+    pub fn names(self) -> [Option<&'a [u8]>; 5] {
+        [1, 2, 3, 4, 5].map(|id| self.value(id))
     }
 
     fn value(self, id: u16) -> Option<&'a [u8]> {
@@ -245,6 +257,8 @@ pub struct Authenticate<'a> {
     pub anonymous: bool,
     /// [`Mechanism::NtlmV1`] or [`Mechanism::NtlmV2`], by the form of the response (MS-NLMP §2.2.2.6, §2.2.2.8).
     pub mechanism: Mechanism,
+    /// The target information of the challenge that it answers; empty in a response of version 1, which repeats none.
+    pub info: TargetInfo<'a>,
     /// `Version`
     pub version: Option<Version>,
 }
@@ -252,6 +266,10 @@ pub struct Authenticate<'a> {
 /// The length of LM_RESPONSE, LMv2_RESPONSE and NTLM_RESPONSE (MS-NLMP §2.2.2.3, §2.2.2.4, §2.2.2.6). An NTLMv2_RESPONSE
 /// is longer. NTLMv1 with extended session security (an "NTLM2 session response") has the form of NTLMv1.
 const RESPONSE: usize = 24;
+
+/// Where `AvPairs` begin in an NTLMv2_RESPONSE: after `Response`, which has 16 bytes, and 28 bytes of the
+/// NTLMv2_CLIENT_CHALLENGE (MS-NLMP §2.2.2.7, §2.2.2.8).
+const PAIRS: usize = 16 + 28;
 
 impl<'a> Authenticate<'a> {
     /// Reads a whole message.
@@ -270,6 +288,8 @@ impl<'a> Authenticate<'a> {
             length if length > RESPONSE => Mechanism::NtlmV2,
             _ => return None,
         };
+        let pairs = if mechanism == Mechanism::NtlmV2 { nt.get(PAIRS..) } else { None };
+        let info = TargetInfo(pairs.unwrap_or_default());
         let [user, domain, workstation] =
             [user.bytes(message)?, domain.bytes(message)?, workstation.bytes(message)?];
         // wget says Unicode and writes ASCII: half a character, or a name without a zero byte beside a response of version 1.
@@ -285,7 +305,7 @@ impl<'a> Authenticate<'a> {
         if anonymous {
             identity = Identity { workstation: identity.workstation, ..Identity::default() };
         }
-        Some(Self { flags, identity, anonymous, mechanism, version })
+        Some(Self { flags, identity, anonymous, mechanism, info, version })
     }
 }
 

@@ -67,24 +67,36 @@ pub fn offers(value: &[u8]) -> bool {
     challenges(value).next().is_some()
 }
 
+/// Whether the value of an `Authorization` field, or a challenge in the value of one `WWW-Authenticate` field, is of `Basic`
+/// (RFC 7617) or `Bearer` (RFC 6750), which authenticate a request.
+pub fn names_basic_or_bearer(value: &[u8]) -> bool {
+    parts(value).any(|part| {
+        let name = part.trim_ascii().split(|&byte| !is_of_a_name(byte)).next().unwrap_or_default();
+        [b"basic".as_slice(), b"bearer"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    })
+}
+
 /// The challenges of connection-bound schemes in the value of one `WWW-Authenticate` field.
+pub fn challenges(value: &[u8]) -> impl Iterator<Item = ConnectionBound<'_>> {
+    parts(value).filter_map(ConnectionBound::credentials)
+}
+
+/// The parts of a field's value.
 ///
 /// One field may list several challenges (RFC 9110 §11.6.1), separated by commas outside quoted strings.
-fn challenges(value: &[u8]) -> impl Iterator<Item = ConnectionBound<'_>> {
+fn parts(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     let mut escaped = false;
-    value
-        .split(move |&byte| {
-            let separator = byte == b',' && !quoted;
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                _ => {}
-            }
-            separator
-        })
-        .filter_map(ConnectionBound::credentials)
+    value.split(move |&byte| {
+        let separator = byte == b',' && !quoted;
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+        separator
+    })
 }
 
 /// The letter of `Authorization` that other names and values have least.
@@ -173,6 +185,25 @@ mod tests {
             "Digest NTLM",
         ] {
             assert_eq!(scheme(value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn schemes_that_authenticate_requests_are_told() {
+        for (value, expected) in [
+            ("Basic dXNlcg==", true),
+            ("bearer abc", true),
+            ("Basic realm=\"a, b\"", true),
+            ("NTLM, BASIC realm=x", true),
+            ("Negotiate, Bearer", true),
+            ("NTLM", false),
+            ("NTLM TlRM, Negotiate", false),
+            ("Basics x", false),
+            ("Digest realm=\"x, Basic\"", false),
+            ("Digest Basic", false),
+            ("", false),
+        ] {
+            assert_eq!(names_basic_or_bearer(value.as_bytes()), expected, "{value}");
         }
     }
 

@@ -203,3 +203,28 @@ proptest! {
         prop_assert_eq!(read.identity.workstation, text(&workstation));
     }
 }
+
+#[test]
+fn response_of_version_2_repeats_the_target_information() {
+    let mut pairs = Vec::new();
+    for (id, value) in
+        [(2_u16, &b"D\0"[..]), (1, b"C\0"), (6, &[2, 0, 0, 0]), (7, &9_u64.to_le_bytes()), (0, b"")]
+    {
+        pairs.extend(id.to_le_bytes());
+        pairs.extend(u16::try_from(value.len()).unwrap().to_le_bytes());
+        pairs.extend_from_slice(value);
+    }
+    let response = [&[1; 16][..], &[2; 28], &pairs, &[0; 4]].concat();
+    let message = |nt: &[u8]| authenticate(1, [b"", nt, b"", b"a\0", b""]);
+    let whole = message(&response);
+    let read = Authenticate::read(&whole).unwrap().info;
+    assert_eq!(read.timestamp(), Some(9));
+    assert_eq!(read.names(), [Some(&b"C\0"[..]), Some(b"D\0"), None, None, None]);
+    // What is cut off is not there, nor does version 1 repeat any.
+    for length in [0, 24, 25, 43, 44, 47, 60] {
+        let cut = message(&response[..length]);
+        let read = Authenticate::read(&cut).unwrap().info;
+        assert_eq!(read.timestamp(), None, "{length}");
+        assert_eq!(read == TargetInfo::default(), length <= 44, "{length}");
+    }
+}

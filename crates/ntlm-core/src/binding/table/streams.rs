@@ -1,0 +1,76 @@
+//! What requests of one client connection that come at once find of each other.
+
+use std::collections::HashSet;
+
+use super::{Bindings, Key, State};
+use crate::binding::challenge::{Challenge, Mark};
+use crate::binding::digest::Digest;
+use crate::binding::ids::{BindingId, ClientId, GroupId};
+use crate::binding::turn_back::Met;
+use crate::wire::ntlmssp::TargetInfo;
+
+/// A login that a request begins whose client has no binding yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BegunLogin {
+    /// Of the client connection.
+    number: u64,
+    group: GroupId,
+    key: Digest,
+}
+
+/// Those logins: their requests are on their way.
+pub(super) type Begun = HashSet<BegunLogin>;
+
+impl<C: Copy, U: Copy> Bindings<C, U> {
+    /// What an NTLM message repeats, or gives to be repeated; `None` where it cannot be told from that of another.
+    pub fn mark(&self, info: TargetInfo<'_>) -> Option<Mark> {
+        Mark::of(info, &self.secret)
+    }
+
+    /// Notes the challenge that a client was given over a binding.
+    pub fn note_challenge(&mut self, id: BindingId, challenge: Challenge) {
+        if let Some(binding) = self.bindings.get_mut(id) {
+            binding.logins.challenge = Some(challenge);
+        }
+    }
+
+    /// What a request finds at the time `now`. `client` is `None` while the client connection has never had a binding.
+    pub fn meet(&self, client: Option<ClientId>, number: u64, group: GroupId, key: Key<'_>, now: u64) -> Met {
+        let owner = client.and_then(|client| self.clients.get(client)).filter(|owner| owner.number == number);
+        match owner.and_then(|owner| self.search(owner, group, key)).map(|(_, binding)| binding) {
+            Some(binding) if matches!(binding.state, State::Busy(_)) => Met::Busy,
+            Some(binding) if matches!(binding.state, State::Parked(_)) => {
+                let challenge = binding.logins.challenge;
+                let fresh = challenge.is_some_and(|challenge| challenge.is_fresh(now));
+                Met::Waiting { challenge, awaited: fresh && binding.logins.challenged }
+            }
+            _ if self.has_begun_logins() && self.begun.contains(&self.login(number, group, key)) => {
+                Met::Begun
+            }
+            _ => Met::Nothing,
+        }
+    }
+
+    /// Notes that a request begins a login. `None` when another one of the client does, or there is no memory. The caller
+    /// calls [`Bindings::end_login`] when the request is over.
+    pub fn begin_login(&mut self, number: u64, group: GroupId, key: Key<'_>) -> Option<BegunLogin> {
+        let login = self.login(number, group, key);
+        self.begun.try_reserve(1).ok()?;
+        self.begun.insert(login).then_some(login)
+    }
+
+    /// Whether any client is in the middle of such a login.
+    pub fn has_begun_logins(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    /// Forgets a login that was begun: it has a binding by now, or has failed.
+    pub fn end_login(&mut self, login: BegunLogin) {
+        self.begun.remove(&login);
+    }
+
+    fn login(&self, number: u64, group: GroupId, key: Key<'_>) -> BegunLogin {
+        let key = self.secret.digest(&[key.address, key.chosen, &key.forwarded.to_bytes()]);
+        BegunLogin { number, group, key }
+    }
+}

@@ -1,0 +1,128 @@
+//! What becomes of a request whose client connection carries others beside it (HTTP/2, HTTP/3), or of an answer to a challenge
+//! that its client's binding did not give: it has the binding, does without, or is turned back to HTTP/1.1.
+//!
+//! Must never turn back a request that the client could not repeat whole, nor over another protocol than HTTP/2, nor one that
+//! the origin may have executed.
+
+use super::challenge::{Challenge, Mark};
+
+/// The protocol that the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.x: one request at a time.
+    Http1,
+    /// HTTP/2: streams, which `HTTP_1_1_REQUIRED` (RFC 9113 §7) turns back.
+    Http2,
+    /// HTTP/3: streams. No client was seen to repeat one over HTTP/1.1.
+    Http3,
+}
+
+/// What a request's credentials are to a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leg {
+    /// There are none.
+    None,
+    /// NTLM begins (NEGOTIATE).
+    Begins,
+    /// They answer a challenge of NTLM (AUTHENTICATE), with this mark where it can be told.
+    Answers(Option<Mark>),
+    /// A Kerberos ticket, which the origin accepts over any connection.
+    Ticket,
+    /// Anything else.
+    Other,
+}
+
+/// What a request finds when it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Met {
+    /// Its client has no binding.
+    Nothing,
+    /// Nor has it, but another request of it begins a login.
+    Begun,
+    /// The binding carries another request.
+    Busy,
+    /// The binding waits.
+    Waiting {
+        /// The last challenge over it.
+        challenge: Option<Challenge>,
+        /// The last answer over it was that challenge, and its client may still be about to answer it.
+        awaited: bool,
+    },
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Over its client's binding, if there is one.
+    Binding,
+    /// Over another connection. If the origin refuses it with 401, it is turned back, where it can be.
+    Apart,
+    /// Back to the client, before anything is sent to the origin.
+    Back,
+}
+
+/// A request that arrives.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// `ntlm_multiplexing`.
+    pub multiplexing: bool,
+    /// The client's protocol.
+    pub protocol: Protocol,
+    /// The client can repeat it whole: it has no body, nothing of an answer was sent, and a client waits for it.
+    pub repeatable: bool,
+    /// Its credentials.
+    pub leg: Leg,
+    /// What it finds.
+    pub met: Met,
+}
+
+impl Met {
+    /// Whether an answer to a challenge might not be one to the binding's.
+    pub fn can_be_mistaken(&self) -> bool {
+        matches!(self, Met::Waiting { challenge: Some(Challenge { mark: Some(_), .. }), .. })
+    }
+
+    /// Whether the answer that a request is given is the last that its connection sees, because another one is the client's
+    /// binding by now.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Met::Busy | Met::Waiting { .. })
+    }
+}
+
+impl Arrival {
+    /// Where the request goes.
+    pub fn way(&self) -> Way {
+        let can_turn_back = self.protocol == Protocol::Http2 && self.repeatable;
+        if can_turn_back && !self.multiplexing && self.leg != Leg::None {
+            return Way::Back;
+        }
+        let refused = if can_turn_back { Way::Back } else { Way::Apart };
+        match (self.met, self.leg) {
+            (Met::Waiting { challenge: Some(challenge), .. }, Leg::Answers(mark))
+                if !challenge.may_be_answered_by(mark) =>
+            {
+                refused
+            }
+            // One request at a time: what came before has been answered, or the client has given it up.
+            _ if self.protocol == Protocol::Http1 => Way::Binding,
+
+            (Met::Busy, Leg::None | Leg::Ticket) => Way::Apart,
+            (Met::Busy, _) => refused,
+
+            (Met::Begun, Leg::None) => Way::Apart,
+            (Met::Begun, Leg::Begins) => refused,
+            // The connection that gave the challenge is gone.
+            (Met::Nothing | Met::Begun, Leg::Answers(_)) => refused,
+
+            (Met::Waiting { awaited: true, .. }, Leg::None) => Way::Apart,
+            // A login by another mechanism may come to NTLM over the same connection.
+            (Met::Waiting { awaited: true, challenge: Some(Challenge { ntlm: true, .. }) }, Leg::Begins) => {
+                refused
+            }
+            _ => Way::Binding,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
