@@ -70,11 +70,12 @@ pub fn split(origin: &str, request: Request) -> Result<(http::Request<()>, Optio
     for (name, value) in &request.headers {
         head = head.header(name, value);
     }
+    let sized = matches!(request.body, Body::Sized(_));
     let body = match request.body {
         Body::None => None,
         Body::Sized(body) | Body::Chunked(body, _) => Some(Bytes::from(body)),
     };
-    if let Some(body) = &body {
+    if let Some(body) = body.as_ref().filter(|_| sized) {
         head = head.header("content-length", body.len());
     }
     Ok((head.body(())?, body))

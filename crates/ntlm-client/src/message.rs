@@ -12,7 +12,7 @@ pub enum Body {
     None,
     /// With `Content-Length`.
     Sized(Vec<u8>),
-    /// In chunks of at most so many bytes (HTTP/1.1 only).
+    /// In chunks of at most so many bytes; over HTTP/2 and HTTP/3 without `Content-Length`.
     Chunked(Vec<u8>, usize),
 }
 

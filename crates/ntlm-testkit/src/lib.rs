@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::OnceLock;
+use std::task::Poll;
 use std::time::Duration;
 
 mod background;
@@ -66,4 +67,23 @@ pub async fn within<T>(future: impl Future<Output = T>, otherwise: impl FnOnce()
         Ok(value) => value,
         Err(_) => panic!("{} (waited {} s)", otherwise(), patience().as_secs()),
     }
+}
+
+/// Awaits all of these side by side.
+pub async fn together<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|cx| {
+        let mut waiting = false;
+        for (future, output) in &mut futures {
+            if output.is_none() {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(value) => *output = Some(value),
+                    Poll::Pending => waiting = true,
+                }
+            }
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, output)| output).collect()
 }

@@ -3,12 +3,11 @@
 //! It must never retry, nor open a second connection.
 
 use std::io;
-use std::task::Poll;
 use std::time::Duration;
 
 use super::life::{Life, Over};
 use crate::client::{Client, Endpoint, http2, http3};
-use crate::{Request, Response, within};
+use crate::{Request, Response, together, within};
 
 /// Where nginx listens.
 #[derive(Debug)]
@@ -136,23 +135,4 @@ async fn slowly(client: &mut Client, request: Request, pause: u64) -> io::Result
     // Where writing fails, an answer of the server may still be readable.
     let sent = client.try_send_raw(end).await;
     client.try_read_response().await.map_err(|error| sent.err().unwrap_or(error))
-}
-
-/// Awaits all of these side by side.
-async fn together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|cx| {
-        let mut waiting = false;
-        for (future, output) in &mut futures {
-            if output.is_none() {
-                match future.as_mut().poll(cx) {
-                    Poll::Ready(value) => *output = Some(value),
-                    Poll::Pending => waiting = true,
-                }
-            }
-        }
-        if waiting { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    futures.into_iter().filter_map(|(_, output)| output).collect()
 }
