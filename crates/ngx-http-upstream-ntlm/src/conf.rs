@@ -46,6 +46,8 @@ pub struct Conf {
     time: ngx_msec_t,
     key: *mut ngx_http_complex_value_t,
     /// [`ON`] or [`OFF`].
+    multiplexing: usize,
+    /// [`ON`] or [`OFF`].
     guard: usize,
     guard_said: Said,
     /// A directive of the block that is useless without `ntlm`.
@@ -64,8 +66,15 @@ struct Said {
     line: usize,
 }
 
-const NAMES: [&CStr; 6] =
-    [c"ntlm", c"ntlm_timeout", c"ntlm_requests", c"ntlm_time", c"ntlm_key", c"ntlm_guard"];
+const NAMES: [&CStr; 7] = [
+    c"ntlm",
+    c"ntlm_timeout",
+    c"ntlm_requests",
+    c"ntlm_time",
+    c"ntlm_key",
+    c"ntlm_guard",
+    c"ntlm_multiplexing",
+];
 
 /// The directives.
 pub const DIRECTIVES: [ngx_command_t; NAMES.len()] = [
@@ -79,8 +88,9 @@ pub const DIRECTIVES: [ngx_command_t; NAMES.len()] = [
     row(NAMES[4], ngx_http_upstream_ntlm_set_value, offset_of!(Conf, key)),
     ngx_command_t {
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_UPS_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
-        ..row(NAMES[5], ngx_http_upstream_ntlm_set_guard, offset_of!(Conf, guard))
+        ..row(NAMES[5], ngx_http_upstream_ntlm_set_flag, offset_of!(Conf, guard))
     },
+    row(NAMES[6], ngx_http_upstream_ntlm_set_flag, offset_of!(Conf, multiplexing)),
 ];
 
 /// A directive of the `upstream` block with one argument. nginx compares names with strcmp, so they end with a NUL.
@@ -303,12 +313,12 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_set_value(
     unsafe { read(cf, cmd, conf, Directive::set_value) }
 }
 
-/// Switches the guard.
+/// Switches something on or off.
 ///
 /// # Safety
 ///
 /// Called by nginx while it reads the directive.
-unsafe extern "C" fn ngx_http_upstream_ntlm_set_guard(
+unsafe extern "C" fn ngx_http_upstream_ntlm_set_flag(
     cf: *mut ngx_conf_t,
     cmd: *mut ngx_command_t,
     conf: *mut c_void,
@@ -379,6 +389,7 @@ pub unsafe fn set_up_group(
             id,
             connections: (*conf).connections,
             timeout: if (*conf).timeout == 0 { DEFAULT_TIMEOUT } else { (*conf).timeout as u64 },
+            multiplexing: (*conf).multiplexing != OFF,
             limits: (*conf).limits(),
             name: (*us).host,
             slot: None,

@@ -95,6 +95,14 @@ fn is_bound(value: &[u8]) -> bool {
     ConnectionBound::credentials(value).is_some()
 }
 
+/// Runs `read` on the token of a field, decoded. `None` when there is no memory.
+pub fn decoded<R>(field: &ConnectionBound<'_>, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(decoded_len(field.token)).ok()?;
+    buffer.resize(decoded_len(field.token), 0);
+    Some(read(decode(field.token, &mut buffer).unwrap_or_default()))
+}
+
 /// A leg of a login.
 #[derive(Debug)]
 pub struct Credentials {
@@ -112,15 +120,13 @@ impl Credentials {
             Some(kind) if kind != Kind::NtlmAuthenticate => return Some(Credentials { kind, login: None }),
             _ => {}
         }
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(decoded_len(field.token)).ok()?;
-        buffer.resize(decoded_len(field.token), 0);
-        let token = decode(field.token, &mut buffer).unwrap_or_default();
-        let login = match Message::read(field.scheme, token) {
-            Some(Message::NtlmAuthenticate(message)) => Login::of(message.mechanism, message.identity),
-            _ => None,
-        };
-        Some(Credentials { kind: Kind::of(field.scheme, token), login })
+        decoded(&field, |token| {
+            let login = match Message::read(field.scheme, token) {
+                Some(Message::NtlmAuthenticate(message)) => Login::of(message.mechanism, message.identity),
+                _ => None,
+            };
+            Credentials { kind: Kind::of(field.scheme, token), login }
+        })
     }
 
     /// The login that this leg asks for, after what the legs before it told. `None` for a leg that asks for nothing yet, and

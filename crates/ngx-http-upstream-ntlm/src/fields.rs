@@ -80,6 +80,7 @@ unsafe fn on_answer(
         } else {
             return wrapped.call(r, h, offset);
         }
+        peer::on_offer_of_login(request);
         challenge::watch(request, h);
         wrapped.call(r, h, offset)
     }

@@ -24,6 +24,8 @@ pub struct Group {
     pub connections: usize,
     /// Milliseconds that a binding stays parked.
     pub timeout: u64,
+    /// `ntlm_multiplexing`: logins take place over HTTP/2, too.
+    pub multiplexing: bool,
     /// The limits of one binding.
     pub limits: Limits,
     /// The name of the upstream block, which lives as long as the configuration.
@@ -48,6 +50,11 @@ impl Group {
             let confs = NonNull::new(us.as_ref()?.srv_conf)?;
             NonNull::new((*confs.as_ptr().add(context_index())).cast())
         }
+    }
+
+    /// Whether every login over HTTP/2 is turned back to HTTP/1.1.
+    pub fn turns_all_back(&self) -> bool {
+        !self.multiplexing && !self.is_guarded()
     }
 
     /// Whether the group has no `ntlm`, and the guard closes its tainted connections.

@@ -14,7 +14,7 @@ use crate::credentials::Carried;
 use crate::diagnose::{diagnose, diagnose_no_group, diagnose_too_long};
 use crate::group::{Group, Location};
 use crate::ngx::{Request, Status, context_index, without_exiting};
-use crate::peer::{Announce, peer_of};
+use crate::peer::{Announce, is_answer_turned_back, peer_of};
 
 const AUTHORIZATION: &[u8] = b"authorization:";
 
@@ -41,6 +41,9 @@ pub fn install() {
 unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: ngx_http_send_header passes a live request.
     let request = unsafe { Request::new(r) };
+    if request.is_http2() && is_answer_turned_back(request) {
+        return Status::ERROR.0;
+    }
     match peer_of(request) {
         Some(peer) if peer.is_indifferent() => diagnose_if_cleared(request),
         Some(peer) => match peer.on_response_header() {

@@ -10,7 +10,9 @@
 
 mod answer;
 mod free;
+mod leg;
 mod login;
+mod turn_back;
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -24,6 +26,7 @@ use ntlm_core::binding::end::End;
 use ntlm_core::binding::exchange::Login;
 use ntlm_core::binding::ids::{BindingId, ClientId};
 use ntlm_core::binding::table::{Claim, Key};
+use ntlm_core::binding::turn_back::Way;
 use ntlm_core::diagnosis::Diagnosis;
 
 use crate::bound::Bound;
@@ -41,6 +44,8 @@ use crate::{client, forwarded};
 
 pub use answer::Announce;
 pub use login::BindingUse;
+use turn_back::is_beside_first_login;
+pub use turn_back::{is_answer_turned_back, is_turned_back, on_offer as on_offer_of_login};
 
 /// One request's peer, in the pool of the request.
 pub struct NtlmPeer {
@@ -193,7 +198,7 @@ impl NtlmPeer {
         let known = client::find(owner);
         let credentials = Carried::may_be_by(r) && Carried::by(r, u).any();
         let replaced = Location::of(r).replaces_defaults && !may_change();
-        if known.is_none() && !credentials && !may_change() {
+        if known.is_none() && !credentials && !may_change() && !is_beside_first_login(r, owner) {
             if !replaced {
                 Outgoing::of(u).lift_defaults_in_force();
             }
@@ -210,7 +215,12 @@ impl NtlmPeer {
             }
         }
         let Some(peer) = Self::place(r, u, group, credentials, None) else { return Status::ERROR };
-        if let Some(id) = known
+        let way = peer.way(owner, known);
+        if way == Way::Back && peer.turn_back() {
+            return Status::ERROR;
+        }
+        if way == Way::Binding
+            && let Some(id) = known
             && let Some(bound) = peer.claim(owner, id)
         {
             u.forbid_storing();

@@ -125,6 +125,8 @@ counters! {
     Bound, "bound", "nginx_ntlm_bindings_made_total", "Bindings made.";
     Reused, "reused", "nginx_ntlm_requests_reused_total", "Requests that their client's binding served.";
     Lost, "lost", "nginx_ntlm_requests_lost_total", "Requests whose client had a binding that was gone.";
+    Fallback, "fallback", "nginx_ntlm_requests_fallback_total",
+        "Requests over HTTP/2 that were turned back to HTTP/1.1.";
 }
 
 /// The outcome of a login.

@@ -12,7 +12,7 @@ use nginx_sys::{
 use ntlm_core::binding::login::{LONGEST, Login};
 
 use crate::ngx::{Request, Status, show};
-use crate::peer::{NtlmPeer, peer_of};
+use crate::peer::{NtlmPeer, is_turned_back, peer_of};
 
 /// The variables' names, with what each shows.
 const VARIABLES: [(&str, Show); 10] = [
@@ -30,6 +30,9 @@ const VARIABLES: [(&str, Show); 10] = [
     ("ntlm_refused_domain", |peer, out| refused(peer, out, |login| &login.domain)),
     ("ntlm_refused_workstation", |peer, out| refused(peer, out, |login| &login.workstation)),
 ];
+
+/// The place of `$ntlm_binding` among them, whose value a request has that was turned back, too.
+const BINDING: usize = 0;
 
 /// Writes a value; nothing where it is not known.
 type Show = fn(&NtlmPeer, &mut Value) -> fmt::Result;
@@ -95,6 +98,10 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_variable(
     let mut value = Value { bytes: [0; LONGEST], length: 0 };
     // SAFETY: ngx_http_get_flushed_variable and its like pass a live request.
     let request = unsafe { Request::new(r) };
+    if data == BINDING && is_turned_back(request) {
+        // SAFETY: see above.
+        return unsafe { show(request, v, b"fallback") }.0;
+    }
     if let (Some(peer), Some((_, write))) = (peer_of(request), VARIABLES.get(data)) {
         // A value that does not fit would be cut; no value is that long.
         let _ = write(peer, &mut value);

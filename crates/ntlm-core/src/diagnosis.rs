@@ -11,7 +11,7 @@ pub enum Diagnosis {
     Intercepted,
     /// The client connection does not outlive the challenge.
     ClientKeepaliveOff,
-    /// Credentials come over HTTP/2 or HTTP/3.
+    /// Requests with a login come at once over one connection of HTTP/2 or HTTP/3.
     Multiplexed,
     /// Logins are evicted.
     TooSmall,
@@ -96,7 +96,7 @@ impl Diagnosis {
                 "the client connection is closed after the challenge, so no login can finish"
             }
             Diagnosis::Multiplexed => {
-                "credentials come over HTTP/2 or HTTP/3, where a binding serves one request at a time"
+                "requests were turned back or refused because they came at once over one HTTP/2 or HTTP/3 connection"
             }
             Diagnosis::TooSmall => "a logged in client's connection was closed to make room for another's",
             Diagnosis::OneAddress => {
@@ -140,7 +140,7 @@ impl Diagnosis {
                 "set \"keepalive_timeout\" to more than 0 and \"keepalive_requests\" to more than 2, and let a proxy in \
                  front keep its connections"
             }
-            Diagnosis::Multiplexed => "switch HTTP/2 and HTTP/3 off for this server if it is too slow",
+            Diagnosis::Multiplexed => "set \"http2 off\", and no \"quic\", on the server with \"ntlm\"",
             Diagnosis::TooSmall => "raise the number in \"ntlm\"",
             Diagnosis::OneAddress => "limit the connections of one address with \"limit_conn\"",
             Diagnosis::EarlyUnauthorized => {

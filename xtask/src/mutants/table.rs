@@ -6,6 +6,7 @@
 mod nginx;
 mod peer;
 mod requests;
+mod streams;
 mod waiting;
 
 /// A change, and the tests that must notice it.
@@ -72,7 +73,7 @@ const RESPONSES: &[&str] = &["lifetime::responses::"];
 const OUTGOING: &[&str] = &["configuration::outgoing::", "diagnoses::", "isolation::spellings::trouble"];
 
 /// The changes, by theme.
-pub const TABLE: [&[Mutation]; 4] = [peer::ROWS, requests::ROWS, waiting::ROWS, nginx::ROWS];
+pub const TABLE: [&[Mutation]; 5] = [peer::ROWS, requests::ROWS, streams::ROWS, waiting::ROWS, nginx::ROWS];
 
 /// All changes.
 pub fn all() -> impl Iterator<Item = &'static Mutation> {

@@ -1,5 +1,5 @@
 /*
- * Bit-fields of nginx's structs, for request.rs and content.rs.
+ * Bit-fields of nginx's structs, for request.rs, http2.rs and content.rs.
  *
  * Where nginx puts bit-fields behind a member that is smaller than they are (in_port_t port, from 1.29 on), the
  * generated bindings place them at other bits than the C compiler does. So it is the C compiler that is asked.
@@ -56,6 +56,21 @@ ngx_uint_t
 ngx_http_upstream_ntlm_is_keepalive(ngx_http_request_t *r)
 {
     return r->main->keepalive;
+}
+
+
+/*
+ * Over HTTP/2, nginx sets chunked for a body whose length the client does
+ * not say, and leaves it set when it has read the body.
+ */
+
+ngx_uint_t
+ngx_http_upstream_ntlm_is_repeatable(ngx_http_request_t *r)
+{
+    r = r->main;
+
+    return r->headers_in.content_length_n <= 0 && !r->headers_in.chunked
+           && !r->header_sent;
 }
 
 

@@ -7,6 +7,7 @@
 mod connection;
 mod content;
 mod headers;
+mod http2;
 mod module;
 mod peer;
 mod pool;

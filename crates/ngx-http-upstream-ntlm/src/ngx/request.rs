@@ -129,6 +129,18 @@ impl Request {
         }
     }
 
+    /// Calls `look` with name and value of each field of the response, but those for which nginx has places of their own.
+    pub fn each_response_field(self, look: impl FnMut(Slice, Slice)) {
+        // SAFETY: alive (from_raw), and the header of the response with it; nginx sets the list up with the request.
+        unsafe { Self::each_of(&raw const (*self.as_ptr()).headers_out.headers.part, look) };
+    }
+
+    /// The status of the response, 0 before there is one.
+    pub fn response_status(self) -> usize {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).headers_out.status }
+    }
+
     /// Whether it is the client's own request, and no subrequest.
     pub fn is_main(self) -> bool {
         // SAFETY: alive (from_raw).
@@ -164,7 +176,7 @@ impl Request {
     /// # Safety
     ///
     /// `part` is the first of a list of fields, or all zeroes.
-    unsafe fn each_of(mut part: *const ngx_list_part_t, mut look: impl FnMut(Slice, Slice)) {
+    pub(super) unsafe fn each_of(mut part: *const ngx_list_part_t, mut look: impl FnMut(Slice, Slice)) {
         // SAFETY: vouched for by the caller.
         unsafe {
             while let Some(here) = part.as_ref().filter(|here| !here.elts.is_null()) {

@@ -205,6 +205,12 @@ impl Upstream {
         unsafe { (*self.as_ptr()).headers_in.status_n }
     }
 
+    /// Calls `look` with name and value of each field of the origin's answer. They live as long as the request.
+    pub fn each_answered_field(self, look: impl FnMut(Slice, Slice)) {
+        // SAFETY: alive (see the type); nginx makes the list before it reads an answer.
+        unsafe { Request::each_of(&raw const (*self.as_ptr()).headers_in.headers.part, look) };
+    }
+
     /// Whether the origin's answer was replaced by one out of a cache (a stale one, or one that the origin confirmed).
     pub fn is_answered_from_cache(self) -> bool {
         #[cfg(nginx_cache)]

@@ -53,6 +53,9 @@ impl NtlmPeer {
         } else if unauthorized && !exchange.token {
             with_table(|table| table.end_challenge(bound.binding()));
         }
+        if unauthorized && exchange.token {
+            self.note_challenge();
+        }
         let end = match verdict.connection {
             Fate::Keep(phase) => match self.park(bound, phase, Some(verdict.progress)) {
                 Ok(()) => {
@@ -112,6 +115,9 @@ impl NtlmPeer {
             _ => None,
         };
         self.note_login(&verdict);
+        if exchange.token && matches!(exchange.status, 401 | 407) {
+            self.note_challenge();
+        }
         // Hidden twice from the pools below.
         self.u.forbid_keepalive();
         pc.set_connection(None);

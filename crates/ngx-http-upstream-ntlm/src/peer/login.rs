@@ -62,9 +62,6 @@ impl NtlmPeer {
             return;
         }
         let log = self.r.log();
-        if !self.r.is_http1() {
-            diagnose(log, self.group(), Diagnosis::Multiplexed);
-        }
         let (change, mechanism) = self.change(verdict.login);
         let login = match change {
             Change::Unchanged => return,

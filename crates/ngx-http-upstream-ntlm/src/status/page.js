@@ -191,7 +191,8 @@ class Group {
         explained("handshaking", "handshaking", "parked ones in the middle of a login"),
         explained("bound", "bound", "connections that got their client"),
         explained("reused", "reused", "requests that a binding served"),
-        explained("lost", "lost", "requests whose binding was gone")),
+        explained("lost", "lost", "requests whose binding was gone"),
+        explained("fallback", "turned back", "requests over HTTP/2 that were sent back to HTTP/1.1")),
       el("div", { class: "tables" }, this.handshakes.node, this.ended.node));
     this.limits = el("code");
     this.node = el("section", { class: "card", id, "aria-labelledby": `${id}-name` },
@@ -243,6 +244,7 @@ class Group {
     figure("bound", `${rate(last.boundRate)}/s`, `${count(group.bound)} in all`);
     figure("reused", `${rate(last.reusedRate)}/s`, `${count(group.reused)} in all`);
     figure("lost", count(group.lost), "");
+    figure("fallback", count(group.fallback), "");
     if (group.timeout_msec) say(this.limits, `ntlm ${group.connections}; ntlm_timeout ${group.timeout_msec / 1000}s;`);
     this.level.style.width = `${(100 * part).toFixed(1)}%`;
     this.bar.classList.toggle("full", part > 0.9);

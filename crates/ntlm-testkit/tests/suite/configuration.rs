@@ -125,11 +125,26 @@ async fn a_directive_said_twice_is_refused() {
         ("ntlm_requests 5;", "ntlm_requests 6;"),
         ("ntlm_time 1h;", "ntlm_time 1h;"),
         ("ntlm_key $uri;", "ntlm_key $args;"),
+        ("ntlm_multiplexing on;", "ntlm_multiplexing off;"),
     ] {
         let name = second.split([' ', ';']).next().unwrap();
         let why = format!("\"{name}\" directive is duplicate");
         let before = if name == "ntlm" { "" } else { "ntlm;" };
         refused(&group(&[before, first, "", second]), 6, &why).await;
+    }
+}
+
+#[tokio::test]
+async fn multiplexing_is_on_or_off() {
+    for value in ["maybe", "1", "\"\"", "onn"] {
+        let (line, value) = (format!("ntlm_multiplexing {value};"), value.trim_matches('"'));
+        let why = format!(
+            "invalid value \"{value}\" in \"ntlm_multiplexing\" directive, it must be \"on\" or \"off\""
+        );
+        refused(&group(&["ntlm;", &line]), 4, &why).await;
+    }
+    for value in ["on", "off", "ON", "Off"] {
+        accepted(&group(&[&format!("ntlm_multiplexing {value};"), "ntlm;"])).await;
     }
 }
 
@@ -167,6 +182,8 @@ async fn a_wrong_count_of_values_is_refused() {
         "ntlm_time 1s 2s;",
         "ntlm_key;",
         "ntlm_key $uri $args;",
+        "ntlm_multiplexing;",
+        "ntlm_multiplexing on off;",
     ] {
         let name = line.split([' ', ';']).next().unwrap();
         let why = format!("invalid number of arguments in \"{name}\" directive");
@@ -176,7 +193,9 @@ async fn a_wrong_count_of_values_is_refused() {
 
 #[tokio::test]
 async fn ntlm_companions_without_ntlm_are_refused() {
-    for line in ["ntlm_timeout 60s;", "ntlm_requests 5;", "ntlm_time 1h;", "ntlm_key $uri;"] {
+    for line in
+        ["ntlm_timeout 60s;", "ntlm_requests 5;", "ntlm_time 1h;", "ntlm_key $uri;", "ntlm_multiplexing on;"]
+    {
         let name = line.split(' ').next().unwrap();
         let why = format!("\"{name}\" directive without \"ntlm\" in upstream \"group\"");
         refused(&group(&["keepalive 4;", line, "least_conn;"]), 4, &why).await;
@@ -188,9 +207,15 @@ async fn ntlm_companions_without_ntlm_are_refused() {
 
 #[tokio::test]
 async fn every_directive_is_refused_outside_an_upstream_block() {
-    for line in
-        ["ntlm;", "ntlm 5;", "ntlm_timeout 60s;", "ntlm_requests 5;", "ntlm_time 1h;", "ntlm_key $uri;"]
-    {
+    for line in [
+        "ntlm;",
+        "ntlm 5;",
+        "ntlm_timeout 60s;",
+        "ntlm_requests 5;",
+        "ntlm_time 1h;",
+        "ntlm_key $uri;",
+        "ntlm_multiplexing off;",
+    ] {
         let name = line.split([' ', ';']).next().unwrap();
         let why = format!("\"{name}\" directive is not allowed here");
         refused(&format!("\n{line}\n"), 2, &why).await;

@@ -164,7 +164,7 @@ async fn client_leaving_before_whole_challenge_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn credentials_over_http2_are_diagnosed() {
+async fn requests_at_once_over_http2_are_diagnosed() {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
@@ -177,7 +177,16 @@ async fn credentials_over_http2_are_diagnosed() {
         .await;
     let alice = http2::Client::connect(nginx.at("h2")).await;
     alice.login("alice", "/").await;
-    nginx.wait_log(|log| log.contains("credentials come over HTTP/2 or HTTP/3")).await;
+    assert_eq!(alice.get("/").await.status, 200);
+    assert_eq!(troubles(&nginx), 0, "one after the other they are no trouble");
+    tokio::join!(alice.get("/?gate=slow"), async {
+        origin.wait_gate("slow").await;
+        assert_eq!(alice.get("/public/").await.status, 200);
+        // It has a body, so it is refused.
+        assert_eq!(alice.request(Request::post("/", "body")).await.status, 401);
+        origin.open_gate("slow");
+    });
+    told(&nginx, "because they came at once over one HTTP/2", "set \"http2 off\", and no \"quic\",").await;
     assert_eq!(troubles(&nginx), 1);
 }
 

@@ -67,7 +67,7 @@ async fn the_shape_stays_as_it_is() {
     let group = |name: &str| {
         format!(
             "{{\"name\":\"{name}\",\"connections\":#,\"timeout_msec\":#,\
-             \"bindings\":{{\"parked\":#,\"handshaking\":#,\"busy\":#}},\"bound\":#,\"reused\":#,\"lost\":#,\
+             \"bindings\":{{\"parked\":#,\"handshaking\":#,\"busy\":#}},\"bound\":#,\"reused\":#,\"lost\":#,\"fallback\":#,\
              \"ended\":{{\"client\":#,\"server\":#,\"timeout\":#,\"evicted\":#,\"shortage\":#,\"capped\":#,\"other\":#}},\
              \"handshakes\":{{\"NTLMv#\":{{\"accepted\":#,\"refused\":#}},\"NTLMv#\":{{\"accepted\":#,\"refused\":#}},\
              \"Kerberos\":{{\"accepted\":#,\"refused\":#}},\"IAKerb\":{{\"accepted\":#,\"refused\":#}},\

@@ -28,7 +28,7 @@ pub const ROWS: &[Mutation] = &[
     .known(),
     row(
         "peer.rs",
-        "if known.is_none() && !credentials && !may_change() {",
+        "if known.is_none() && !credentials && !may_change() && !is_beside_first_login(r, owner) {",
         "if !credentials {",
         &["smoke::"],
     ),
