@@ -14,6 +14,7 @@ pub fn command(args: &FloodArgs) -> Result<()> {
     let mut flood = Command::new(demo::testkit_binary("ntlm-flood")?);
     flood.arg("--legs").arg(args.legs.to_string()).arg("--cycles").arg(args.cycles.to_string());
     flood.arg("--expiring").arg(args.expiring.to_string());
+    flood.arg("--streams").arg(args.streams.to_string());
     flood.env("NTLM_NGINX", built.nginx).env_remove("NTLM_MODULE");
     if let Some(module) = built.module {
         flood.env("NTLM_MODULE", module);

@@ -194,6 +194,9 @@ struct FloodArgs {
     /// Bindings to have time out in one moment
     #[arg(long, value_name = "N", default_value_t = 4000)]
     expiring: usize,
+    /// Streams of HTTP/2, a third of them turned back to HTTP/1.1
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    streams: usize,
 }
 
 /// The options of `cargo xtask fuzz`.

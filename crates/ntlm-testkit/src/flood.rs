@@ -3,6 +3,9 @@
 //!
 //! It must never count what it did not see answered.
 
+#[cfg(feature = "http2")]
+pub mod streams;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -2,9 +2,11 @@
 //! `cargo xtask flood` runs it; it finds nginx and the module where the suite does.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use ntlm_testkit::flood::streams::{self, Streams};
 use ntlm_testkit::flood::{
     Flood, Junk, Usage, Users, active_clients, bind_and_close, expire_together, front, settled,
 };
@@ -30,6 +32,9 @@ struct Arguments {
     /// Bindings to have time out in one moment.
     #[arg(long, default_value_t = 4000)]
     expiring: usize,
+    /// Streams of HTTP/2, a third of them turned back.
+    #[arg(long, default_value_t = 100_000)]
+    streams: usize,
 }
 
 #[tokio::main]
@@ -48,6 +53,7 @@ async fn main() -> ExitCode {
     println!();
     good &= junk().await;
     good &= expiry(arguments.expiring).await;
+    good &= streams(arguments.streams).await;
     println!("\n{}", if good { "nobody was logged out, nothing grew" } else { "FAILED" });
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -136,6 +142,34 @@ async fn expiry(count: usize) -> bool {
     );
     nginx.stop().await;
     meanwhile <= before + LONGER
+}
+
+/// Streams at once, over connections that are logged in.
+async fn streams(count: usize) -> bool {
+    let each = Streams { connections: 50, at_once: 100, rounds: (count / 5000 / PARTS).max(1) };
+    let origin = Arc::new(Origin::start().await);
+    let nginx = streams::front(&origin, 16_384).await;
+    let mut clients = each.log_in(&nginx).await;
+    let (start, before) = (Instant::now(), Usage::of(&nginx).descriptors);
+    let (mut usages, mut turned_back) = (Vec::new(), 0);
+    for _ in 0..PARTS {
+        match each.send(&origin, &mut clients).await {
+            Ok(more) => turned_back += more,
+            Err(error) => {
+                println!("streams of HTTP/2: {error}");
+                return false;
+            }
+        }
+        usages.push(settled(&origin, &nginx, each.connections, before).await);
+    }
+    let clients_left = active_clients(&nginx).await;
+    let sent = PARTS * each.rounds * each.connections * each.at_once;
+    let good = row("streams of HTTP/2", sent, start, None, &usages, clients_left);
+    println!("{turned_back} of them turned back");
+    drop(clients);
+    settled(&origin, &nginx, 0, before).await;
+    nginx.stop().await;
+    good && 3 * turned_back > sent - sent / 20
 }
 
 fn row(

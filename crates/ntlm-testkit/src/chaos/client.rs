@@ -173,7 +173,8 @@ impl Living<'_> {
         // A second user of a client connection may have to wait where no key tells the two apart, and a stream of HTTP/2 where
         // another login was begun.
         let alone = matches!(self.world.config.front, None | Some(Front::Key)) || ask.who == 0;
-        let turned_back = self.life.over == Over::Http2 && self.begun.contains(&ask.group);
+        let all = !self.world.config.multiplexing && matches!(ask.body, Sending::Nothing);
+        let turned_back = self.life.over == Over::Http2 && (all || self.begun.contains(&ask.group));
         *outcome == Goal::Whole
             && ask.harmless
             && ask.group != PLAIN
@@ -421,7 +422,8 @@ impl Living<'_> {
         match lost {
             Lost::TurnedBack => {
                 count(&judge.counts.turned_back);
-                let may = beside_others || self.begun.contains(&ask.group);
+                let all = !self.world.config.multiplexing && ask.group != PLAIN;
+                let may = all || beside_others || self.begun.contains(&ask.group);
                 if !may || !matches!(ask.body, Sending::Nothing) {
                     judge.find("answers", format!("{target} was turned back"), client, None);
                 }

@@ -61,6 +61,8 @@ pub(super) struct Config {
     pub(super) tls: u64,
     /// One life in four speaks HTTP/3, where nginx has it.
     pub(super) http3: bool,
+    /// Logins take place over HTTP/2, too: else nginx turns each of them back.
+    pub(super) multiplexing: bool,
     /// The TLS that nginx speaks with the origins, if it does.
     pub(super) origin_tls: Option<OriginTls>,
     /// The mark that tells the users of one client connection apart, if there are several.
@@ -150,7 +152,7 @@ impl Config {
         // A second worker takes datagrams that belong to the first, and streams of HTTP/3 stall where nginx buffers no bodies.
         let buffered = !server.contains(text::UNBUFFERED) && !server.contains(text::UNBUFFERED_ANSWERS);
         let http3 = http3 && workers == 1 && !tight && crowd.is_none() && buffered;
-        Self {
+        let mut drawn = Self {
             seed,
             workers,
             origins: pick(&mut rng, &[1, 1, 3]),
@@ -185,7 +187,13 @@ impl Config {
             crowd,
             mass: theme.mass,
             http3: rng.u8(0..4) != 0 && http3,
+            multiplexing: true,
+        };
+        drawn.multiplexing = rng.u8(0..3) != 0;
+        if !drawn.multiplexing {
+            drawn.lines.push_str(" ntlm_multiplexing off;");
         }
+        drawn
     }
 
     /// Nothing ends a connection but its client: every request is answered, and every login holds.

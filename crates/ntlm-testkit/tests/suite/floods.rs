@@ -3,9 +3,12 @@
 
 mod junk;
 
+use std::sync::Arc;
+
 use ntlm_testkit::client::kerberos_token;
+use ntlm_testkit::flood::streams::{self, Streams};
 use ntlm_testkit::flood::{Flood, Usage, Users, bind_and_close, front, settled};
-use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
+use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of, pause, within};
 
 const USERS: usize = 20;
 /// Memory that may come after the warm-up, in KiB: the heap's fragments, whatever the number of logins.
@@ -33,6 +36,37 @@ async fn withstand(flood: Flood) {
     let end = settled(&origin, &nginx, USERS, before).await;
     assert_eq!(users.still_in().await, USERS);
     assert_no_growth(warm, end);
+    nginx.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_turned_back_harm_no_other() {
+    let each = Streams { connections: 10, at_once: 100, rounds: 1 };
+    let origin = Arc::new(Origin::start().await);
+    let nginx = streams::front(&origin, 4096).await;
+    let before = Usage::of(&nginx).descriptors;
+    let mut clients = each.log_in(&nginx).await;
+    let mut usages = Vec::new();
+    for _ in 0..4 {
+        assert_eq!(each.send(&origin, &mut clients).await, Ok(10 * 33));
+        usages.push(settled(&origin, &nginx, 10, before + 2 * 10).await);
+    }
+    assert_no_growth(usages[2], usages[3]);
+    // The numbers of bindings are half a second old at most.
+    let counted = async {
+        loop {
+            let counts = Client::connect(&nginx).await.get("/counts").await.text();
+            if counts.contains("\"fallback\":1320,")
+                && counts.contains("\"parked\":10,\"handshaking\":0,\"busy\":0}")
+            {
+                return;
+            }
+            pause().await;
+        }
+    };
+    within(counted, || "the counters do not come back to where they were".to_owned()).await;
+    drop(clients);
+    settled(&origin, &nginx, 0, before).await;
     nginx.stop().await;
 }
 
