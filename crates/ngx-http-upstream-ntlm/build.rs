@@ -5,11 +5,15 @@ use std::env;
 fn main() {
     let features = env::var("DEP_NGINX_FEATURES").unwrap_or_default();
     let has = |name: &str| features.split(',').any(|feature| feature == name);
+    let version: u32 =
+        env::var("DEP_NGINX_VERSION_NUMBER").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     for (capability, present) in [
         ("nginx_tls", has("http_ssl")),
         ("nginx_http2", has("http_v2")),
         ("nginx_http3", has("http_v3")),
         ("nginx_cache", has("http_cache")),
+        // proxy_ssl_certificate takes variables.
+        ("nginx_tls_certificate_value", version >= 1_021_000),
     ] {
         println!("cargo::rustc-check-cfg=cfg({capability})");
         if present {

@@ -76,13 +76,14 @@ impl Tls {
     #[inline(never)]
     fn of(r: Request, u: Upstream) -> Option<Self> {
         let conf = u.tls_conf();
+        let (certificate, certificate_key) = u.tls_certificate(r)?;
         Some(Tls {
             context: conf.context,
             verify: conf.verify,
             server_name: conf.server_name,
             name: r.evaluate(conf.name, u.default_tls_name())?,
-            certificate: r.evaluate(conf.certificate, Slice::EMPTY)?,
-            certificate_key: r.evaluate(conf.certificate_key, Slice::EMPTY)?,
+            certificate,
+            certificate_key,
         })
     }
 }

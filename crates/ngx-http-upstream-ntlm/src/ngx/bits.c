@@ -1,5 +1,5 @@
 /*
- * Bit-fields of nginx's structs, for request.rs, http2.rs and content.rs.
+ * Bit-fields of nginx's structs, for request.rs, http2.rs and content.rs, and one look into OpenSSL's, for tls.rs.
  *
  * Where nginx puts bit-fields behind a member that is smaller than they are (in_port_t port, from 1.29 on), the
  * generated bindings place them at other bits than the C compiler does. So it is the C compiler that is asked.
@@ -99,3 +99,28 @@ ngx_http_upstream_ntlm_set_value(ngx_http_variable_value_t *v, u_char *data,
     v->not_found = 0;
     v->data = data;
 }
+
+
+#if (NGX_HTTP_SSL && nginx_version < 1021000)
+
+/*
+ * Before 1.21.0 proxy_ssl_certificate is a part of the TLS context, where
+ * ngx_ssl_certificate() notes its name.  A key that does not belong to the
+ * certificate is refused, so the name of the key tells nothing more.
+ */
+
+u_char *
+ngx_http_upstream_ntlm_tls_certificate(ngx_http_upstream_t *u)
+{
+    X509  *cert;
+
+    if (u->conf->ssl == NULL || u->conf->ssl->ctx == NULL) {
+        return NULL;
+    }
+
+    cert = SSL_CTX_get_ex_data(u->conf->ssl->ctx, ngx_ssl_certificate_index);
+
+    return cert ? X509_get_ex_data(cert, ngx_ssl_certificate_name_index) : NULL;
+}
+
+#endif

@@ -3,9 +3,15 @@
 
 use nginx_sys::ngx_http_complex_value_t;
 
-use super::{Slice, Upstream};
+use super::{Request, Slice, Upstream};
 
-/// A location's settings for TLS to its servers. The values with variables are null where not configured.
+#[cfg(not(nginx_tls_certificate_value))]
+unsafe extern "C" {
+    // bits.c
+    fn ngx_http_upstream_ntlm_tls_certificate(u: *mut nginx_sys::ngx_http_upstream_t) -> *mut u8;
+}
+
+/// A location's settings for TLS to its servers. A value with variables is null where not configured.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsConf {
     /// Names the TLS context.
@@ -16,10 +22,6 @@ pub struct TlsConf {
     pub server_name: bool,
     /// `proxy_ssl_name`.
     pub name: *mut ngx_http_complex_value_t,
-    /// `proxy_ssl_certificate`.
-    pub certificate: *mut ngx_http_complex_value_t,
-    /// `proxy_ssl_certificate_key`.
-    pub certificate_key: *mut ngx_http_complex_value_t,
 }
 
 impl Upstream {
@@ -45,9 +47,36 @@ impl Upstream {
                 verify: conf.ssl_verify == 1,
                 server_name: conf.ssl_server_name == 1,
                 name: conf.ssl_name,
-                certificate: conf.ssl_certificate,
-                certificate_key: conf.ssl_certificate_key,
             }
         }
+    }
+
+    /// `proxy_ssl_certificate` and `proxy_ssl_certificate_key` for this request, empty where not configured. `None` when
+    /// they cannot be evaluated.
+    #[cfg(nginx_tls_certificate_value)]
+    pub fn tls_certificate(self, r: Request) -> Option<(Slice, Slice)> {
+        // SAFETY: alive (see the type), and its configuration with it.
+        let (certificate, key) = unsafe {
+            let conf = (*self.as_ptr()).conf;
+            ((*conf).ssl_certificate, (*conf).ssl_certificate_key)
+        };
+        Some((r.evaluate(certificate, Slice::EMPTY)?, r.evaluate(key, Slice::EMPTY)?))
+    }
+
+    /// The same where nginx takes no variables there, and has read the certificate with its key into the TLS context.
+    #[cfg(not(nginx_tls_certificate_value))]
+    pub fn tls_certificate(self, _r: Request) -> Option<(Slice, Slice)> {
+        // SAFETY: alive (see the type), and with it its configuration, which holds the name as a string of C
+        // (ngx_ssl_certificate).
+        let name = unsafe {
+            let data = ngx_http_upstream_ntlm_tls_certificate(self.as_ptr());
+            if data.is_null() {
+                Slice::EMPTY
+            } else {
+                let len = core::ffi::CStr::from_ptr(data.cast()).count_bytes();
+                Slice::from_raw(nginx_sys::ngx_str_t { len, data })
+            }
+        };
+        Some((name, Slice::EMPTY))
     }
 }
