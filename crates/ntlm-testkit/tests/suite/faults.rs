@@ -396,7 +396,10 @@ async fn connection_shortage_mixes_up_no_users() {
         lives.spawn(life);
     }
     let clients = lives.join_all().await;
-    assert!(nginx.error_log().contains("24 worker_connections are not enough"));
+    // Before, nginx does not tell of connections that it closes to have them anew.
+    if Nginx::binary().version() >= (1, 19, 2) {
+        assert!(nginx.error_log().contains("24 worker_connections are not enough"));
+    }
     drop(clients);
     assert_nothing_is_left(&origin).await;
     origin.clear_ledger();

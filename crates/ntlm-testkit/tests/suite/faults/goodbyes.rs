@@ -44,7 +44,10 @@ async fn binding_closed_during_client_tls_shutdown_ends_cleanly() {
         let workers = nginx.worker_pids();
         let mut alice = Client::builder().tls().connect(nginx.at("tls")).await;
         let bound = say_goodbye(&below, &mut alice).await;
-        assert_eq!(origin.connection_ids_open(), [bound]);
+        // Before, nginx does not wait until there is room, and closes the client connection, which ends the binding.
+        if Nginx::binary().version() >= (1, 19, 2) {
+            assert_eq!(origin.connection_ids_open(), [bound]);
+        }
         origin.close_connection(bound).await;
         assert_lives(&nginx, &workers).await;
         below.drain();

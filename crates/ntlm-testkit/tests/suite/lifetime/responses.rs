@@ -95,6 +95,9 @@ async fn body_ended_by_close_ends_the_client() {
 
 #[tokio::test]
 async fn bytes_after_a_response_reach_no_client() {
+    if Nginx::binary().version() < (1, 19, 1) {
+        return; // They are a part of the answer there, and go to who asked.
+    }
     let origin = Origin::start().await;
     for setting in ["", "proxy_buffering off;"] {
         let nginx = Nginx::builder()
