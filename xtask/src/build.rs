@@ -8,13 +8,18 @@ use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::arch;
 use crate::nginx::{self, Nginx};
 use crate::packages::{self, Need};
 use crate::source::Door;
+use crate::sysroot::Sysroot;
 use crate::{paths, source, ui};
 
 /// The file NGINX loads.
 pub const MODULE: &str = "ngx_http_upstream_ntlm_module.so";
+
+/// The target folder of builds with a sysroot: what is compiled for this machine differs from other builds', too.
+const OLD: &str = "cargo-old";
 
 /// An NGINX and the module built for it.
 pub struct Built {
@@ -22,6 +27,15 @@ pub struct Built {
     pub nginx: PathBuf,
     /// The argument of `load_module`; nothing if the module is in the binary.
     pub module: Option<PathBuf>,
+    /// Whether another processor's programs are imitated to run it.
+    pub is_foreign: bool,
+}
+
+impl Built {
+    /// An NGINX, and a module that it loads.
+    pub fn with(nginx: &Nginx, module: PathBuf) -> Self {
+        Self { nginx: nginx.binary(), module: Some(module), is_foreign: nginx.arch.is_foreign() }
+    }
 }
 
 /// `cargo xtask build`
@@ -37,6 +51,7 @@ pub fn build(name: &str) -> Result<Built> {
     packages::ensure(&[Need::Module])?;
     nginx.get()?;
     let file = match nginx.door() {
+        Door::Cargo if nginx.takes_sysroot() => for_old_systems(nginx)?,
         Door::Cargo => with_cargo(nginx)?,
         Door::Dynamic => {
             // Its binary is 1.28's.
@@ -46,12 +61,12 @@ pub fn build(name: &str) -> Result<Built> {
         }
         Door::Static => {
             source::run_make(&nginx.source_dir(), "build", "NGINX with the module in it", &nginx.log())?;
-            return Ok(Built { nginx: nginx.binary(), module: None });
+            return Ok(Built { nginx: nginx.binary(), module: None, is_foreign: false });
         }
     };
     let module = nginx.dir().join("modules").join(MODULE);
     install(&file, &module)?;
-    Ok(Built { nginx: nginx.binary(), module: Some(module) })
+    Ok(Built::with(nginx, module))
 }
 
 /// The variables by which cargo and nginx-sys compile the module for `nginx`.
@@ -72,23 +87,37 @@ pub fn cargo_for(nginx: &Nginx, subcommand: &str) -> Command {
 }
 
 fn with_cargo(nginx: &Nginx) -> Result<PathBuf> {
-    seed(&nginx.dir().join("cargo"))?;
+    seed(nginx, "cargo")?;
     let mut cargo = cargo_for(nginx, "build");
     ui::run(cargo.arg("--release").stdin(Stdio::null()))?;
     Ok(nginx.dir().join("cargo/release").join(format!("lib{MODULE}")))
 }
 
+/// Builds the module so that it loads with the C library of Debian 11 too, on the processor that `nginx` is for.
+pub fn for_old_systems(nginx: &Nginx) -> Result<PathBuf> {
+    arch::ensure_target(nginx.arch)?;
+    let sysroot = Sysroot::get(nginx.arch)?;
+    seed(nginx, OLD)?;
+    let target = nginx.dir().join(OLD);
+    let mut cargo = cargo_for(nginx, "build");
+    cargo.args(["--release", "--target", nginx.arch.target()]).envs(sysroot.environment());
+    cargo.env("CARGO_TARGET_DIR", &target);
+    ui::run(cargo.stdin(Stdio::null()))?;
+    Ok(target.join(nginx.arch.target()).join("release").join(format!("lib{MODULE}")))
+}
+
 /// Starts a new target folder as a copy of another NGINX's: all but the bindings and what stands on them is the same,
 /// and cargo sees by itself what is not. Half of a cold build's time.
-fn seed(target: &Path) -> Result<()> {
-    let others = nginx::ALL.iter().map(|other| other.dir().join("cargo/release"));
+fn seed(nginx: &Nginx, folder: &str) -> Result<()> {
+    let target = nginx.dir().join(folder);
+    let others = nginx::ALL.iter().map(|other| other.dir().join(folder).join("release"));
     let Some(other) = others.into_iter().find(|dir| dir.is_dir()) else {
         return Ok(());
     };
     if target.join("release").exists() {
         return Ok(());
     }
-    fs::create_dir_all(target)?;
+    fs::create_dir_all(&target)?;
     let new = target.join(format!(".release.{}", process::id()));
     ui::run(Command::new("cp").arg("-a").arg(other).arg(&new))?;
     if fs::rename(&new, target.join("release")).is_err() {

@@ -1,7 +1,6 @@
 //! An NGINX as a Debian suite ships it, next to whatever the machine itself has installed.
 //!
-//! apt is given lists, a cache and a package state of our own, so nothing of the machine's is touched and nobody has
-//! to be root. The binary runs under its own suite's loader and libraries: a newer one than the machine's works too.
+//! The binary runs under its own suite's loader and libraries: a newer one than the machine's works too.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,15 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::apt::Apt;
+use crate::arch::Arch;
+use crate::sysroot::Sysroot;
 use crate::ui;
-
-/// Debian's own public name, for machines whose apt names no Debian mirror.
-const PUBLIC_MIRROR: &str = "http://deb.debian.org/debian";
-
-const KEYRINGS: &[&str] =
-    &["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 
 /// The packages unpacked besides the libraries.
 const PACKAGES: &[&str] = &["nginx", "nginx-common", "nginx-dev"];
@@ -27,113 +23,56 @@ pub fn added(suite: &str) -> Option<&'static str> {
     (suite == "bookworm").then_some("libnginx-mod-http-js")
 }
 
-/// Fills `dir` with the NGINX of `suite`: `root`, the wrapper `nginx`, and configured headers in `src`.
-pub fn make(suite: &str, dir: &Path, log: &Path) -> Result<()> {
-    let apt = Apt::new(suite, &dir.join("apt"))?;
+/// Fills `dir` with the NGINX of `suite` for `arch`: `root`, the wrapper `nginx`, and configured headers in `src`.
+pub fn make(suite: &str, arch: Arch, dir: &Path, log: &Path) -> Result<()> {
+    let apt = Apt::new(suite, arch, &dir.join("apt"))?;
     ui::quietly(&format!("package list of {suite}"), log, apt.get().arg("update"))?;
 
     let mut packages: BTreeSet<String> = PACKAGES.iter().map(|name| (*name).to_owned()).collect();
     packages.extend(apt.libraries_of("nginx")?);
     packages.extend(added(suite).map(str::to_owned));
-    let debs = dir.join("debs");
-    fs::create_dir(&debs)?;
-    ui::quietly("packages", log, apt.get().arg("download").args(&packages).current_dir(&debs))?;
-
     let root = dir.join("root");
-    for deb in fs::read_dir(&debs)? {
-        let mut unpack = Command::new("dpkg-deb");
-        ui::run(unpack.arg("--extract").arg(deb?.path()).arg(&root))?;
-    }
-    fs::remove_dir_all(&debs)?;
+    apt.unpack(&packages, &dir.join("debs"), &root, log)?;
     fs::remove_dir_all(dir.join("apt"))?;
 
-    write_wrapper(dir, &root)?;
+    write_wrapper(arch, dir, &root)?;
 
     let src = dir.join("src");
     ui::run(Command::new("cp").arg("-a").arg(root.join("usr/share/nginx/src")).arg(&src))?;
-    let configure = ". ./conf_flags && ./configure \"${NGX_CONF_FLAGS[@]}\"";
-    ui::quietly(
-        "configuring its headers",
-        log,
-        Command::new("bash").args(["-c", configure]).current_dir(&src),
-    )
+    let configure = ". ./conf_flags && ./configure \"${NGX_CONF_FLAGS[@]}\" \"$@\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", configure, "configure"]).current_dir(&src);
+    // The compiler's options that dpkg-buildflags names.
+    command.env("DEB_HOST_ARCH", arch.debian());
+    if arch.is_foreign() {
+        let compiler = Sysroot::get(arch)?.put_compiler(dir)?;
+        command.arg(format!("--with-cc={}", compiler.display()));
+    }
+    ui::quietly("configuring its headers", log, &mut command)
 }
 
-/// An apt that knows one suite and has installed nothing.
-pub struct Apt {
-    options: Vec<String>,
-}
-
-impl Apt {
-    /// Of a suite, with its lists and cache in `dir`.
-    pub fn new(suite: &str, dir: &Path) -> Result<Self> {
-        for below in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(dir.join(below))?;
-        }
-        let Some(keyring) = KEYRINGS.iter().find(|path| Path::new(path).exists()) else {
-            bail!("no Debian archive keyring here: apt-get install debian-archive-keyring");
-        };
-        let sources = dir.join("suite.sources");
-        let mirror = mirror();
-        fs::write(
-            &sources,
-            format!("Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n"),
-        )?;
-        fs::write(dir.join("status"), "")?;
-
-        let at = |name: &str| dir.join(name).display().to_string();
-        let options = vec![
-            format!("Dir::Etc::SourceList={}", sources.display()),
-            "Dir::Etc::SourceParts=/dev/null".to_owned(),
-            "Dir::Etc::Preferences=/dev/null".to_owned(),
-            "Dir::Etc::PreferencesParts=/dev/null".to_owned(),
-            format!("Dir::State::Lists={}", at("lists")),
-            format!("Dir::State::Status={}", at("status")),
-            format!("Dir::Cache={}", at("cache")),
-            // The folder is ours, not the user's that apt becomes for downloads.
-            "APT::Sandbox::User=root".to_owned(),
-            // A short or unsigned list is an error, not a warning.
-            "APT::Update::Error-Mode=any".to_owned(),
-            "Acquire::Retries=3".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-        ];
-        Ok(Self { options })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("LC_ALL", "C").arg("-q");
-        for option in &self.options {
-            command.arg("-o").arg(option);
-        }
-        command
-    }
-
-    /// `apt-get`.
-    pub fn get(&self) -> Command {
-        self.command("apt-get")
-    }
-
-    /// The libraries `package` needs, and those need in turn.
-    fn libraries_of(&self, package: &str) -> Result<BTreeSet<String>> {
-        let mut found = BTreeSet::new();
-        let mut asked = vec![package.to_owned()];
-        while !asked.is_empty() {
-            let depends =
-                ui::output(self.command("apt-cache").args(["depends", "--important"]).args(&asked))?;
-            let on = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-            let libraries = on.filter(|name| name.starts_with("lib") || name.starts_with("zlib"));
-            asked = libraries.filter(|name| found.insert((*name).to_owned())).map(str::to_owned).collect();
-        }
-        Ok(found)
-    }
+/// Unpacks the sources of the NGINX of `suite` into the new folder `src`, as its authors released them.
+pub fn sources(suite: &str, src: &Path, log: &Path) -> Result<()> {
+    let dir = src.with_file_name("fetch");
+    let apt = Apt::new(suite, Arch::Amd64, &dir.join("apt"))?;
+    ui::quietly(&format!("source list of {suite}"), log, apt.get().arg("update"))?;
+    let mut download = apt.get();
+    download.args(["source", "--download-only", "--tar-only", "nginx"]);
+    ui::quietly("sources", log, download.current_dir(&dir))?;
+    let is_tarball = |path: &PathBuf| path.to_string_lossy().contains(".orig.tar.");
+    let files = fs::read_dir(&dir)?.flatten().map(|file| file.path());
+    let tarball = files.filter(|path| path.extension().is_some_and(|end| end != "asc")).find(is_tarball);
+    let tarball = tarball.context("apt-get source left no tarball")?;
+    fs::create_dir(src)?;
+    let mut unpack = Command::new("tar");
+    ui::run(unpack.arg("-xf").arg(tarball).args(["--strip-components=1", "-C"]).arg(src))?;
+    Ok(fs::remove_dir_all(&dir)?)
 }
 
 /// `nginx`: starts the real binary with the loader and libraries of its suite, as the same process.
 ///
 /// `--argv0` lets an upgrade of the running binary (SIGUSR2) come back through the wrapper.
-fn write_wrapper(dir: &Path, root: &Path) -> Result<()> {
+fn write_wrapper(arch: Arch, dir: &Path, root: &Path) -> Result<()> {
     let libraries: Vec<PathBuf> = ["lib", "usr/lib"]
         .iter()
         .flat_map(|lib| fs::read_dir(root.join(lib)).into_iter().flatten().flatten())
@@ -157,8 +96,9 @@ case $0 in
     *) self=$PWD/$0 ;;
 esac
 here=${{self%/*}}
-exec "{}" --argv0 "$self" --library-path "{}" "$here/root/usr/sbin/nginx" "$@"
+exec {}"{}" --argv0 "$self" --library-path "{}" "$here/root/usr/sbin/nginx" "$@"
 "#,
+        if arch.is_foreign() { arch.runner().to_owned() + " " } else { String::new() },
         from_here(&loader)?,
         library_path.join(":"),
     );
@@ -166,67 +106,4 @@ exec "{}" --argv0 "$self" --library-path "{}" "$here/root/usr/sbin/nginx" "$@"
     fs::write(&wrapper, script)?;
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
     Ok(())
-}
-
-/// The mirror the machine's own apt takes Debian from.
-pub fn mirror() -> String {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    files.extend(
-        fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|file| file.path()),
-    );
-    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
-    texts.flat_map(|text| uris(&text)).find(|uri| is_debian(uri)).unwrap_or_else(|| PUBLIC_MIRROR.to_owned())
-}
-
-/// What the machine's own apt was told about reaching mirrors, as lines of its configuration: proxies, and that a mirror
-/// may lag.
-pub fn acquire_options() -> Result<Vec<String>> {
-    let known = ui::output(Command::new("apt-config").args(["dump", "Acquire"]))?;
-    let lines = known.lines().map(|line| line.trim_end_matches(';'));
-    let ours = lines.filter(|line| {
-        let name = line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
-        name == "acquire::check-valid-until"
-            || (name.starts_with("acquire::http") && name.contains("::proxy"))
-    });
-    Ok(ours.map(str::to_owned).collect())
-}
-
-/// The addresses in a sources file, of either format apt knows.
-fn uris(text: &str) -> Vec<String> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let of_package_lines = lines.filter(|line| {
-        let first = line.split_whitespace().next().unwrap_or_default();
-        first == "deb" || first.eq_ignore_ascii_case("uris:")
-    });
-    let words = of_package_lines.flat_map(str::split_whitespace);
-    words.filter(|word| word.contains("://")).map(str::to_owned).collect()
-}
-
-/// The archive itself, not its security updates, nor another distribution's or vendor's.
-fn is_debian(uri: &str) -> bool {
-    uri.starts_with("http") && uri.trim_end_matches('/').ends_with("/debian")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{is_debian, uris};
-
-    #[test]
-    fn the_archive_is_found_in_either_format() {
-        let list = "# deb http://old.example/debian sid main\n\
-                    deb [signed-by=/k.gpg arch=amd64] https://mirror.example/debian/ bookworm main\n\
-                    deb-src https://mirror.example/debian bookworm main\n";
-        assert_eq!(uris(list), ["https://mirror.example/debian/"]);
-        let sources =
-            "Types: deb\nURIs: http://a.example/debian-security http://a.example/debian\nSuites: trixie\n";
-        let found: Vec<String> = uris(sources).into_iter().filter(|uri| is_debian(uri)).collect();
-        assert_eq!(found, ["http://a.example/debian"]);
-    }
-
-    #[test]
-    fn vendors_are_not_the_archive() {
-        assert!(!is_debian("https://apt.example/repo"));
-        assert!(!is_debian("http://mirror.example/debian-security"));
-        assert!(!is_debian("cdrom:/debian"));
-    }
 }

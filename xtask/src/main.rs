@@ -1,5 +1,7 @@
 //! `cargo xtask`: everything a developer or CI runs. This file owns the command line and nothing else.
 
+mod apt;
+mod arch;
 mod asan;
 mod bench;
 mod build;
@@ -23,6 +25,7 @@ mod promtool;
 mod release;
 mod source;
 mod suite;
+mod sysroot;
 mod test;
 mod tidy;
 mod tools;

@@ -10,11 +10,12 @@ use std::process;
 
 use anyhow::{Context, Result};
 
+use crate::arch::Arch;
 use crate::packages::{self, Need};
-use crate::source::Door;
+use crate::source::{Door, Sources};
 use crate::{debian, paths, source, ui};
 
-/// The NGINX taken when none is named: the oldest we support.
+/// The NGINX taken when none is named: the oldest whose package runs here.
 pub const DEFAULT: &str = "1.22";
 
 /// Holds the fingerprint of how a folder was made; another fingerprint means to make it anew.
@@ -27,6 +28,8 @@ const LAYOUT: u32 = 1;
 pub struct Nginx {
     /// The name on the command line and in the cache.
     pub name: &'static str,
+    /// The processor it is for.
+    pub arch: Arch,
     /// Where it comes from.
     pub origin: Origin,
     /// How much of the suite `cargo xtask test` runs on it.
@@ -37,8 +40,10 @@ pub struct Nginx {
 pub enum Origin {
     /// The binary package of a Debian suite.
     Debian(&'static str),
-    /// Compiled here from the sources in the crate `nginx-src`.
+    /// Compiled here.
     Source {
+        /// From these.
+        sources: Sources,
         /// Options of `./configure`.
         flags: &'static [&'static str],
         /// How the module gets in.
@@ -53,21 +58,27 @@ pub enum Tested {
     Whole,
     /// The tests below a module called `smoke`.
     Smoke,
-    /// Nothing: it is `cargo xtask asan`'s.
+    /// Nothing, unless it is named.
     Apart,
 }
 
 /// Every version, in the order in which it is tested.
 pub const ALL: &[Nginx] = &[
-    Nginx { name: "1.22", origin: Origin::Debian("bookworm"), tested: Tested::Whole },
-    Nginx { name: "1.30", origin: Origin::Debian("forky"), tested: Tested::Whole },
-    Nginx { name: "1.26", origin: Origin::Debian("trixie"), tested: Tested::Smoke },
-    from_source("1.28", source::FULL, Door::Cargo),
-    from_source("1.28-static", source::FULL, Door::Static),
-    from_source("1.28-dynamic-door", source::FULL, Door::Dynamic),
-    from_source("1.28-nodebug", source::BARE, Door::Cargo),
-    apart(ASAN, source::ASAN),
-    apart(MEMCHECK, source::MEMCHECK),
+    from_debian("1.22", Arch::Amd64, "bookworm", Tested::Whole),
+    from_debian("1.30", Arch::Amd64, "forky", Tested::Whole),
+    from_debian("1.26", Arch::Amd64, "trixie", Tested::Smoke),
+    from_source("1.18", Sources::Debian("bullseye"), source::FULL_HTTP2, Door::Cargo),
+    from_source("1.28", Sources::Crate, source::FULL, Door::Cargo),
+    from_source("1.28-static", Sources::Crate, source::FULL, Door::Static),
+    from_source("1.28-dynamic-door", Sources::Crate, source::FULL, Door::Dynamic),
+    from_source("1.28-nodebug", Sources::Crate, source::BARE, Door::Cargo),
+    apart(ASAN, Sources::Crate, Arch::Amd64, source::ASAN),
+    apart(MEMCHECK, Sources::Crate, Arch::Amd64, source::MEMCHECK),
+    apart("1.18-arm64", Sources::Debian("bullseye"), Arch::Arm64, source::FULL_HTTP2),
+    from_debian("1.22-arm64", Arch::Arm64, "bookworm", Tested::Apart),
+    from_debian("1.26-arm64", Arch::Arm64, "trixie", Tested::Apart),
+    apart("1.28-arm64", Sources::Crate, Arch::Arm64, source::FULL),
+    from_debian("1.30-arm64", Arch::Arm64, "forky", Tested::Apart),
 ];
 
 /// The NGINX in which AddressSanitizer watches.
@@ -76,12 +87,23 @@ pub const ASAN: &str = "1.28-asan";
 /// The NGINX that valgrind's memcheck watches.
 pub const MEMCHECK: &str = "1.28-memcheck";
 
-const fn apart(name: &'static str, flags: &'static [&'static str]) -> Nginx {
-    Nginx { name, origin: Origin::Source { flags, door: Door::Cargo }, tested: Tested::Apart }
+const fn from_debian(name: &'static str, arch: Arch, suite: &'static str, tested: Tested) -> Nginx {
+    Nginx { name, arch, origin: Origin::Debian(suite), tested }
 }
 
-const fn from_source(name: &'static str, flags: &'static [&'static str], door: Door) -> Nginx {
-    Nginx { name, origin: Origin::Source { flags, door }, tested: Tested::Smoke }
+const fn apart(name: &'static str, sources: Sources, arch: Arch, flags: &'static [&'static str]) -> Nginx {
+    let origin = Origin::Source { sources, flags, door: Door::Cargo };
+    Nginx { name, arch, origin, tested: Tested::Apart }
+}
+
+const fn from_source(
+    name: &'static str,
+    sources: Sources,
+    flags: &'static [&'static str],
+    door: Door,
+) -> Nginx {
+    let origin = Origin::Source { sources, flags, door };
+    Nginx { name, arch: Arch::Amd64, origin, tested: Tested::Smoke }
 }
 
 impl Nginx {
@@ -138,7 +160,13 @@ impl Nginx {
                 let added = debian::added(suite).map_or(String::new(), |package| format!(" and {package}"));
                 format!("layout {LAYOUT}, debian {suite}{added}")
             }
-            Origin::Source { flags, door: Door::Cargo } => format!("layout {LAYOUT}, {}", flags.join(" ")),
+            Origin::Source { sources, flags, door: Door::Cargo } => {
+                let other = match sources {
+                    Sources::Crate => String::new(),
+                    Sources::Debian(suite) => format!(", sources of {suite}"),
+                };
+                format!("layout {LAYOUT}, {}{other}", flags.join(" "))
+            }
             // ./configure copies the door's shell into the Makefile, with the repository's path.
             Origin::Source { flags, .. } => {
                 let mut hash = DefaultHasher::new();
@@ -151,8 +179,15 @@ impl Nginx {
         }
     }
 
+    /// Whether the module is compiled for it with the headers and libraries of a sysroot.
+    pub fn takes_sysroot(&self) -> bool {
+        let of_sources = matches!(self.origin, Origin::Source { sources, .. } if sources.of_sysroot());
+        self.arch.is_foreign() || of_sources
+    }
+
     /// Gets it unless it is there.
     pub fn get(&self) -> Result<()> {
+        packages::ensure(self.arch.needs())?;
         if self.is_made() {
             return Ok(());
         }
@@ -167,11 +202,11 @@ impl Nginx {
         let made = match self.origin {
             Origin::Debian(suite) => {
                 packages::ensure(&[Need::Fetch])?;
-                debian::make(suite, &staging, &self.log())
+                debian::make(suite, self.arch, &staging, &self.log())
             }
-            Origin::Source { flags, door } => {
+            Origin::Source { sources, flags, door } => {
                 packages::ensure(&[Need::Nginx])?;
-                source::make(flags, door, &staging, &self.log())
+                source::make(sources, self.arch, flags, door, &staging, &self.log())
             }
         };
         let put = made.and_then(|()| {
@@ -187,7 +222,7 @@ impl Nginx {
     }
 
     /// "1.30.6", as its headers say.
-    fn exact_version(&self) -> Option<String> {
+    pub fn exact_version(&self) -> Option<String> {
         let header = fs::read_to_string(self.source_dir().join("src/core/nginx.h")).ok()?;
         let line = header.lines().find(|line| line.starts_with("#define NGINX_VERSION"))?;
         line.split('"').nth(1).map(str::to_owned)
@@ -198,9 +233,18 @@ impl Origin {
     fn shown(&self) -> String {
         match self {
             Self::Debian(suite) => format!("Debian {suite}"),
-            Self::Source { door: Door::Cargo, .. } => "crate nginx-src, compiled here".to_owned(),
-            Self::Source { door: Door::Dynamic, .. } => "crate nginx-src, --add-dynamic-module".to_owned(),
-            Self::Source { door: Door::Static, .. } => "crate nginx-src, --add-module".to_owned(),
+            Self::Source { sources, door, .. } => {
+                let sources = match sources {
+                    Sources::Crate => "crate nginx-src".to_owned(),
+                    Sources::Debian(suite) => format!("sources of Debian {suite}"),
+                };
+                let how = match door {
+                    Door::Cargo => "compiled here",
+                    Door::Dynamic => "--add-dynamic-module",
+                    Door::Static => "--add-module",
+                };
+                format!("{sources}, {how}")
+            }
         }
     }
 }

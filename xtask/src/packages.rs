@@ -16,6 +16,8 @@ pub enum Need {
     Fetch,
     /// Configure or compile NGINX.
     Nginx,
+    /// Compile for another processor, and run that.
+    Cross,
     /// Compile the module.
     Module,
     /// Run the suite or the demo.
@@ -34,7 +36,7 @@ pub enum Need {
     Interop,
 }
 
-use Need::{Bench, Browser, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Suite};
+use Need::{Bench, Browser, Cross, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Suite};
 
 /// Package, who needs it, for what.
 const TABLE: &[(&str, &[Need], &str)] = &[
@@ -49,6 +51,9 @@ const TABLE: &[(&str, &[Need], &str)] = &[
         &[Fetch, Nginx, Module, Suite],
         "NGINX's configure, the module's headers, what the suite has in C",
     ),
+    ("gcc-aarch64-linux-gnu", &[Cross], "64-bit ARM"),
+    ("libc6-dev-arm64-cross", &[Cross], "the start of a program for 64-bit ARM"),
+    ("qemu-user", &[Cross], "running what is for 64-bit ARM"),
     ("g++", &[Fuzz], "libFuzzer, which is C++"),
     ("libc6-dev", &[Fetch, Nginx, Module, Suite], "the C library's headers"),
     ("libclang-dev", &[Module], "bindgen, which reads NGINX's headers"),

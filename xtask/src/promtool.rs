@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::debian::Apt;
+use crate::apt::Apt;
+use crate::arch::Arch;
 use crate::{paths, ui};
 
 /// The suite whose package is taken.
@@ -41,7 +42,7 @@ fn get() -> Result<PathBuf> {
     }
     fs::create_dir_all(&dir)?;
     let log = dir.join("log");
-    let apt = Apt::new(SUITE, &dir.join("apt"))?;
+    let apt = Apt::new(SUITE, Arch::Amd64, &dir.join("apt"))?;
     ui::quietly(&format!("package list of {SUITE}"), &log, apt.get().arg("update"))?;
     ui::quietly("Prometheus", &log, apt.get().args(["download", "prometheus"]).current_dir(&dir))?;
     for entry in fs::read_dir(&dir)? {

@@ -1,4 +1,5 @@
-//! An NGINX compiled here. The sources come as a crate (`nginx-src`), so cargo's own registry and checksums serve.
+//! An NGINX compiled here. The sources come as a crate (`nginx-src`), so cargo's own registry and checksums serve, or from
+//! a Debian suite, whose list apt verifies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,9 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{paths, ui};
+use crate::arch::Arch;
+use crate::sysroot::{SUITE, Sysroot};
+use crate::{debian, paths, ui};
 
 /// The releases taken: `nginx-src` is numbered as NGINX is, up to the patch level.
 const CRATE: &str = "~1.28";
@@ -24,6 +27,21 @@ pub const FULL: &[&str] = &[
     "--with-http_stub_status_module",
     "--with-http_v2_module",
     "--with-http_v3_module",
+    "--with-stream",
+    "--with-stream_ssl_module",
+    "--with-threads",
+];
+
+/// The same before there was HTTP/3.
+pub const FULL_HTTP2: &[&str] = &[
+    "--with-compat",
+    "--with-debug",
+    "--with-http_auth_request_module",
+    "--with-http_realip_module",
+    "--with-http_slice_module",
+    "--with-http_ssl_module",
+    "--with-http_stub_status_module",
+    "--with-http_v2_module",
     "--with-stream",
     "--with-stream_ssl_module",
     "--with-threads",
@@ -60,6 +78,22 @@ const fn watched(compiler: &'static str, linker: &'static str) -> [&'static str;
 /// Nothing that can be left out: no debug log, no SSL, no HTTP/2, and structures without the space for compatibility.
 pub const BARE: &[&str] = &["--with-http_realip_module"];
 
+/// Where sources come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sources {
+    /// The crate `nginx-src`.
+    Crate,
+    /// The source package of a Debian suite, without what Debian changes in it.
+    Debian(&'static str),
+}
+
+impl Sources {
+    /// Whether what the sources need is as old as they are: they are compiled with Debian 11's libraries.
+    pub fn of_sysroot(self) -> bool {
+        self == Self::Debian(SUITE)
+    }
+}
+
 /// The ways a module gets into an NGINX.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Door {
@@ -74,14 +108,27 @@ pub enum Door {
 /// Fills `dir`: `src`, configured with `flags`, and `nginx`.
 ///
 /// With a door, what depends on the module is left to `make` below: the module changes more often than NGINX does.
-pub fn make(flags: &[&str], door: Door, dir: &Path, log: &Path) -> Result<()> {
-    let sources = fetch(&dir.join("fetch"), log)?;
+pub fn make(sources: Sources, arch: Arch, flags: &[&str], door: Door, dir: &Path, log: &Path) -> Result<()> {
     let src = dir.join("src");
-    ui::run(Command::new("cp").args(["-r", "--"]).arg(sources).arg(&src))?;
-    fs::remove_dir_all(dir.join("fetch"))?;
+    let script = match sources {
+        Sources::Crate => {
+            let sources = fetch(&dir.join("fetch"), log)?;
+            ui::run(Command::new("cp").args(["-r", "--"]).arg(sources).arg(&src))?;
+            fs::remove_dir_all(dir.join("fetch"))?;
+            "auto/configure"
+        }
+        Sources::Debian(suite) => {
+            debian::sources(suite, &src, log)?;
+            "configure"
+        }
+    };
 
     let mut configure = Command::new("sh");
-    configure.arg("auto/configure").args(flags).current_dir(&src);
+    configure.arg(script).args(flags).current_dir(&src);
+    if arch.is_foreign() || sources.of_sysroot() {
+        let compiler = Sysroot::get(arch)?.put_compiler(dir)?;
+        configure.arg(format!("--with-cc={}", compiler.display()));
+    }
     match door {
         Door::Cargo => {}
         Door::Dynamic => _ = configure.arg(format!("--add-dynamic-module={}", paths::repo().display())),

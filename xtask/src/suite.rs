@@ -85,6 +85,10 @@ impl Suite {
             if let Some(module) = &built.module {
                 test.env("NTLM_MODULE", module);
             }
+            if built.is_foreign {
+                // What imitates the processor hides the titles of nginx's processes, and takes its time.
+                test.env("NTLM_NGINX_WRAP", "env").env("NTLM_SLOWNESS", "8");
+            }
             test.arg(format!("--test-threads={test_threads}")).args(filter);
             test
         };

@@ -69,7 +69,7 @@ impl Tree {
             return Ok(None);
         }
         let module = target.join("mutants").join(format!("lib{MODULE}"));
-        Ok(Some(Built { nginx: self.nginx.binary(), module: Some(module) }))
+        Ok(Some(Built::with(self.nginx, module)))
     }
 }
 

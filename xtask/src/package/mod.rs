@@ -176,7 +176,7 @@ fn check(release: &deb::Release, out: &Path, suite: &Suite, test_threads: usize)
 
     let nginx = Nginx::named(name)?;
     ui::stage(&format!("nginx {name}"), || nginx.get())?;
-    let built = Built { nginx: nginx.binary(), module: Some(module) };
+    let built = Built::with(nginx, module);
     ui::stage(&format!("suite with the packaged module on nginx {name}"), || {
         suite.run_with(&built, test_threads, &[], &[])
     })?;
@@ -194,7 +194,7 @@ fn check_rpm(work: &Path, out: &Path, suite: &Suite, test_threads: usize) -> Res
     ui::stage("rpmlint on the RPMs and their spec", || rpm::lint(out))?;
     let nginx = Nginx::named("1.28")?;
     ui::stage("nginx 1.28", || nginx.get())?;
-    let built = Built { nginx: nginx.binary(), module: Some(module) };
+    let built = Built::with(nginx, module);
     ui::stage("suite with the RPM's module on nginx 1.28", || suite.run_with(&built, test_threads, &[], &[]))
 }
 

@@ -8,7 +8,7 @@ use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::{debian, paths, ui};
+use crate::{apt, paths, ui};
 
 /// Where a system that packages are built in has Rust.
 pub const TOOLCHAIN: &str = "/opt/rust";
@@ -38,13 +38,13 @@ impl Root {
         let mut bootstrap = Command::new("mmdebstrap");
         bootstrap.arg(format!("--variant={variant}")).arg(format!("--include={}", packages.join(",")));
         // A mirror that lags, or is behind a proxy, is this machine's own choice.
-        for option in debian::acquire_options()? {
+        for option in apt::acquire_options()? {
             bootstrap.arg(format!("--aptopt={option}"));
         }
         // Packages in a folder start no services.
         bootstrap.arg("--essential-hook=printf '#!/bin/sh\\nexit 101\\n' > \"$1/usr/sbin/policy-rc.d\"");
         bootstrap.arg("--essential-hook=chmod 755 \"$1/usr/sbin/policy-rc.d\"");
-        bootstrap.arg(suite).arg(&staging).arg(debian::mirror());
+        bootstrap.arg(suite).arg(&staging).arg(apt::mirror());
         let log = cache.join(format!("{name}.log"));
         let _ = fs::remove_file(&log);
         if let Err(error) = ui::quietly(&format!("system {name}"), &log, &mut bootstrap) {

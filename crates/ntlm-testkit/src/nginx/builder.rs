@@ -236,7 +236,10 @@ impl Builder {
     fn command(&self, prefix: &Path) -> std::process::Command {
         let mut command = binary::get().command();
         command.arg("-p").arg(prefix).arg("-c").arg(prefix.join("nginx.conf"));
-        command.arg("-e").arg(prefix.join("error.log"));
+        // Before, what happens until the configuration is read goes to a place below the prefix: `folder` links it.
+        if binary::get().version() >= (1, 19, 5) {
+            command.arg("-e").arg(prefix.join("error.log"));
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -284,6 +287,10 @@ impl Builder {
              upstream_status=$upstream_status connection=$connection requests=$connection_requests';\n\
              access_log {{prefix}}/access.log testkit;\n",
         );
+        // What later is the default.
+        if binary.version() < (1, 19, 10) && !self.http.contains("keepalive_requests") {
+            text.push_str("keepalive_requests 1000;\n");
+        }
         text.push_str(&self.http);
         text.push_str("}\n");
         text
@@ -325,5 +332,8 @@ impl Builder {
 fn folder() -> (tempfile::TempDir, Files) {
     let prefix = tempfile::Builder::new().prefix("ntlm-nginx-").tempdir().expect("a temporary folder");
     let files = pki().write_to(prefix.path()).expect("a temporary folder to write to");
+    let logs = prefix.path().join("logs");
+    std::fs::create_dir(&logs).expect("a folder in the prefix");
+    std::os::unix::fs::symlink("../error.log", logs.join("error.log")).expect("a link in the prefix");
     (prefix, files)
 }
