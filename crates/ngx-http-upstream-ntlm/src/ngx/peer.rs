@@ -102,7 +102,8 @@ impl Peer {
         }
     }
 
-    /// Offers a connection that is already open, to this server.
+    /// Offers a connection that is already open, to this server. Called from `pc->get` only: Angie does not call that where
+    /// `pc->sockaddr` is set before.
     ///
     /// # Safety
     ///
