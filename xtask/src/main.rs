@@ -294,6 +294,9 @@ struct PackageArgs {
     /// Make everything twice and compare, run the suite with each packaged module, install, upgrade and remove each package
     #[arg(long)]
     check: bool,
+    /// Instead of packages, the module alone: a file for each NGINX and processor, loaded and logged in through
+    #[arg(long, conflicts_with = "check")]
+    compat: bool,
     /// Tests of the suite run at the same time; each owns an NGINX
     #[arg(long, value_name = "N", default_value_t = 4)]
     test_threads: usize,

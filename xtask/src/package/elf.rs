@@ -32,6 +32,40 @@ pub fn check(module: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Checks a file of the module that comes without a package: stripped, for any system whose C library is `newest` or newer.
+/// Returns the version of the C library that it asks for.
+pub fn check_alone(module: &Path, newest: (u32, u32)) -> Result<(u32, u32)> {
+    exports(module)?;
+    protection(module)?;
+    no_paths(module)?;
+    let versions = readelf(&["--wide", "--version-info"], module)?;
+    let asked = asked_of_c_library(&versions).context("it asks for no version of the C library")?;
+    if asked > newest {
+        bail!(
+            "it asks for version {}.{} of the C library, newer than {}.{}",
+            asked.0,
+            asked.1,
+            newest.0,
+            newest.1
+        );
+    }
+    Ok(asked)
+}
+
+/// The newest version of the C library that readelf's list of needed versions names.
+fn asked_of_c_library(text: &str) -> Option<(u32, u32)> {
+    let names = text.split_whitespace().filter_map(|word| word.strip_prefix("GLIBC_"));
+    let number = |part: Option<&str>| {
+        part.and_then(|text| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().ok())
+    };
+    names
+        .filter_map(|name| {
+            let mut parts = name.split('.');
+            Some((number(parts.next())?, number(parts.next())?))
+        })
+        .max()
+}
+
 fn exports(module: &Path) -> Result<()> {
     let symbols = ui::output(Command::new("nm").args(["--dynamic", "--defined-only"]).arg(module))?;
     let names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
@@ -123,4 +157,18 @@ fn no_paths(file: &Path) -> Result<()> {
 
 fn readelf(options: &[&str], file: &Path) -> Result<String> {
     ui::output(Command::new("readelf").env("LC_ALL", "C").args(options).arg(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asked_of_c_library;
+
+    #[test]
+    fn the_newest_version_needed_is_found() {
+        let text = "  0x0010:   Name: GLIBC_2.17  Flags: none  Version: 2\n\
+                    0x0020:   Name: GLIBC_2.2.5  Flags: none  Version: 3\n\
+                    004:   5 (GLIBC_2.9)     6 (GLIBC_2.28)\n";
+        assert_eq!(asked_of_c_library(text), Some((2, 28)));
+        assert_eq!(asked_of_c_library("Name: GCC_3.3"), None);
+    }
 }

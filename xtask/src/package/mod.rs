@@ -3,6 +3,7 @@
 //! Everything is put together below `target`; `dist` gets it when it is complete. Nothing here may depend on the hour, the
 //! machine or the folder: `--check` makes it all twice, in different folders, and compares.
 
+mod compat;
 mod deb;
 mod elf;
 mod install;
@@ -38,6 +39,9 @@ const IN_CI: &str = "1.22";
 
 /// `cargo xtask package`
 pub fn command(args: &PackageArgs) -> Result<()> {
+    if args.compat {
+        return compat::command(args);
+    }
     need_root()?;
     ui::stage("packages", || packages::ensure(&[Need::Fetch, Need::Package]))?;
     let releases = if args.nginx.is_empty() { deb::RELEASES.iter().collect() } else { named(&args.nginx)? };

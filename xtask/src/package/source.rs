@@ -110,12 +110,17 @@ impl Source {
 
     /// Packs the folder `name` in `dir`.
     pub fn pack(&self, dir: &Path, name: &str, tarball: &Path, compressor: &str) -> Result<()> {
-        let mut tar = Command::new("tar");
-        tar.args(["--create", "--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"]);
-        tar.arg("--mode=u+rw,go+rX,go-w").arg(format!("--use-compress-program={compressor}"));
-        tar.arg(format!("--mtime=@{}", self.epoch)).arg("--file").arg(tarball).arg("--directory").arg(dir);
-        ui::run(tar.arg(name))
+        pack(self.epoch, dir, name, tarball, compressor)
     }
+}
+
+/// Packs the folder `name` in `dir`, with the time `epoch` for every file.
+pub fn pack(epoch: u64, dir: &Path, name: &str, tarball: &Path, compressor: &str) -> Result<()> {
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"]);
+    tar.arg("--mode=u+rw,go+rX,go-w").arg(format!("--use-compress-program={compressor}"));
+    tar.arg(format!("--mtime=@{epoch}")).arg("--file").arg(tarball).arg("--directory").arg(dir);
+    ui::run(tar.arg(name))
 }
 
 /// The files of the module that git knows, as they are in the working tree.
@@ -134,7 +139,7 @@ fn tracked() -> Result<Vec<String>> {
 }
 
 /// The time of the commit, or `SOURCE_DATE_EPOCH`.
-fn epoch() -> Result<u64> {
+pub fn epoch() -> Result<u64> {
     let text = match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text,
         Err(_) => ui::output(git().args(["log", "-1", "--format=%ct"]))?,
