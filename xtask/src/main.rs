@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod changelog;
 mod chaos;
+mod crowd;
 mod debian;
 mod demo;
 mod deny;
@@ -87,6 +88,8 @@ enum Command {
     },
     /// Throw clients, origins and NGINX into disorder, and check every answer
     Chaos(ChaosArgs),
+    /// Run the suite's smoke tests and chaos among all the modules that Debian 12 has for its nginx, which are installed
+    Crowd(CrowdArgs),
     /// Flood a worker with forged logins, make and end bindings, and watch its users and its memory
     Flood(FloodArgs),
     /// Fuzz everything that reads bytes from outside
@@ -180,6 +183,20 @@ struct ChaosArgs {
     /// The NGINX to run it on
     #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
     nginx: String,
+}
+
+/// The options of `cargo xtask crowd`.
+#[derive(Args)]
+struct CrowdArgs {
+    /// The first seed of chaos
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How many seeds
+    #[arg(long, value_name = "K", default_value_t = 34)]
+    count: u64,
+    /// Tests of the suite run at the same time; each owns an NGINX
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    test_threads: usize,
 }
 
 /// The options of `cargo xtask flood`.
@@ -333,6 +350,7 @@ fn main() -> ExitCode {
         Command::Docs => docs::command(),
         Command::Bench { what: Bench::Bound { nginx } } => bench::bound(&nginx),
         Command::Chaos(args) => chaos::command(&args),
+        Command::Crowd(args) => crowd::command(&args),
         Command::Flood(args) => flood::command(&args),
         Command::Fuzz(args) => fuzz::command(&args),
         Command::Interop(args) => interop::command(&args),

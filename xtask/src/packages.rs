@@ -30,13 +30,15 @@ pub enum Need {
     Fuzz,
     /// Watch accesses to memory.
     Memcheck,
+    /// Load all modules that Debian has for its nginx.
+    Crowd,
     /// Make packages, and install them into a clean system.
     Package,
     /// Run other people's clients and servers.
     Interop,
 }
 
-use Need::{Bench, Browser, Cross, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Suite};
+use Need::{Bench, Browser, Cross, Crowd, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Suite};
 
 /// Package, who needs it, for what.
 const TABLE: &[(&str, &[Need], &str)] = &[
@@ -85,8 +87,8 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("krb5-user", &[Interop], "Kerberos tickets"),
     ("libapache2-mod-auth-gssapi", &[Interop], "NTLM and Negotiate in Apache"),
     ("libkrb5-dev", &[Interop], "Kerberos for Python"),
-    ("libnginx-mod-stream", &[Interop], "a balancer in front of NGINX"),
-    ("nginx", &[Interop], "a balancer in front of NGINX"),
+    ("libnginx-mod-stream", &[Crowd, Interop], "a balancer in front of NGINX"),
+    ("nginx", &[Crowd, Interop], "a balancer in front of NGINX"),
     ("python3-dev", &[Interop], "Kerberos for Python"),
     ("python3-gssapi", &[Interop], "Kerberos for Python"),
     ("python3-venv", &[Interop], "Python clients"),
@@ -96,6 +98,36 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("samba-dsdb-modules", &[Interop], "an Active Directory domain controller"),
     ("wget", &[Interop], "a client that speaks NTLM"),
     ("winbind", &[Interop], "ntlm_auth, which asks the domain controller"),
+    ("libnginx-mod-http-auth-pam", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-brotli-filter", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-brotli-static", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-cache-purge", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-dav-ext", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-echo", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-fancyindex", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-geoip", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-geoip2", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-headers-more-filter", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-image-filter", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-js", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-lua", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-memc", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-modsecurity", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-ndk", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-perl", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-set-misc", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-srcache-filter", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-subs-filter", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-uploadprogress", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-upstream-fair", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-http-xslt-filter", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-mail", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-nchan", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-rtmp", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-stream-geoip", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-stream-geoip2", &[Crowd], "a neighbour of the module"),
+    ("libnginx-mod-stream-js", &[Crowd], "a neighbour of the module"),
+    ("lua-resty-core", &[Crowd], "what the Lua module loads"),
     ("valgrind", &[Bench, Memcheck], "counting instructions, watching accesses to memory"),
 ];
 

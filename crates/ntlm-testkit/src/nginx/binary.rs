@@ -3,7 +3,7 @@
 //!
 //! It must never fall back to an nginx that happens to be installed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -15,6 +15,8 @@ pub struct Binary {
     /// `NTLM_NGINX_WRAP` and `NTLM_NGINX`.
     command: Vec<String>,
     module: Option<String>,
+    /// `NTLM_BESIDE`.
+    beside: Option<PathBuf>,
     version: (u32, u32, u32),
     arguments: String,
 }
@@ -61,6 +63,7 @@ impl Binary {
                 .split_once("configure arguments:")
                 .map_or(String::new(), |(_, rest)| rest.to_owned()),
             module,
+            beside: std::env::var_os("NTLM_BESIDE").map(PathBuf::from),
             command: wrap.split_whitespace().chain([path]).map(str::to_owned).collect(),
         })
     }
@@ -86,6 +89,13 @@ impl Binary {
     /// The `load_module` line, empty if the module is built in.
     pub(crate) fn load_module(&self) -> String {
         self.module().map_or(String::new(), load_module)
+    }
+
+    /// The folder of what is loaded beside the module in every test, where that is so: `main.conf`, before the module, and
+    /// `http.conf`.
+    #[must_use]
+    pub fn beside(&self) -> Option<&Path> {
+        self.beside.as_deref()
     }
 
     /// It runs below `NTLM_NGINX_WRAP`.

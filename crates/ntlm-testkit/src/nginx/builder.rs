@@ -263,6 +263,8 @@ impl Builder {
         let level =
             self.level.as_deref().unwrap_or(if binary.has("--with-debug") { "debug" } else { "info" });
         let mut text = String::new();
+        let beside = |file: &str| binary.beside().map(|dir| format!("include {}/{file};\n", dir.display()));
+        text.extend(beside("main.conf"));
         if self.module {
             text.push_str("{{load_module}}");
         }
@@ -287,6 +289,7 @@ impl Builder {
              upstream_status=$upstream_status connection=$connection requests=$connection_requests';\n\
              access_log {{prefix}}/access.log testkit;\n",
         );
+        text.extend(beside("http.conf"));
         // What later is the default.
         if binary.version() < (1, 19, 10) && !self.http.contains("keepalive_requests") {
             text.push_str("keepalive_requests 1000;\n");

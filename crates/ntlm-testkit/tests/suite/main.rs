@@ -5,6 +5,7 @@ mod caps;
 mod chaos;
 mod common;
 mod configuration;
+mod crowd;
 mod demo;
 mod diagnoses;
 mod eviction;

@@ -1,0 +1,93 @@
+//! Beside the modules that Debian has for its nginx, all of them loaded and many at work on every request
+//! (`cargo xtask crowd`): those that choose servers, and those that change requests behind nginx's parser.
+
+use ntlm_testkit::{Client, Nginx, Origin, Request};
+
+use crate::common::{login_of, refuses, serves};
+
+/// Alice logs in and keeps her connection, whatever comes between; Bob, who asks without credentials, is nobody.
+async fn assert_logins_stay(nginx: &Nginx, lines: &str) {
+    let mut alice = Client::connect(nginx).await;
+    let bound = alice.login("alice", "/").await.last().expect("an answer").connection();
+    for _ in 0..3 {
+        let mut bob = Client::connect(nginx).await;
+        refuses(&bob.get("/").await);
+        assert_eq!(bob.get("/public/").await.identity(), "anonymous", "{lines}");
+        serves(&alice.get("/again").await, "alice", bound);
+    }
+}
+
+#[tokio::test]
+async fn servers_chosen_by_lua_keep_logins_apart() {
+    if Nginx::binary().beside().is_none() {
+        return;
+    }
+    let origin = Origin::start().await;
+    let address = origin.address();
+    let (host, port) = address.split_once(':').expect("a port");
+    let lua = format!(
+        "balancer_by_lua_block {{ assert(require(\"ngx.balancer\").set_current_peer(\"{host}\", {port})) }}"
+    );
+    for lines in [
+        format!("{lua} ntlm;"),
+        format!("ntlm; {lua}"),
+        format!("{lua} keepalive 8; ntlm;"),
+        format!("{lua} ntlm; keepalive 8;"),
+        format!("ntlm; {lua} keepalive 8;"),
+    ] {
+        let nginx = Nginx::builder()
+            .conf(&format!(
+                "upstream backend {{ server 0.0.0.1; {lines} }} \
+                 server {{ listen 127.0.0.1:{{{{port}}}}; location / {{ proxy_pass http://backend; }} }}"
+            ))
+            .start()
+            .await;
+        assert_logins_stay(&nginx, &lines).await;
+        nginx.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn fair_balancer_keeps_logins_apart() {
+    if Nginx::binary().beside().is_none() {
+        return;
+    }
+    let (one, other) = (Origin::start().await, Origin::start().await);
+    for lines in ["fair; ntlm;", "ntlm; fair;", "fair; keepalive 8; ntlm;", "ntlm; fair; keepalive 8;"] {
+        let nginx = Nginx::builder().in_front_of(&[&one, &other], lines).start().await;
+        assert_logins_stay(&nginx, lines).await;
+        nginx.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn credentials_put_in_behind_the_parser_taint() {
+    if Nginx::binary().beside().is_none() {
+        return;
+    }
+    for put_in in [
+        "access_by_lua_block { local value = ngx.var.http_x_put_in; \
+         if value then ngx.req.set_header(\"Authorization\", value) end }",
+        "more_set_input_headers \"Authorization: $http_x_put_in\";",
+    ] {
+        for lines in ["ntlm; keepalive 8;", "keepalive 8;"] {
+            let origin = Origin::start().await;
+            let nginx = Nginx::builder()
+                .set("origin", &origin.address())
+                .conf(&format!(
+                    "upstream backend {{ server {{{{origin}}}}; {lines} }} \
+                     server {{ listen 127.0.0.1:{{{{port}}}}; location / {{ proxy_pass http://backend; {put_in} \
+                     proxy_http_version 1.1; proxy_set_header Connection ''; }} }}"
+                ))
+                .start()
+                .await;
+            let mut alice = Client::connect(&nginx).await;
+            let first = alice.request(Request::get("/").header("X-Put-In", &login_of("alice").first())).await;
+            assert!(first.get("WWW-Authenticate").is_some_and(|it| it.len() > "NTLM ".len()), "{first:?}");
+            let mut bob = Client::connect(&nginx).await;
+            for _ in 0..3 {
+                assert_ne!(bob.get("/public/").await.connection(), first.connection(), "{put_in} {lines}");
+            }
+        }
+    }
+}
