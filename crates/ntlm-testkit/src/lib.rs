@@ -14,6 +14,7 @@ mod background;
 pub mod chaos;
 pub mod client;
 pub mod demo;
+pub mod dns;
 pub mod flood;
 pub mod interop;
 pub mod nginx;
