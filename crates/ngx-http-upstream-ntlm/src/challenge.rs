@@ -12,6 +12,7 @@ use ntlm_core::scheme::{carries_token, offers};
 use crate::diagnose::diagnose;
 use crate::group::Group;
 use crate::ngx::Request;
+use crate::place;
 
 /// Sees to it that the operator is told if the client does not get `h`, which asks for a login by a connection-bound scheme.
 ///
@@ -30,10 +31,10 @@ pub unsafe fn watch(r: Request, h: *mut ngx_table_elt_t) {
     }
 }
 
-/// The group with `ntlm` that a request went to.
+/// The group with `ntlm`, or the place of `proxy_ntlm`, that a request went to.
 fn group_of(r: Request) -> Option<&'static Group> {
-    // SAFETY: nginx keeps the group of an upstream, and its configuration outlives its requests.
-    let group = unsafe { Group::of(r.upstream()?.group())?.as_ref() };
+    // SAFETY: the configuration of a group outlives its requests.
+    let group = unsafe { place::group_of(r.upstream()?)?.as_ref() };
     (!group.is_guarded()).then_some(group)
 }
 

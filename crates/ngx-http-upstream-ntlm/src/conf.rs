@@ -22,11 +22,11 @@ use crate::log::{Line, emerg};
 use crate::ngx::{Pool, Status};
 
 /// `ntlm;` is `ntlm 100;`.
-const DEFAULT_CONNECTIONS: usize = 100;
+pub const DEFAULT_CONNECTIONS: usize = 100;
 /// `ntlm_timeout` in milliseconds.
-const DEFAULT_TIMEOUT: u64 = 60_000;
+pub const DEFAULT_TIMEOUT: u64 = 60_000;
 /// The largest number that the directives take.
-const LARGEST: ngx_int_t = i32::MAX as ngx_int_t;
+pub const LARGEST: ngx_int_t = i32::MAX as ngx_int_t;
 
 const CONF_OK: *mut c_char = null_mut();
 /// `NGX_CONF_ERROR`: an error that was logged already.
@@ -60,10 +60,13 @@ const OFF: usize = 2;
 /// Where a directive stands.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Said {
-    name: ngx_str_t,
-    file: ngx_str_t,
-    line: usize,
+pub struct Said {
+    /// Its name.
+    pub name: ngx_str_t,
+    /// The file.
+    pub file: ngx_str_t,
+    /// The line in it.
+    pub line: usize,
 }
 
 const NAMES: [&CStr; 7] = [
@@ -146,7 +149,7 @@ impl Directive {
     }
 
     /// Logs why the directive is refused, with the file and line that nginx is at.
-    fn refuse(&self, why: fmt::Arguments<'_>) -> *mut c_char {
+    pub fn refuse(&self, why: fmt::Arguments<'_>) -> *mut c_char {
         let line = Line::of(why);
         // SAFETY: `%*s` takes a length and as many bytes, which `line` has.
         unsafe {
@@ -215,7 +218,7 @@ impl Directive {
     }
 
     /// Where it stands; nothing for `-g`, which has no file, nor blocks.
-    fn said(&self) -> Said {
+    pub fn said(&self) -> Said {
         // SAFETY: nginx has a file open while it reads a directive.
         let file = unsafe { (*self.cf.as_ptr()).conf_file.as_ref() };
         let name = self.word(0).unwrap_or_default();
@@ -367,6 +370,16 @@ pub unsafe fn check(cf: *mut ngx_conf_t, us: *mut ngx_http_upstream_srv_conf_t) 
     false
 }
 
+/// Whether an `upstream` block has `ntlm`.
+///
+/// # Safety
+///
+/// Called when the configuration has been read, with a live group.
+pub unsafe fn has_ntlm(us: *mut ngx_http_upstream_srv_conf_t) -> bool {
+    // SAFETY: vouched for by the caller.
+    unsafe { Conf::of(us).is_some_and(|conf| conf.as_ref().connections != 0) }
+}
+
 /// The group as requests see it, with `id`; `None` for one that nginx made of an address, and for one without `ntlm` whose
 /// guard is off. `http` is what `http` says.
 ///
@@ -395,6 +408,7 @@ pub unsafe fn set_up_group(
             slot: None,
             key: (*conf).key,
             original_init_peer: (*us).peer.init,
+            by_server: false,
         };
         Some(NonNull::new_unchecked(&raw mut (*conf).group))
     }

@@ -28,8 +28,9 @@ pub fn diagnose(log: *mut ngx_log_t, group: &Group, diagnosis: Diagnosis) {
         None => false,
     };
     if is_told {
+        let kind = if group.by_server { "\"proxy_ntlm\" of" } else { "upstream" };
         // nginx puts what it does at the moment behind it: "while reading response header from upstream, client: …".
-        warn!(log, "ntlm: {} in upstream \"{}\": {}; seen", diagnosis.text(), group.name, diagnosis.remedy());
+        warn!(log, "ntlm: {} in {kind} \"{}\": {}; seen", diagnosis.text(), group.name, diagnosis.remedy());
     }
 }
 
@@ -43,8 +44,7 @@ pub fn diagnose_no_group(log: *mut ngx_log_t, server: &[u8]) {
         warn!(
             log,
             "ntlm: credentials that authenticate a connection go to \"{}\", which is in no \"upstream\" block with \"ntlm\", so no \
-             login can finish: write a block with \"server {};\" and \"ntlm;\", and its name into \"proxy_pass\"; seen",
-            server.escape_ascii(),
+             login can finish: write \"proxy_ntlm on;\" beside \"proxy_pass\"; seen",
             server.escape_ascii()
         );
     }

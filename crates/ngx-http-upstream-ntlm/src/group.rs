@@ -1,4 +1,4 @@
-//! The settings of an upstream group and of a location, as requests see them, and the list of all groups.
+//! The settings of an upstream group, of a line `proxy_ntlm` and of a location, as requests see them, and the list of all groups.
 //!
 //! Must never change while requests are served.
 #![expect(unsafe_code, reason = "reads configurations that nginx keeps for the module")]
@@ -36,6 +36,8 @@ pub struct Group {
     pub key: *mut ngx_http_complex_value_t,
     /// `peer.init` of the balancer.
     pub original_init_peer: ngx_http_upstream_init_peer_pt,
+    /// It is a line `proxy_ntlm`: the server that a request asks for is part of what its binding is found by.
+    pub by_server: bool,
 }
 
 impl Group {
@@ -63,6 +65,18 @@ impl Group {
     }
 }
 
+/// A line `proxy_ntlm`: a group without servers of its own. In the configuration's pool.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Place {
+    /// Its settings; without connections the line says `off`.
+    pub group: Group,
+    /// The file that the line stands in, and its number.
+    pub said: (ngx_str_t, usize),
+    /// The place before it.
+    pub next: *mut Place,
+}
+
 /// The module's settings for one `location`.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -77,6 +91,8 @@ pub struct Location {
     pub replaces_proxy_authorization: bool,
     /// `proxy_http_version` and `proxy_set_header Connection` take the place of both defaults that no handshake survives.
     pub replaces_defaults: bool,
+    /// The line `proxy_ntlm` that holds; null without one.
+    pub place: *mut Place,
 }
 
 impl Location {
@@ -100,6 +116,8 @@ pub struct Main {
     pub count: usize,
     /// A module is loaded that can change a request's header behind nginx's parser.
     pub has_changing_module: bool,
+    /// The last line `proxy_ntlm on`.
+    pub places: *mut Place,
 }
 
 impl Main {
@@ -115,3 +133,5 @@ impl Main {
         (0..self.count).map(|index| unsafe { &**self.groups.add(index) })
     }
 }
+
+const _: () = assert!(core::mem::offset_of!(Place, group) == 0);

@@ -12,9 +12,10 @@ use ntlm_core::scheme::ConnectionBound;
 
 use crate::credentials::Carried;
 use crate::diagnose::{diagnose, diagnose_no_group, diagnose_too_long};
-use crate::group::{Group, Location};
+use crate::group::Location;
 use crate::ngx::{Request, Status, context_index, without_exiting};
 use crate::peer::{Announce, is_answer_turned_back, peer_of};
+use crate::place::group_of;
 
 const AUTHORIZATION: &[u8] = b"authorization:";
 
@@ -41,10 +42,11 @@ pub fn install() {
 unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: ngx_http_send_header passes a live request.
     let request = unsafe { Request::new(r) };
-    if request.is_http2() && is_answer_turned_back(request) {
+    let peer = peer_of(request);
+    if peer.is_some_and(|peer| !peer.join()) || (request.is_http2() && is_answer_turned_back(request)) {
         return Status::ERROR.0;
     }
-    match peer_of(request) {
+    match peer {
         Some(peer) if peer.is_indifferent() => diagnose_if_cleared(request),
         Some(peer) => match peer.on_response_header() {
             Announce::Everything => {}
@@ -78,9 +80,7 @@ unsafe fn next(r: *mut ngx_http_request_t) -> ngx_int_t {
 #[cold]
 fn diagnose_if_no_group(r: Request) {
     let Some(u) = r.upstream() else { return };
-    // SAFETY: nginx keeps the group of an upstream.
-    let is_group = unsafe { Group::of(u.group()) }.is_some();
-    if !is_group && u.speaks_http() && Carried::by(r, u).any() {
+    if group_of(u).is_none() && u.speaks_http() && Carried::by(r, u).any() {
         diagnose_no_group(r.log(), u.peer().name().as_bytes());
     }
 }
@@ -103,8 +103,8 @@ fn diagnose_if_cleared(r: Request) {
 #[cold]
 fn diagnose_cleared(r: Request) {
     let Some(u) = r.upstream().filter(|u| u.speaks_http() && matches!(u.status(), 401 | 407)) else { return };
-    // SAFETY: nginx keeps the group of an upstream, and its configuration outlives its requests.
-    let group = unsafe { Group::of(u.group()).map(|group| group.as_ref()) };
+    // SAFETY: the configuration of a group outlives its requests.
+    let group = unsafe { group_of(u).map(|group| group.as_ref()) };
     if let Some(group) = group.filter(|group| !group.is_guarded())
         && !Carried::by(r, u).any()
     {

@@ -9,14 +9,16 @@ use core::ffi::{c_char, c_void};
 use core::ptr::{NonNull, null_mut};
 
 use nginx_sys::{
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_HTTP_VERSION_10, ngx_array_t, ngx_command_t,
-    ngx_conf_set_enum_slot, ngx_conf_set_keyval_slot, ngx_conf_t, ngx_http_conf_ctx_t, ngx_keyval_t,
-    ngx_module_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_VERSION_10, ngx_array_t, ngx_conf_set_enum_slot,
+    ngx_conf_set_keyval_slot, ngx_conf_t, ngx_http_conf_ctx_t, ngx_keyval_t, ngx_module_t, ngx_str_t,
+    ngx_uint_t,
 };
 use ntlm_core::scheme::may_put_credentials;
 
+use crate::conf::CONF_ERROR;
 use crate::group::Location;
-use crate::ngx::Pool;
+use crate::ngx::{Pool, commands_of, http_modules, name_of};
+use crate::proxy;
 
 /// Modules that can change a request's header after nginx has parsed it.
 const CHANGING: [&[u8]; 2] = [b"ngx_http_lua_module", b"ngx_http_headers_more_filter_module"];
@@ -47,9 +49,12 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
         if (*child).status == 0 {
             (*child).status = (*parent).status;
         }
+        if !proxy::merge(cf, &*parent, &mut *child) {
+            return CONF_ERROR;
+        }
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let mut connection = None;
-        for module in modules(cf) {
+        for module in http_modules(cf) {
             for (directive, field) in fields(ctx, module) {
                 let name = field.key.as_bytes();
                 (*child).puts_credentials |= may_put_credentials(name, field.value.as_bytes());
@@ -85,10 +90,10 @@ unsafe fn is_after_http_1_0(cf: *mut ngx_conf_t) -> bool {
     // configuration of the location (ngx_conf_set_enum_slot).
     unsafe {
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
-        modules(cf).any(|module| {
+        http_modules(cf).any(|module| {
             let conf = *(*ctx).loc_conf.add((*module).ctx_index);
             !conf.is_null()
-                && directives(module).any(|command| {
+                && commands_of(module).any(|command| {
                     command.name.as_bytes() == b"proxy_http_version"
                         && command.conf == NGX_HTTP_LOC_CONF_OFFSET
                         && command.set.is_some_and(|mine| mine as usize == set)
@@ -99,48 +104,14 @@ unsafe fn is_after_http_1_0(cf: *mut ngx_conf_t) -> bool {
     }
 }
 
-/// The directives of a module.
-///
-/// # Safety
-///
-/// `module` is one of `http`.
-unsafe fn directives(module: *mut ngx_module_t) -> impl Iterator<Item = ngx_command_t> {
-    // SAFETY: vouched for by the caller.
-    let commands = unsafe { (*module).commands };
-    // SAFETY: a table of directives ends with an empty name.
-    (0..).map_while(move |index| unsafe {
-        let command = NonNull::new(commands)?.as_ptr().add(index).read();
-        (command.name.len != 0).then_some(command)
-    })
-}
-
 /// Whether a module is loaded that can change requests behind nginx's parser.
 ///
 /// # Safety
 ///
 /// Called while nginx reads the configuration.
 pub unsafe fn has_changing_module(cf: *mut ngx_conf_t) -> bool {
-    // SAFETY: vouched for by the caller; the names of modules are strings of C.
-    unsafe {
-        modules(cf).any(|module| {
-            let name = (*module).name;
-            !name.is_null() && CHANGING.contains(&core::ffi::CStr::from_ptr(name).to_bytes())
-        })
-    }
-}
-
-/// The modules of `http`.
-///
-/// # Safety
-///
-/// Called while nginx reads the configuration.
-unsafe fn modules(cf: *mut ngx_conf_t) -> impl Iterator<Item = *mut ngx_module_t> {
-    // SAFETY: vouched for by the caller: the cycle has a list of its modules, whose end is null.
-    let all = unsafe { (*(*cf).cycle).modules };
-    // SAFETY: as above.
-    let modules = (0..).map(move |index| unsafe { *all.add(index) }).take_while(|module| !module.is_null());
-    // SAFETY: as above.
-    modules.filter(|&module| unsafe { (*module).type_ == NGX_HTTP_MODULE as ngx_uint_t })
+    // SAFETY: vouched for by the caller.
+    unsafe { http_modules(cf).any(|module| CHANGING.contains(&name_of(module))) }
 }
 
 /// The fields that directives of a module put into the requests of a location, with the names of the directives.
@@ -153,7 +124,7 @@ unsafe fn fields(
     module: *mut ngx_module_t,
 ) -> impl Iterator<Item = (ngx_str_t, ngx_keyval_t)> {
     // SAFETY: vouched for by the caller.
-    let (conf, all) = unsafe { (*(*ctx).loc_conf.add((*module).ctx_index), directives(module)) };
+    let (conf, all) = unsafe { (*(*ctx).loc_conf.add((*module).ctx_index), commands_of(module)) };
     let set = ngx_conf_set_keyval_slot as *const () as usize;
     all.filter(move |command| {
         !conf.is_null()

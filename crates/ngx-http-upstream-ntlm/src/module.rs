@@ -18,7 +18,7 @@ use ntlm_core::binding::ids::GroupId;
 use crate::group::{Group, Main};
 use crate::ngx::{Pool, Status, add_zone, context_index, module_tag, unix_time, zeroed_in};
 use crate::stats::{Shared, Slot};
-use crate::{conf, fields, header_filter, idle, location, peer, status, variables, worker};
+use crate::{conf, fields, header_filter, idle, location, peer, proxy, status, variables, worker};
 
 /// The shared memory, whose name no other zone should have, and its bytes: what is counted, and nginx's own of it. It
 /// must never change, or a reload would lose what was counted.
@@ -26,12 +26,13 @@ const ZONE: &str = "ngx_http_upstream_ntlm_module";
 const ZONE_SIZE: usize = 512 * 1024;
 const _: () = assert!(size_of::<Shared>() < ZONE_SIZE - 64 * 1024);
 
-static mut NGX_HTTP_UPSTREAM_NTLM_COMMANDS: [ngx_command_t; conf::DIRECTIVES.len() + 2] = {
-    let mut commands = [ngx_command_t::empty(); conf::DIRECTIVES.len() + 2];
+static mut NGX_HTTP_UPSTREAM_NTLM_COMMANDS: [ngx_command_t; conf::DIRECTIVES.len() + 3] = {
+    let mut commands = [ngx_command_t::empty(); conf::DIRECTIVES.len() + 3];
     let (rows, rest) = commands.split_at_mut(conf::DIRECTIVES.len());
     rows.copy_from_slice(&conf::DIRECTIVES);
-    if let [status, ..] = rest {
+    if let [status, proxy, ..] = rest {
         *status = STATUS;
+        *proxy = proxy::DIRECTIVE;
     }
     commands
 };
@@ -129,7 +130,8 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx_int
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let main = (*(*ctx).main_conf.add(context_index())).cast::<Main>();
         let http = *(*ctx).srv_conf.add(context_index());
-        let list = ngx_palloc((*cf).pool, all.len() * size_of::<*mut Group>()).cast::<*mut Group>();
+        let most = all.len() + proxy::count_places(main);
+        let list = ngx_palloc((*cf).pool, most * size_of::<*mut Group>()).cast::<*mut Group>();
         if list.is_null() {
             return Status::ERROR.0;
         }
@@ -147,6 +149,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx_int
                 count += 1;
             }
         }
+        count = proxy::number_places(main, all.len(), list, count);
         if !fields::watch(cf) {
             return Status::ERROR.0;
         }

@@ -12,6 +12,8 @@ mod answer;
 mod free;
 mod leg;
 mod login;
+mod seen;
+mod site;
 mod turn_back;
 
 use core::cell::Cell;
@@ -25,7 +27,7 @@ use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::End;
 use ntlm_core::binding::exchange::Login;
 use ntlm_core::binding::ids::{BindingId, ClientId};
-use ntlm_core::binding::table::{Claim, Key};
+use ntlm_core::binding::table::Claim;
 use ntlm_core::binding::turn_back::Way;
 use ntlm_core::diagnosis::Diagnosis;
 
@@ -44,6 +46,7 @@ use crate::{client, forwarded};
 
 pub use answer::Announce;
 pub use login::BindingUse;
+pub use seen::{on_offer, on_token};
 use turn_back::is_beside_first_login;
 pub use turn_back::{is_answer_turned_back, is_turned_back, on_offer as on_offer_of_login};
 
@@ -81,6 +84,9 @@ pub struct NtlmPeer {
     /// What the table had noted of the binding's logins when this request had it.
     notes: Cell<Option<u32>>,
 }
+
+/// There is no memory.
+struct NoMemory;
 
 /// Where the connection of the present attempt comes from.
 #[derive(Clone, Copy)]
@@ -141,45 +147,11 @@ fn init_guarded(r: Request, group: NonNull<Group>) -> Status {
     if credentials {
         u.forbid_storing();
     }
-    NtlmPeer::place(r, u, group, credentials, Some(Original::of(u.peer())))
-        .map_or(Status::ERROR, |_| Status::OK)
-}
-
-/// The answer to a request carries a token of a connection-bound scheme, so that its connection is tainted.
-/// [`Status::ERROR`] when there is no memory to see to it; the request fails then, and nginx closes the connection.
-pub fn on_token(r: Request) -> Status {
-    let Some(u) = r.upstream().filter(|u| u.has_connection()) else { return Status::OK };
-    let peer = match peer_of(r) {
-        Some(peer) => peer,
-        None => {
-            // SAFETY: nginx keeps the group of an upstream.
-            let Some(group) = (unsafe { Group::of(u.group()) }) else { return Status::OK };
-            // SAFETY: the configuration of a group outlives its requests.
-            if unsafe { group.as_ref() }.original_init_peer.is_none() {
-                return Status::OK;
-            }
-            // `ntlm_key` is what it was when the request arrived, which nobody has noted.
-            // SAFETY: as above.
-            let key = unsafe { group.as_ref() }.key.is_null().then_some(Slice::EMPTY);
-            let original = Some(Original::of(u.peer()));
-            let Some(peer) = NtlmPeer::place_with_key(r, u, group, false, original, key) else {
-                return Status::ERROR;
-            };
-            peer.source.set(Source::Original);
-            peer
-        }
+    let Some(peer) = NtlmPeer::place(r, u, group, credentials, Some(Original::of(u.peer()))) else {
+        return Status::ERROR;
     };
-    peer.offer.set(true);
-    peer.token.set(true);
-    u.forbid_storing();
+    peer.stand_before(u.peer());
     Status::OK
-}
-
-/// The answer to a request offers a connection-bound scheme.
-pub fn on_offer(r: Request) {
-    if let Some(peer) = peer_of(r) {
-        peer.offer.set(true);
-    }
 }
 
 /// The peer of a request to one of the module's groups; `None` for another request, for one that keeps the balancer's
@@ -193,7 +165,22 @@ pub fn peer_of<'a>(r: Request) -> Option<&'a NtlmPeer> {
 
 impl NtlmPeer {
     /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the balancer's.
-    fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
+    pub fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
+        match Self::prepare(r, u, group) {
+            Ok(None) => original::init(r, u, group),
+            Ok(Some(_)) if is_turned_back(r) => Status::ERROR,
+            Ok(Some(peer)) if peer.is_served_by_binding() => {
+                peer.stand_before(u.peer());
+                Status::OK
+            }
+            Ok(Some(peer)) => peer.init_original(),
+            Err(NoMemory) => Status::ERROR,
+        }
+    }
+
+    /// The peer of a request that may have to do with a binding, with the binding that serves it if there is one; or that has been
+    /// turned back to HTTP/1.1. `None` for another request.
+    fn prepare<'a>(r: Request, u: Upstream, group: NonNull<Group>) -> Result<Option<&'a Self>, NoMemory> {
         let owner = r.client_connection();
         let known = client::find(owner);
         let credentials = Carried::may_be_by(r) && Carried::by(r, u).any();
@@ -202,7 +189,7 @@ impl NtlmPeer {
             if !replaced {
                 Outgoing::of(u).lift_defaults_in_force();
             }
-            return original::init(r, u, group);
+            return Ok(None);
         }
         if !replaced {
             Outgoing::of(u).lift_defaults();
@@ -214,10 +201,10 @@ impl NtlmPeer {
                 diagnose(r.log(), unsafe { group.as_ref() }, Diagnosis::ConnectionClose);
             }
         }
-        let Some(peer) = Self::place(r, u, group, credentials, None) else { return Status::ERROR };
+        let peer = Self::place(r, u, group, credentials, None).ok_or(NoMemory)?;
         let way = peer.way(owner, known);
         if way == Way::Back && peer.turn_back() {
-            return Status::ERROR;
+            return Ok(Some(peer));
         }
         if way == Way::Binding
             && let Some(id) = known
@@ -225,15 +212,15 @@ impl NtlmPeer {
         {
             u.forbid_storing();
             peer.source.set(Source::Binding(bound));
-            return Status::OK;
         }
-        if credentials {
+        if credentials && !peer.is_served_by_binding() {
             peer.diagnose_stray_leg(known);
         }
-        peer.init_original()
+        Ok(Some(peer))
     }
 
-    /// Puts a request's peer into its pool, and before the one that `original` is, where the balancer has been asked. `None` when there is no memory.
+    /// Puts a request's peer into its pool; it is to stand before the one that `original` is, where the balancer has been
+    /// asked. `None` when there is no memory.
     fn place<'a>(
         r: Request,
         u: Upstream,
@@ -292,7 +279,6 @@ impl NtlmPeer {
             r.set_context(context_index(), peer.as_ptr().cast());
             peer.as_ref()
         };
-        peer.stand_before(u.peer());
         Some(peer)
     }
 
@@ -337,7 +323,8 @@ impl NtlmPeer {
             return None;
         }
         let (address, chosen) = (self.r.connection().address(), self.chosen?);
-        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
+        let site = self.site();
+        let key = self.key(&address, &chosen, &site);
         let transport = Transport::of(self.r, self.u)?;
         let claim = with_table(|table| {
             table.claim(id, owner.number(), self.group().id, key, |bound| *bound.transport() == transport)

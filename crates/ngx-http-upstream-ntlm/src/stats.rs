@@ -2,6 +2,8 @@
 //!
 //! Everything in it is atomic and starts as zeroes. Must never be waited for.
 
+mod sites;
+
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use ntlm_core::binding::end::EndedBy;
@@ -10,6 +12,8 @@ use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::mechanism::Mechanism;
 
 use crate::ngx::Process;
+
+pub use sites::{Name, Sites};
 
 /// The groups that can be counted; more are not.
 const SLOTS: usize = 128;
@@ -67,6 +71,8 @@ pub struct Slot {
     troubles: [Trouble; Diagnosis::ALL.len()],
     lately: Lately,
     live: [Live; PROCESSES],
+    /// Of a line `proxy_ntlm`.
+    sites: Sites,
 }
 
 /// How often something went wrong.
@@ -234,6 +240,7 @@ impl Slot {
         for place in 0..PROCESSES {
             self.publish(place, Counts::default());
         }
+        self.sites.reset();
     }
 
     /// Counts one.
@@ -247,6 +254,11 @@ impl Slot {
     /// How many were counted.
     pub fn counted(&self, counter: Counter) -> u64 {
         self.counters.get(counter as usize).map_or(0, |number| number.load(Relaxed))
+    }
+
+    /// The servers that a line `proxy_ntlm` reaches.
+    pub fn sites(&self) -> &Sites {
+        &self.sites
     }
 
     /// Counts the end of a binding.

@@ -236,7 +236,18 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
                 Quoted(kind.remedy().as_bytes())
             )?;
         }
-        out.write_str("]}")?;
+        out.write_str("]")?;
+        if group.by_server {
+            let mut comma = "";
+            out.write_str(",\"servers\":[")?;
+            slot.sites().each(|name, bound| {
+                write!(out, "{comma}{{\"name\":\"{}\",\"bound\":{bound}}}", Quoted(name.as_bytes()))?;
+                comma = ",";
+                Ok(())
+            })?;
+            write!(out, "],\"other_servers_bound\":{}", slot.sites().others())?;
+        }
+        out.write_str("}")?;
     }
     out.write_str("]}\n")
 }

@@ -7,6 +7,7 @@ pub mod exchange;
 mod expiry;
 mod fairness;
 pub mod ids;
+pub mod key;
 pub mod login;
 pub mod table;
 pub mod turn_back;

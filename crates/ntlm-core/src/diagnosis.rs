@@ -141,7 +141,7 @@ impl Diagnosis {
                  front keep its connections"
             }
             Diagnosis::Multiplexed => "set \"http2 off\", and no \"quic\", on the server with \"ntlm\"",
-            Diagnosis::TooSmall => "raise the number in \"ntlm\"",
+            Diagnosis::TooSmall => "raise the number in \"ntlm\", or \"connections\" in \"proxy_ntlm\"",
             Diagnosis::OneAddress => "limit the connections of one address with \"limit_conn\"",
             Diagnosis::EarlyUnauthorized => {
                 "let clients log in with an empty request first, set \"proxy_request_buffering on\", or let the origin \
@@ -154,7 +154,8 @@ impl Diagnosis {
                 "choose a value for \"ntlm_key\" that every client has, or let the proxy in front send it with every request"
             }
             Diagnosis::NoDirective => {
-                "write \"ntlm;\" into its \"upstream\" block, or \"ntlm_guard off;\" if the server authenticates each request"
+                "write \"ntlm;\" into its \"upstream\" block or \"proxy_ntlm on;\" beside \"proxy_pass\", or \"ntlm_guard off;\" if the \
+                 server authenticates each request"
             }
             Diagnosis::AuthorizationCleared => {
                 "remove \"proxy_set_header Authorization\" from this location, or send public files to an upstream of their own"

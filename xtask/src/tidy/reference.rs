@@ -135,7 +135,7 @@ fn is_reference(path: &Path) -> bool {
 }
 
 fn is_ours(name: &str) -> bool {
-    (name == "ntlm" || name.starts_with("ntlm_"))
+    (["ntlm", "proxy_ntlm"].contains(&name) || name.starts_with("ntlm_"))
         && name.chars().all(|char| char.is_ascii_lowercase() || char == '_')
 }
 

@@ -23,7 +23,7 @@ mod zone;
 pub use connection::{Connection, Readable};
 pub use content::set_content_handler;
 pub use headers::{Wrapped, watch_client_field, watch_upstream_field};
-pub use module::{context_index, module_tag};
+pub use module::{commands_of, context_index, http_modules, module_tag, name_of};
 pub use peer::{Peer, Server};
 pub use pool::{Pool, Slice};
 pub use process::{Process, is_exiting, without_exiting};

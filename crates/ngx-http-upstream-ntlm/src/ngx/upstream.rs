@@ -127,6 +127,33 @@ impl Upstream {
         unsafe { (*self.as_ptr()).upstream }
     }
 
+    /// The group that the location says; null where its value has variables.
+    #[inline]
+    pub fn configured_group(self) -> *mut ngx_http_upstream_srv_conf_t {
+        // SAFETY: alive (see the type), and its configuration with it, once a handler has set it.
+        unsafe { (*self.as_ptr()).conf.as_ref().map_or(core::ptr::null_mut(), |conf| conf.upstream) }
+    }
+
+    /// The server that the request asks for, as a URL names it: whether its scheme is `https`, its host and its port.
+    #[inline]
+    pub fn site(self) -> (bool, Slice, u16) {
+        let u = self.as_ptr();
+        // SAFETY: alive (see the type), and with it the group or what the value of `proxy_pass` says.
+        let (host, port) = unsafe {
+            match ((*u).upstream.as_ref(), (*u).resolved.as_ref()) {
+                (Some(us), _) => (us.host, us.port),
+                (None, Some(resolved)) => (resolved.host, resolved.port),
+                (None, None) => (ngx_str_t::empty(), 0),
+            }
+        };
+        #[cfg(nginx_tls)]
+        let tls = self.is_tls();
+        #[cfg(not(nginx_tls))]
+        let tls = false;
+        // SAFETY: as above.
+        (tls, unsafe { Slice::from_raw(host) }, port)
+    }
+
     /// Applies `proxy_next_upstream_tries`, as nginx does when a chain has been set up.
     pub fn limit_tries(self) {
         let u = self.as_ptr();

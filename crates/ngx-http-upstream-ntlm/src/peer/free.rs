@@ -8,7 +8,7 @@ use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::{Client, End};
 use ntlm_core::binding::exchange::{Asked, Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict};
 use ntlm_core::binding::ids::Refusal;
-use ntlm_core::binding::table::{Evicted, Key, Made, Parked};
+use ntlm_core::binding::table::{Evicted, Made, Parked};
 use ntlm_core::diagnosis::Diagnosis;
 
 use super::{BindingUse, NtlmPeer, Source};
@@ -17,7 +17,7 @@ use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
 use crate::log::{debug, info};
 use crate::ngx::{Connection, Peer, Server, Slice, Status, is_exiting, now};
-use crate::stats::Counter;
+use crate::stats::{Counter, Name};
 use crate::transport::Transport;
 use crate::worker::{count, count_end, keep_server, with_table};
 use crate::{client, idle};
@@ -146,7 +146,8 @@ impl NtlmPeer {
             })
             .ok_or(End::NoMemory)?;
         let (address, chosen) = (self.r.connection().address(), self.chosen.ok_or(End::NoKey)?);
-        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
+        let site = self.site();
+        let key = self.key(&address, &chosen, &site);
         let group = self.group();
         let Made { binding, evicted } =
             with_table(|table| table.bind(id, group.id, group.timeout, key, bound))
@@ -160,6 +161,9 @@ impl NtlmPeer {
         self.binding_use.set(BindingUse::Bound);
         self.carried.set(bound.carried());
         count(bound, Counter::Bound);
+        if let Some(slot) = group.slot.filter(|_| group.by_server) {
+            slot.sites().count(&Name::of(key.site));
+        }
         if with_table(|table| table.has_another_address(id, group.id, key)) == Some(true) {
             diagnose(pc.log(), group, Diagnosis::MixedClients);
         }
@@ -188,9 +192,10 @@ impl NtlmPeer {
         .map_err(end_of)?;
         debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
         if let Some(Evicted { ended, of_most }) = evicted {
+            let line = if group.by_server { "proxy_ntlm on connections=" } else { "ntlm " };
             info!(
                 log,
-                "bound upstream connection {} is closed, \"ntlm {}\" is reached",
+                "bound upstream connection {} is closed, \"{line}{}\" is reached",
                 ended.upstream.connection().fd(),
                 group.connections
             );

@@ -5,7 +5,6 @@
 use ntlm_core::binding::exchange::{Login as Step, Verdict};
 use ntlm_core::binding::ids::ClientId;
 use ntlm_core::binding::login::Login;
-use ntlm_core::binding::table::Key;
 use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::mechanism::Mechanism;
 use ntlm_core::token::Kind;
@@ -121,7 +120,8 @@ impl NtlmPeer {
             return;
         }
         let (address, group) = (self.r.connection().address(), self.group());
-        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
+        let site = self.site();
+        let key = self.key(&address, &chosen, &site);
         let diagnosis = with_table(|table| {
             let Some(id) = known.filter(|&id| !table.knows(id, group.id, key)) else {
                 return known.is_none().then_some(Diagnosis::SpreadInFront);

@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 
 use ntlm_core::binding::challenge::Challenge;
 use ntlm_core::binding::ids::ClientId;
-use ntlm_core::binding::table::{BegunLogin, Key};
+use ntlm_core::binding::table::BegunLogin;
 use ntlm_core::binding::turn_back::{Arrival, Leg, Met, Protocol, Way};
 use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::scheme::{names_basic_or_bearer, offers};
@@ -25,6 +25,7 @@ use crate::diagnose::diagnose;
 use crate::group::Group;
 use crate::log::debug;
 use crate::ngx::{Connection, Request, now};
+use crate::place::group_of;
 use crate::stats::Counter;
 use crate::worker::with_table;
 
@@ -162,8 +163,8 @@ impl NtlmPeer {
 
     /// What the request finds; `None` where it may have no binding.
     fn meet(&self, owner: Connection, client: Option<ClientId>) -> Option<Met> {
-        let (address, chosen) = (self.r.connection().address(), self.chosen?);
-        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
+        let (address, chosen, site) = (self.r.connection().address(), self.chosen?, self.site());
+        let key = self.key(&address, &chosen, &site);
         with_table(|table| table.meet(client, owner.number(), self.group().id, key, now()))
     }
 
@@ -177,8 +178,9 @@ impl NtlmPeer {
 
     /// Notes that a login begins whose client has no binding yet, until the request is over.
     fn begin_login(&self, owner: Connection) {
-        let (address, Some(chosen)) = (self.r.connection().address(), self.chosen) else { return };
-        let key = Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded };
+        let (address, site) = (self.r.connection().address(), self.site());
+        let Some(chosen) = self.chosen else { return };
+        let key = self.key(&address, &chosen, &site);
         let begun = with_table(|table| table.begin_login(owner.number(), self.group().id, key)).flatten();
         if let Some(begun) = begun
             && self.r.pool().add_cleanup(Some(ngx_http_upstream_ntlm_login_cleanup), begun).is_none()
@@ -232,8 +234,8 @@ pub fn on_offer(r: Request) {
             }
         }
         None => {
-            // SAFETY: nginx keeps the group of an upstream, and its configuration outlives its requests.
-            let group = unsafe { Group::of(u.group()).filter(|group| group.as_ref().turns_all_back()) };
+            // SAFETY: the configuration of a group outlives its requests.
+            let group = group_of(u).filter(|group| unsafe { group.as_ref() }.turns_all_back());
             if let Some(group) = group.filter(|_| r.is_http2()) {
                 Note::change(r, group, |_| {});
             }

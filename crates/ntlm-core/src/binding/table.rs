@@ -17,6 +17,7 @@ use super::exchange::{Phase, Progress};
 use super::expiry::{Place, Ring};
 use super::fairness::{AddressId, Addresses, Source};
 use super::ids::{BindingId, ClientId, GroupId, Refusal};
+use super::key::{Kept, Key};
 use super::login::Logins;
 
 mod ending;
@@ -34,17 +35,6 @@ pub const SHARE: usize = 256;
 
 /// The longest `ntlm_key`, in bytes, of which a trace is kept when its binding ends: a client chooses how long its keys are.
 const TRACED: usize = 64;
-
-/// The properties that a request and a binding must share, beside client connection and group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key<'a> {
-    /// The client's address in text, as the request has it.
-    pub address: &'a [u8],
-    /// The request's `ntlm_key`; empty without one.
-    pub chosen: &'a [u8],
-    /// Of the fields by which a proxy in front names its client; [`Digest::NONE`] where the request has none of them.
-    pub forwarded: Digest,
-}
 
 /// How a group keeps parked bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,9 +146,7 @@ struct Client<C> {
 struct Binding<U> {
     owner: ClientId,
     group: GroupId,
-    address: Vec<u8>,
-    chosen: Vec<u8>,
-    forwarded: Digest,
+    key: Kept,
     state: State<U>,
     /// The phase it was parked in last.
     phase: Phase,
@@ -221,10 +209,7 @@ pub struct Counts {
 
 impl<U> Binding<U> {
     fn is_for(&self, group: GroupId, key: Key<'_>) -> bool {
-        self.group == group
-            && self.forwarded == key.forwarded
-            && are_equal(&self.address, key.address)
-            && self.chosen == key.chosen
+        self.group == group && self.key.is(key)
     }
 }
 
@@ -349,7 +334,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             None if owner.count < SHARE => None,
             None => Some(self.spare_of_client(owner).ok_or(Refusal::Share)?),
         };
-        let (address, chosen) = (copied(key.address)?, copied(key.chosen)?);
+        let kept = Kept::copy(key)?;
         self.make_group(group, timeout)?;
         self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
         let source = self.addresses.add(group, Source::of(key.address))?;
@@ -363,9 +348,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let id = self.bindings.insert(Binding {
             owner: client,
             group,
-            address,
-            chosen,
-            forwarded: key.forwarded,
+            key: kept,
             state: State::Busy(upstream),
             phase: Phase::Handshaking,
             next_of_client: owner.first,
@@ -442,25 +425,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 #[inline]
 fn group_in(groups: &mut [Group], id: GroupId) -> Option<&mut Group> {
     groups.get_mut(usize::try_from(id.0).ok()?)
-}
-
-/// `==`, without a call for what is as long as addresses are.
-#[inline]
-fn are_equal(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && match one.len() {
-            8..=16 => {
-                one.first_chunk::<8>() == other.first_chunk() && one.last_chunk::<8>() == other.last_chunk()
-            }
-            _ => one == other,
-        }
-}
-
-fn copied(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(bytes.len()).map_err(|_| Refusal::NoMemory)?;
-    copy.extend_from_slice(bytes);
-    Ok(copy)
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::collections::HashSet;
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::exchange::Phase;
 use ntlm_core::binding::ids::{BindingId, ClientId, GroupId, Refusal};
-use ntlm_core::binding::table::{Bindings, Claim, Counts, Ended, Evicted, Key, SHARE, Standing};
+use ntlm_core::binding::key::{Key, Site};
+use ntlm_core::binding::table::{Bindings, Claim, Counts, Ended, Evicted, SHARE, Standing};
 
 /// A binding, or the trace of one, in the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -110,7 +111,12 @@ const ADDRESSES: [&str; 4] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8
 /// The lowest bits choose the address, the others are what `ntlm_key` says.
 fn key_of(key: u16, chosen: &mut [u8; 2]) -> Key<'_> {
     *chosen = (key >> 2).to_be_bytes();
-    Key { address: ADDRESSES[usize::from(key & 3)].as_bytes(), chosen, forwarded: Digest::NONE }
+    Key {
+        address: ADDRESSES[usize::from(key & 3)].as_bytes(),
+        chosen,
+        forwarded: Digest::NONE,
+        site: Site::NONE,
+    }
 }
 
 /// One address for the count.

@@ -2,7 +2,7 @@
 //! the outgoing request is in `outgoing`, the configurations that README and docs show in `examples`.
 
 mod examples;
-mod outgoing;
+pub(crate) mod outgoing;
 
 use std::path::PathBuf;
 
@@ -35,7 +35,7 @@ fn group(lines: &[&str]) -> String {
 }
 
 /// `nginx -t` refuses `text` in the `http` block at this line, and says why in one sentence.
-async fn refused(text: &str, line: usize, why: &str) {
+pub(crate) async fn refused(text: &str, line: usize, why: &str) {
     let included = Included::new(text);
     let test = Nginx::builder().conf(&included.line()).config_test().await;
     assert_eq!(test.exit, Some(1), "{text}\n{}", test.stderr);
@@ -47,7 +47,7 @@ async fn refused(text: &str, line: usize, why: &str) {
 }
 
 /// `nginx -t` has nothing to say against `text` in the `http` block.
-async fn accepted(text: &str) {
+pub(crate) async fn accepted(text: &str) {
     let included = Included::new(text);
     let test = Nginx::builder().conf(&included.line()).config_test().await;
     assert_eq!(test.exit, Some(0), "{text}\n{}", test.stderr);

@@ -21,6 +21,7 @@ mod monitoring;
 mod multiplexed;
 mod origin_itself;
 mod proof;
+mod proxy_ntlm;
 mod reports;
 mod runner_itself;
 mod scaling;

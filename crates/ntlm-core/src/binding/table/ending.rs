@@ -28,18 +28,22 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         };
         self.lose(id);
         let shared = self.is_shared(owner, group, id);
-        if self.bindings.get(id).is_some_and(|binding| binding.chosen.len() > TRACED) {
+        if self.bindings.get(id).is_some_and(|binding| binding.key.chosen.len() > TRACED) {
             self.forget(id);
         }
         let client = self.clients.get(owner)?.connection;
         Some(Ended { client, upstream, phase, shared })
     }
 
-    /// Whether a client connection has a binding of a group beside `own`.
+    /// Whether a client connection has a binding of a group beside `own`, to the same server.
     pub fn is_shared(&self, client: ClientId, group: GroupId, own: BindingId) -> bool {
-        self.clients.get(client).is_some_and(|owner| {
-            let mut others = self.of_client(owner).filter(|&(id, _)| id != own);
-            others.any(|(_, binding)| binding.group == group && binding.state.is_live())
+        let Some(owner) = self.clients.get(client) else { return false };
+        let mine = self.bindings.get(own);
+        let mut others = self.of_client(owner).filter(|&(id, _)| id != own);
+        others.any(|(_, other)| {
+            other.group == group
+                && other.state.is_live()
+                && mine.is_none_or(|mine| other.key.is_of(mine.key.site()))
         })
     }
 

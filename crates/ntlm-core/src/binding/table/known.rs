@@ -1,8 +1,9 @@
 //! Reads and notes facts of bindings in the table.
 
-use super::{Bindings, Counts, Key, State};
+use super::{Bindings, Counts, State};
 use crate::binding::exchange::{Phase, Progress};
 use crate::binding::ids::{BindingId, ClientId, GroupId};
+use crate::binding::key::Key;
 use crate::binding::login::{Login, Logins};
 use crate::wire::mechanism::Mechanism;
 
@@ -61,7 +62,10 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     pub fn has_another_address(&self, client: ClientId, group: GroupId, key: Key<'_>) -> bool {
         self.clients.get(client).is_some_and(|owner| {
             self.of_client(owner).any(|(_, binding)| {
-                binding.group == group && binding.chosen == key.chosen && binding.address != key.address
+                binding.group == group
+                    && binding.key.is_of(key.site)
+                    && binding.key.chosen == key.chosen
+                    && binding.key.address != key.address
             })
         })
     }
@@ -80,7 +84,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 && binding.phase == Phase::Handshaking
                 && binding.logins.challenged
         });
-        open.next().map(|(_, binding)| (binding.group, binding.chosen.as_slice()))
+        open.next().map(|(_, binding)| (binding.group, binding.key.chosen.as_slice()))
     }
 
     /// Client connections in the table.

@@ -6,6 +6,7 @@ use super::{Bindings, Key, State};
 use crate::binding::challenge::{Challenge, Mark};
 use crate::binding::digest::Digest;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
+use crate::binding::key::Site;
 use crate::binding::turn_back::Met;
 use crate::wire::ntlmssp::TargetInfo;
 
@@ -70,7 +71,9 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     }
 
     fn login(&self, number: u64, group: GroupId, key: Key<'_>) -> BegunLogin {
-        let key = self.secret.digest(&[key.address, key.chosen, &key.forwarded.to_bytes()]);
+        let Key { address, chosen, forwarded, site: Site { tls, host, port } } = key;
+        let (forwarded, tls, port) = (forwarded.to_bytes(), [u8::from(tls)], port.to_be_bytes());
+        let key = self.secret.digest(&[address, chosen, &forwarded, &tls, host, &port]);
         BegunLogin { number, group, key }
     }
 }

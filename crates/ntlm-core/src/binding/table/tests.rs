@@ -1,16 +1,20 @@
 //! The table of bindings, event by event.
 
 use super::*;
+use crate::binding::key::Site;
 use crate::binding::login::Login;
 use crate::wire::mechanism::Mechanism;
 use crate::wire::ntlmssp::Identity;
 use crate::wire::text::Text;
 
+mod servers;
+
 const MAIL: GroupId = GroupId(0);
 const WIKI: GroupId = GroupId(1);
-const HOME: Key<'static> = Key { address: b"127.0.0.1", chosen: b"", forwarded: Digest::NONE };
-const AWAY: Key<'static> = Key { address: b"127.0.0.9", chosen: b"", forwarded: Digest::NONE };
-const OTHER: Key<'static> = Key { address: b"127.0.0.1", chosen: b"b", forwarded: Digest::NONE };
+const HOME: Key<'static> =
+    Key { address: b"127.0.0.1", chosen: b"", forwarded: Digest::NONE, site: Site::NONE };
+const AWAY: Key<'static> = Key { address: b"127.0.0.9", ..HOME };
+const OTHER: Key<'static> = Key { chosen: b"b", ..HOME };
 
 /// How long bindings may wait, in milliseconds.
 const WAIT: u64 = 60_000;
@@ -67,7 +71,7 @@ fn keys_of_any_length_are_told_apart() {
         let key: Vec<u8> = (0..length).collect();
         let mut table = Table::new();
         let alice = table.enter(1, "alice").unwrap();
-        let own = Key { address: &key, chosen: &key, forwarded: Digest::NONE };
+        let own = Key { address: &key, chosen: &key, ..HOME };
         let id = table.bind(alice, MAIL, WAIT, own, 10).unwrap().binding;
         assert_eq!(park(&mut table, id, Phase::Proven, 100), None);
         let mut others: Vec<Vec<u8>> = (0..key.len())
@@ -129,7 +133,7 @@ fn a_long_key_leaves_no_trace() {
     let alice = table.enter(1, "alice").unwrap();
     for (length, left) in [(TRACED, Claim::Lost), (TRACED + 1, Claim::None)] {
         let chosen = vec![b'k'; length];
-        let key = Key { address: b"127.0.0.1", chosen: &chosen, forwarded: Digest::NONE };
+        let key = Key { address: b"127.0.0.1", chosen: &chosen, ..HOME };
         let id = table.bind(alice, MAIL, WAIT, key, 10).unwrap().binding;
         table.park(id, Phase::Proven, 9, NOW).unwrap();
         assert!(table.end(id).is_some());
@@ -201,7 +205,7 @@ impl Crowd {
     fn park(&mut self, client: ClientId, address: &str, chosen: &[u8], phase: Phase) -> (u32, Option<u32>) {
         self.clock += 1;
         self.upstreams += 1;
-        let key = Key { address: address.as_bytes(), chosen, forwarded: Digest::NONE };
+        let key = Key { address: address.as_bytes(), chosen, ..HOME };
         let id = self.table.bind(client, MAIL, WAIT, key, self.upstreams).unwrap().binding;
         let parked = self.table.park(id, phase, self.connections, self.clock).unwrap();
         (self.upstreams, parked.evicted.map(|evicted| evicted.ended.upstream))
@@ -287,7 +291,7 @@ fn full_share_gives_up_what_is_not_proven() {
     let mut made = Vec::new();
     for number in 0..SHARE + 2 {
         let address = number.to_string();
-        let key = Key { address: b"", chosen: address.as_bytes(), forwarded: Digest::NONE };
+        let key = Key { address: b"", chosen: address.as_bytes(), ..HOME };
         let bound = table.bind(proxy, MAIL, WAIT, key, u32::try_from(number).unwrap()).unwrap();
         let phase = if number < 2 { Phase::Handshaking } else { Phase::Proven };
         table.park(bound.binding, phase, usize::MAX, NOW).unwrap();
@@ -304,7 +308,7 @@ fn busy_bindings_weigh_and_are_never_evicted() {
     let (first, _) = crowd.arrive("192.0.2.1", Phase::Proven);
     for _ in 0..3 {
         let client = crowd.client();
-        let key = Key { address: b"192.0.2.9", chosen: b"", forwarded: Digest::NONE };
+        let key = Key { address: b"192.0.2.9", chosen: b"", ..HOME };
         crowd.table.bind(client, MAIL, WAIT, key, 100).unwrap();
     }
     let (second, _) = crowd.arrive("192.0.2.2", Phase::Proven);
@@ -445,9 +449,7 @@ fn a_client_gets_no_more_than_its_share() {
     let (bob, _) = parked(&mut table, "bob", 2, 20, Phase::Proven);
     let bind = |table: &mut Table, n: usize| {
         let address = n.to_be_bytes();
-        let id = table
-            .bind(alice, MAIL, WAIT, Key { address: &address, chosen: b"", forwarded: Digest::NONE }, 100)?
-            .binding;
+        let id = table.bind(alice, MAIL, WAIT, Key { address: &address, chosen: b"", ..HOME }, 100)?.binding;
         table.park(id, Phase::Proven, usize::MAX, NOW).map(|_| id)
     };
     let ids: Vec<_> = (0..SHARE).map(|n| bind(&mut table, n).unwrap()).collect();

@@ -8,27 +8,27 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 const CREDENTIALS: &str = "NTLM TlRMTVNTUAABAAAAB4IIAAAAAAAAAAAAAAAAAAAAAAA=";
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// In groups without the module.
 const OLD_DEFAULTS: (&str, Option<&str>) = ("1.0", Some("close"));
 const LIFTED: (&str, Option<&str>) = ("1.1", None);
 
 /// nginx proxies with HTTP/1.1 by default.
-fn has_new_defaults() -> bool {
+pub(crate) fn has_new_defaults() -> bool {
     Nginx::binary().version() >= (1, 29, 7)
 }
 
 /// Tells whether these bytes are a whole request.
-type Complete = fn(&[u8]) -> bool;
+pub(crate) type Complete = fn(&[u8]) -> bool;
 
 /// A server that keeps what it receives: one request for each connection, which it answers and closes.
-struct Recorder {
-    address: SocketAddr,
+pub(crate) struct Recorder {
+    pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Recorder {
-    async fn start(complete: Complete, answer: &'static [u8]) -> Self {
+    pub(crate) async fn start(complete: Complete, answer: &'static [u8]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -50,14 +50,14 @@ impl Recorder {
     }
 
     /// The one request that came since the last call.
-    fn take(&self) -> Vec<u8> {
+    pub(crate) fn take(&self) -> Vec<u8> {
         let mut received = std::mem::take(&mut *self.received.lock().unwrap());
         assert_eq!(received.len(), 1);
         received.pop().unwrap()
     }
 }
 
-fn http_is_complete(bytes: &[u8]) -> bool {
+pub(crate) fn http_is_complete(bytes: &[u8]) -> bool {
     let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);

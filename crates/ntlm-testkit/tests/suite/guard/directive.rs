@@ -137,7 +137,7 @@ async fn forgotten_group_is_told_and_guarded() {
         assert_strangers_are_nobody(&nginx, &origin, path).await;
         let lines = warnings(&nginx, &origin.address()).await;
         let [line] = &lines[..] else { panic!("not one warning but {lines:#?}") };
-        assert!(line.contains(" ntlm: ") && line.contains("\"ntlm;\""), "{line}");
+        assert!(line.contains(" ntlm: ") && line.contains("\"proxy_ntlm on;\""), "{line}");
     }
 }
 

@@ -1,0 +1,65 @@
+//! The server that a request asks for: what finds its binding, and the way of a request to a server whose name nginx resolves.
+//!
+//! Must never let nginx resolve a name for which the client has a binding, nor stand before a peer that is not connected.
+
+use core::ptr::NonNull;
+
+use ntlm_core::binding::key::{Key, Site};
+
+use super::{NtlmPeer, Source, is_turned_back, peer_of};
+use crate::group::Group;
+use crate::ngx::{Request, Slice, Status, Upstream};
+use crate::original::Original;
+
+impl NtlmPeer {
+    /// A request is about to go to a server whose name nginx would resolve first. True where the client's binding serves it,
+    /// and where it has been turned back: then [`NtlmPeer::init_expected`] follows. Else nginx makes the peer by itself, and [`NtlmPeer::join`] follows.
+    pub fn expect_named(r: Request, u: Upstream, group: *mut Group) -> bool {
+        let Some(group) = NonNull::new(group) else { return false };
+        Self::prepare(r, u, group).is_ok_and(|peer| peer.is_some_and(Self::is_served_by_binding))
+            || is_turned_back(r)
+    }
+
+    /// The same at `peer.init`, for a request that is served by a binding already, or turned back; `None` for another.
+    pub fn init_expected(r: Request, u: Upstream) -> Option<Status> {
+        if is_turned_back(r) {
+            return Some(Status::ERROR);
+        }
+        let peer = peer_of(r).filter(|peer| peer.is_served_by_binding())?;
+        peer.stand_before(u.peer());
+        Some(Status::OK)
+    }
+
+    /// Puts this peer before the one that nginx has made by itself for the name of a server, once that is connected. False
+    /// when there is no memory.
+    pub fn join(&self) -> bool {
+        let is_expected = matches!(self.source.get(), Source::Nowhere) && self.original.get().is_none();
+        if is_expected && self.u.has_connection() {
+            let Some(original) = self.r.pool().place(Original::of(self.u.peer())) else { return false };
+            self.original.set(Some(original));
+            self.source.set(Source::Original);
+            self.stand_before(self.u.peer());
+        }
+        true
+    }
+
+    pub(super) fn is_served_by_binding(&self) -> bool {
+        matches!(self.source.get(), Source::Binding(_))
+    }
+
+    /// The server that the request asks for, as its binding is found by it: whether the scheme is `https`, host and port.
+    pub(super) fn site(&self) -> (bool, Slice, u16) {
+        if self.group().by_server { self.u.site() } else { (false, Slice::EMPTY, 0) }
+    }
+
+    /// What finds the request's binding, of its client address, its `ntlm_key` and its [`NtlmPeer::site`].
+    pub(super) fn key<'a>(
+        &self,
+        address: &'a Slice,
+        chosen: &'a Slice,
+        site: &'a (bool, Slice, u16),
+    ) -> Key<'a> {
+        let site = Site { tls: site.0, host: site.1.as_bytes(), port: site.2 };
+        Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded, site }
+    }
+}
