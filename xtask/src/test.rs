@@ -13,6 +13,10 @@ use crate::{TestArgs, deny, docs, interop, package, paths, promtool, tidy, ui};
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
 
+/// The forms of `proxy_pass` beside an `upstream` block (`NTLM_FORM`), and the themes that are played in each of them.
+const FORMS: &[&str] = &["literal", "address", "name"];
+const IN_FORMS: &[&str] = &["handshakes::", "isolation::", "lifetime::", "eviction::", "multiplexed::"];
+
 /// `cargo xtask test`
 pub fn command(args: &TestArgs) -> Result<()> {
     let runs = plan(args)?;
@@ -48,6 +52,14 @@ pub fn command(args: &TestArgs) -> Result<()> {
             suite.run(&built, *tested, args.test_threads, &args.filter)?;
             probe.run(&built, *tested, args.test_threads, &args.filter)
         })?;
+        if !filtered && *tested == Tested::Whole {
+            for form in FORMS {
+                ui::stage(&format!("proxy_pass with {form} on nginx {}", nginx.name), || {
+                    let themes: Vec<String> = IN_FORMS.iter().map(|&theme| theme.to_owned()).collect();
+                    suite.run_with(&built, args.test_threads, &themes, &[("NTLM_FORM", (*form).to_owned())])
+                })?;
+            }
+        }
     }
     if !args.quick && !filtered && args.nginx.is_empty() {
         package::in_ci(&suite, args.test_threads)?;

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use super::form::Form;
 use super::process::Process;
 use super::{Nginx, binary, logs, poll};
 use crate::Origin;
@@ -35,6 +36,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     allowed: Vec<String>,
     values: BTreeMap<String, String>,
+    as_written: bool,
 }
 
 impl Default for Builder {
@@ -53,6 +55,7 @@ impl Default for Builder {
             environment: Vec::new(),
             allowed: Vec::new(),
             values: BTreeMap::new(),
+            as_written: false,
         }
     }
 }
@@ -147,6 +150,13 @@ impl Builder {
         self
     }
 
+    /// Keeps its groups, whatever the form of the run: for what only a group has.
+    #[must_use]
+    pub fn as_written(mut self) -> Self {
+        self.as_written = true;
+        self
+    }
+
     /// Does not load the module: for controls.
     #[must_use]
     pub fn without_module(mut self) -> Self {
@@ -177,6 +187,7 @@ impl Builder {
 
     /// Starts it, and waits until all workers serve; panics with its log if they do not.
     pub async fn start(self) -> Nginx {
+        Form::of_run().prepare().await;
         let (prefix, files) = folder();
         let mut ports = BTreeMap::new();
         self.write(prefix.path(), &files, &mut ports);
@@ -294,9 +305,20 @@ impl Builder {
         if binary.version() < (1, 19, 10) && !self.http.contains("keepalive_requests") {
             text.push_str("keepalive_requests 1000;\n");
         }
-        text.push_str(&self.http);
+        text.push_str(&self.http_in_form());
         text.push_str("}\n");
         text
+    }
+
+    /// The lines of `http`, in the form of the run where they have one in it.
+    fn http_in_form(&self) -> String {
+        // A group's server is often one of the values.
+        let mut http = self.http.clone();
+        for (name, value) in &self.values {
+            http = http.replace(&format!("{{{{{name}}}}}"), value);
+        }
+        let form = if self.as_written { Form::Group } else { Form::of_run() };
+        form.write(&http).filter(|_| self.module).unwrap_or(http)
     }
 
     fn fill(&self, text: &str, prefix: &Path, files: &Files, port: &mut dyn FnMut(&str) -> u16) -> String {

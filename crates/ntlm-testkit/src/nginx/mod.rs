@@ -4,6 +4,7 @@
 
 mod binary;
 mod builder;
+mod form;
 mod logs;
 mod process;
 

@@ -29,6 +29,11 @@ async fn pooled(origin: &Origin) -> Nginx {
     Nginx::builder().in_front_of(&[origin], "ntlm; keepalive 8;").start().await
 }
 
+/// The same whatever the form of the run: only a group has a pool.
+async fn pool_of_group(origin: &Origin) -> Nginx {
+    Nginx::builder().in_front_of(&[origin], "ntlm; keepalive 8;").as_written().start().await
+}
+
 /// A client that signs its requests, so that the ledger tells who sent them.
 async fn client(nginx: &Nginx, name: &str) -> Client {
     Client::builder().name(name).connect(nginx).await
@@ -159,7 +164,7 @@ async fn client_in_recycled_memory_is_a_stranger() {
 #[tokio::test]
 async fn strangers_and_warm_pool_leave_handshake_alone() {
     let origin = Origin::start().await;
-    let nginx = pooled(&origin).await;
+    let nginx = pool_of_group(&origin).await;
     let mut strangers = [client(&nginx, "bob").await, client(&nginx, "carol").await];
     // Both at once, so that the pool has two connections.
     for stranger in &mut strangers {

@@ -84,7 +84,7 @@ async fn garbage_is_refused_on_its_own_connection() {
 async fn login_follows_schemes_that_bind_nothing() {
     let origin = Origin::start().await;
     // Explicit, since not every version of nginx has a pool of its own.
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 4;").start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 4;").as_written().start().await;
     let others =
         ["Basic YWxpY2U6cGFzc3dvcmQ=", "Bearer \"\"", "Bearer", "NTLMx TlRMTVNTUAAB", "Negotiated YQ==", ""];
     for value in others {

@@ -70,7 +70,7 @@ async fn both_fields_at_once_bind_by_either() {
 #[tokio::test]
 async fn basic_to_a_proxy_stays_pooled() {
     let origin = Origin::start().await;
-    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").start().await;
+    let nginx = Nginx::builder().in_front_of(&[&origin], "ntlm; keepalive 8;").as_written().start().await;
     let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
     // From here on the module looks for the field.
     client(&nginx, "alice").await.get_with("/?proxy", "Proxy-Authorization", &ticket).await;

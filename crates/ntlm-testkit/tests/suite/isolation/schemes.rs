@@ -3,7 +3,7 @@
 use ntlm_testkit::client::kerberos_token;
 use ntlm_testkit::{Origin, password_of};
 
-use super::{assert_bound, assert_stranger, client, pooled};
+use super::{assert_bound, assert_stranger, client, pool_of_group, pooled};
 
 #[tokio::test]
 async fn a_scheme_counts_however_it_is_spelled() {
@@ -37,7 +37,7 @@ async fn a_scheme_counts_however_it_is_spelled() {
 #[tokio::test]
 async fn other_schemes_leave_the_connection_pooled() {
     let origin = Origin::start().await;
-    let nginx = pooled(&origin).await;
+    let nginx = pool_of_group(&origin).await;
     let pooled = client(&nginx, "bob").await.get("/public/").await.connection();
     for value in
         ["NTLMx TlRM", "Negotiated YII=", "Basic YWxpY2U6YQ==", "Bearer NTLM", "Bearer", "Kerberos5 YII="]
@@ -52,7 +52,7 @@ async fn other_schemes_leave_the_connection_pooled() {
 #[tokio::test]
 async fn empty_token_binds_under_authenticating_schemes_only() {
     let origin = Origin::start().await;
-    let nginx = pooled(&origin).await;
+    let nginx = pool_of_group(&origin).await;
     for (value, binds) in [("Negotiate", true), ("NTLM", true), ("Bearer", false)] {
         let mut alice = client(&nginx, "alice").await;
         let first = alice.get_with("/", "Authorization", value).await;

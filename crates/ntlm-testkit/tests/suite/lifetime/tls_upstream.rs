@@ -151,6 +151,8 @@ async fn new_connections_resume_the_sessions_of_old_ones() {
                     "upstream backend { {{balancer}} server {{origin}}; ntlm; } \
                      server { listen 127.0.0.1:{{port}}; location / { proxy_pass https://backend; } }",
                 )
+                // Of a server in a variable nginx keeps no sessions.
+                .as_written()
                 .start()
                 .await;
             for _ in 0..4 {
