@@ -2,11 +2,13 @@
 //!
 //! It must never draw from anything but the seed. `text` writes the configuration for nginx.
 
+mod form;
 mod text;
 mod theme;
 
 use fastrand::Rng;
 
+use self::form::Form;
 use self::text::Spelling;
 use self::theme::Theme;
 pub(super) use self::theme::{Crowd, Front};
@@ -43,6 +45,8 @@ pub(super) struct Config {
     server: String,
     /// How the locations name their group.
     spelling: Spelling,
+    /// Whether they name a group at all.
+    form: Form,
     /// `keepalive_min_timeout`, where nginx has it: it may not end a client connection at once.
     pub(super) min_timeout: bool,
     /// Bindings end soon after they were parked.
@@ -152,10 +156,12 @@ impl Config {
         // A second worker takes datagrams that belong to the first, and streams of HTTP/3 stall where nginx buffers no bodies.
         let buffered = !server.contains(text::UNBUFFERED) && !server.contains(text::UNBUFFERED_ANSWERS);
         let http3 = http3 && workers == 1 && !tight && crowd.is_none() && buffered;
+        let origins = pick(&mut rng, &[1, 1, 3]);
         let mut drawn = Self {
+            form: Form::of(seed, &lines, origins),
             seed,
             workers,
-            origins: pick(&mut rng, &[1, 1, 3]),
+            origins,
             // A login that a crowd ends in one group ends the client connection, and with it the login in the other.
             groups: if crowd.is_some() { 1 } else { pick(&mut rng, &[1, 2, 2, 2]) },
             plain: theme.plain,

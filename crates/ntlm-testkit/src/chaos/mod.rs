@@ -33,6 +33,7 @@ use self::ledger::taints;
 use self::life::Life;
 use self::wire::Doors;
 use crate::client::Target as _;
+use crate::dns::Dns;
 use crate::origin::Entry;
 use crate::{Nginx, Origin, patience};
 
@@ -125,8 +126,9 @@ pub async fn run(seed: u64, size: Size) -> Outcome {
         origins.push(origin.start().await);
     }
     let addresses: Vec<String> = origins.iter().map(Origin::address).collect();
+    let dns = Dns::start().await;
     let nginx = Nginx::builder()
-        .conf(&config.http(&addresses, Nginx::binary().version()))
+        .conf(&config.http(&addresses, &dns.address(), Nginx::binary().version()))
         .workers(config.workers)
         .worker_connections(config.worker_connections(slots))
         .log_level("notice")

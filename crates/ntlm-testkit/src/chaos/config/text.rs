@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{Config, Front, GROUPS, OriginTls, PLAIN};
+use super::{Config, Form, Front, GROUPS, OriginTls, PLAIN};
 use crate::slowness;
 
 /// Lines by which nginx before 1.29.7 keeps connections to its servers.
@@ -39,7 +39,9 @@ impl Spelling {
     }
 
     fn pass(self, scheme: &str, group: &str) -> String {
-        let (upper, capital) = (scheme.to_uppercase(), group.to_uppercase());
+        let upper = scheme.to_uppercase();
+        // Variables have one spelling.
+        let capital = if group.starts_with('$') { group.to_owned() } else { group.to_uppercase() };
         let mixed = scheme.replacen('h', "H", 1);
         match self {
             Self::Usual => format!("proxy_pass {scheme}://{group};"),
@@ -51,8 +53,13 @@ impl Spelling {
 }
 
 impl Config {
-    /// The `http` block, in front of origins at these addresses.
-    pub(in crate::chaos) fn http(&self, servers: &[String], version: (u32, u32, u32)) -> String {
+    /// The `http` block, in front of origins at these addresses, whose names this resolver knows.
+    pub(in crate::chaos) fn http(
+        &self,
+        servers: &[String],
+        resolver: &str,
+        version: (u32, u32, u32),
+    ) -> String {
         let mut text =
             String::from("access_log off; client_body_buffer_size 512k; keepalive_requests 100000;\n");
         text.push_str(LOG);
@@ -67,10 +74,13 @@ impl Config {
             seconds(3),
             seconds(20)
         ));
+        let first = servers.first().map_or("", String::as_str);
+        let (line, ntlm_lines) = self.form.line(&self.lines);
+        text.push_str(&format!("resolver {resolver} ipv6=off; {line}\n"));
         let servers: String = servers.iter().map(|server| format!("server {server} max_fails=0; ")).collect();
         for (index, group) in GROUPS.iter().enumerate() {
             // A zone has a name of its own in each group.
-            let lines = if index == PLAIN { self.plain_lines } else { &self.lines };
+            let lines = if index == PLAIN { self.plain_lines } else { &ntlm_lines };
             let lines = lines.replace("shared", &format!("shared_{group}"));
             let order = if lines.starts_with("ntlm") {
                 format!("{lines} {servers}")
@@ -97,18 +107,24 @@ impl Config {
         if let Some(OriginTls { protocols, reuse }) = self.origin_tls {
             text.push_str(&format!("proxy_ssl_protocols {protocols}; proxy_ssl_session_reuse {reuse};\n"));
         }
-        let locations: String = (0..GROUPS.len()).map(|group| self.locations(group)).collect();
+        let locations: String = (0..GROUPS.len()).map(|group| self.locations(group, first)).collect();
         let certificate = "ssl_certificate {{cert}}; ssl_certificate_key {{key}};";
         let log = "access_log {{prefix}}/access.log chaos;";
         text.push_str(&format!("server {{ {listen} {certificate} {log} {} {locations} }}\n", self.server));
         text
     }
 
-    /// The locations in front of one group.
-    fn locations(&self, group: usize) -> String {
+    /// The locations in front of one group, whose first server is at this address.
+    fn locations(&self, group: usize, address: &str) -> String {
         let scheme = if self.origin_tls.is_some() { "https" } else { "http" };
         let name = GROUPS[group];
-        let pass = self.spelling.pass(scheme, name);
+        let pass = match self.form.server(group, name, address).filter(|_| group != PLAIN) {
+            Some(server) if self.form == Form::Literal => self.spelling.pass(scheme, &server),
+            Some(server) => format!("set $server {server}; {}", self.spelling.pass(scheme, "$server")),
+            None => self.spelling.pass(scheme, name),
+        };
+        let pass =
+            if group == PLAIN && self.form != Form::Group { format!("proxy_ntlm off; {pass}") } else { pass };
         // A location that sets a field of the request takes over none from the server.
         let kept = if self.server.contains(KEPT) || group == PLAIN { KEPT } else { "" };
         let own = if group == PLAIN { KEPT } else { "" };
@@ -174,6 +190,9 @@ impl fmt::Display for Config {
             if is {
                 write!(f, ", {what}")?;
             }
+        }
+        if self.form != Form::Group {
+            write!(f, ", proxy_ntlm ({:?})", self.form)?;
         }
         if *spelling != Spelling::Usual {
             write!(f, ", {spelling:?} spelling of proxy_pass")?;
