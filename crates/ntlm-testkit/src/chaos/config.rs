@@ -195,7 +195,8 @@ impl Config {
             http3: rng.u8(0..4) != 0 && http3,
             multiplexing: true,
         };
-        drawn.multiplexing = rng.u8(0..3) != 0;
+        // `ntlm_multiplexing` belongs to a group with `ntlm`.
+        drawn.multiplexing = rng.u8(0..3) != 0 || drawn.form != Form::Group;
         if !drawn.multiplexing {
             drawn.lines.push_str(" ntlm_multiplexing off;");
         }

@@ -35,6 +35,9 @@ fn in_any_spelling(paths: &[&str]) -> Vec<String> {
     paths.iter().flat_map(spellings).collect()
 }
 
+/// The address of a server in no group.
+const ALONE: &str = "10.0.0.5";
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -81,6 +84,22 @@ impl Example {
                         origins.insert(host.to_owned(), builder.start().await);
                     }
                     line.replace(place, &origins[host].address())
+                }
+                // A server that no group names is this one.
+                ["set" | "proxy_pass", .., value] if value.contains(ALONE) => {
+                    if !origins.contains_key(ALONE) {
+                        origins.insert(ALONE.to_owned(), Origin::builder().name(ALONE).start().await);
+                    }
+                    let address = origins[ALONE].address();
+                    let place = format!("{ALONE}:80");
+                    if value.contains(&place) {
+                        line.replace(&place, &address)
+                    } else {
+                        line.replace(ALONE, "127.0.0.1")
+                    }
+                }
+                ["set", "$port", port] => {
+                    line.replace(port, &origins[ALONE].socket_addr().port().to_string())
                 }
                 ["listen", port, ..] => {
                     let v4 = line.replace(port, "127.0.0.1:{{port}}");
