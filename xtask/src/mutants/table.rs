@@ -5,6 +5,7 @@
 
 mod nginx;
 mod peer;
+mod proxy;
 mod requests;
 mod streams;
 mod waiting;
@@ -73,7 +74,8 @@ const RESPONSES: &[&str] = &["lifetime::responses::"];
 const OUTGOING: &[&str] = &["configuration::outgoing::", "diagnoses::", "isolation::spellings::trouble"];
 
 /// The changes, by theme.
-pub const TABLE: [&[Mutation]; 5] = [peer::ROWS, requests::ROWS, streams::ROWS, waiting::ROWS, nginx::ROWS];
+pub const TABLE: [&[Mutation]; 6] =
+    [peer::ROWS, proxy::ROWS, requests::ROWS, streams::ROWS, waiting::ROWS, nginx::ROWS];
 
 /// All changes.
 pub fn all() -> impl Iterator<Item = &'static Mutation> {
