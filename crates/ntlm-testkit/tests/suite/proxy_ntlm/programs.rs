@@ -1,6 +1,9 @@
 //! Configurations as programs write them, with one line added.
 
-use ntlm_testkit::Origin;
+use ntlm_testkit::client::browser::Browser;
+use ntlm_testkit::client::curl::Curl;
+use ntlm_testkit::origin::Leg;
+use ntlm_testkit::{Origin, password_of};
 
 use super::{nginx_with, two_clients_stay_apart};
 
@@ -55,4 +58,38 @@ async fn variable_with_a_whole_url_binds() {
     )
     .await;
     two_clients_stay_apart(&origin, &nginx).await;
+}
+
+#[tokio::test]
+async fn curl_logs_in_through_nginx_proxy_manager() {
+    let origin = Origin::start().await;
+    let nginx = nginx_with(&origin, &manager("proxy_ntlm on;", WEBSOCKETS)).await;
+    for curl in [Curl::ntlm("alice"), Curl::negotiate("alice").arg("--anyauth")] {
+        origin.clear_ledger();
+        let gets = curl.url(nginx.url("/a")).url(nginx.url("/b")).run().await;
+        assert_eq!((gets.exit, &gets.statuses[..]), (0, &[200, 200][..]), "{gets:?}");
+        served_over_one_connection(&origin);
+    }
+}
+
+#[tokio::test]
+async fn chromium_logs_in_through_nginx_proxy_manager() {
+    let origin = Origin::start().await;
+    let nginx = nginx_with(&origin, &manager("proxy_ntlm on;", "")).await;
+    let named = nginx.url("/page").replace("://", &format!("://alice:{}@", password_of("alice")));
+    let _page = Browser::open(&named).await;
+    origin.wait_for(|ledger| ledger.iter().any(|entry| entry.status == 200)).await;
+    served_over_one_connection(&origin);
+}
+
+/// The ledger has alice's pages, over one connection from the challenge on.
+fn served_over_one_connection(origin: &Origin) {
+    let ledger = origin.ledger();
+    let served: Vec<_> = ledger.iter().filter(|entry| entry.status == 200).collect();
+    assert!(
+        !served.is_empty() && served.iter().all(|entry| entry.identity.as_deref() == Some("alice")),
+        "{ledger:?}"
+    );
+    let challenged = ledger.iter().rfind(|entry| entry.leg == Leg::Negotiate).expect("a challenge");
+    assert!(served.iter().all(|entry| entry.connection == challenged.connection), "{ledger:?}");
 }
