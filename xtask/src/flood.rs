@@ -11,7 +11,7 @@ use crate::{FloodArgs, build, demo, ui};
 pub fn command(args: &FloodArgs) -> Result<()> {
     packages::ensure(&[Need::Fetch, Need::Module, Need::Suite])?;
     let built = build::build(&args.nginx)?;
-    let mut flood = Command::new(demo::testkit_binary("ntlm-flood")?);
+    let mut flood = Command::new(demo::testkit_binary_with("ntlm-flood", &["--features", "http2"])?);
     flood.arg("--legs").arg(args.legs.to_string()).arg("--cycles").arg(args.cycles.to_string());
     flood.arg("--expiring").arg(args.expiring.to_string());
     flood.arg("--streams").arg(args.streams.to_string());
