@@ -6,7 +6,8 @@ use super::*;
 use crate::binding::digest::Digest;
 use crate::binding::exchange::Phase;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
-use crate::binding::table::{BegunLogin, Bindings, Claim, Key};
+use crate::binding::key::{Key, Site};
+use crate::binding::table::{BegunLogin, Bindings, Claim};
 use crate::wire::ntlmssp::TargetInfo;
 
 const NONE: Met = Met::Nothing;
@@ -151,7 +152,7 @@ struct World {
 }
 
 const GROUP: GroupId = GroupId(0);
-const KEY: Key<'_> = Key { address: b"::1", chosen: b"", forwarded: Digest::NONE };
+const KEY: Key<'_> = Key { address: b"::1", chosen: b"", forwarded: Digest::NONE, site: Site::NONE };
 
 impl World {
     fn new(protocol: Protocol, repeatable: bool, same_tick: bool, logins: usize) -> Self {
