@@ -54,10 +54,9 @@ pub fn check_alone(module: &Path, newest: (u32, u32)) -> Result<(u32, u32)> {
 
 /// The newest version of the C library that readelf's list of needed versions names.
 fn asked_of_c_library(text: &str) -> Option<(u32, u32)> {
-    let names = text.split_whitespace().filter_map(|word| word.strip_prefix("GLIBC_"));
-    let number = |part: Option<&str>| {
-        part.and_then(|text| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().ok())
-    };
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c)));
+    let names = words.filter_map(|word| word.strip_prefix("GLIBC_"));
+    let number = |part: Option<&str>| part.and_then(|text| text.parse::<u32>().ok());
     names
         .filter_map(|name| {
             let mut parts = name.split('.');

@@ -7,14 +7,19 @@ pub const ROWS: &[Mutation] = &[
     row("peer.rs", "if status != Status::OK || !(credentials || may_change()) {", "if true {", GUARD),
     row("peer.rs", "    if credentials {\n        u.forbid_storing();\n    }\n", "", CACHES),
     row(
-        "peer.rs",
+        "peer/seen.rs",
         "    peer.token.set(true);\n",
         "",
         &["isolation::a_token_in_an_answer", "guard::token_in_an"],
     ),
-    row("peer.rs", "    peer.token.set(true);\n    u.forbid_storing();", "    peer.token.set(true);", CACHES),
     row(
-        "peer.rs",
+        "peer/seen.rs",
+        "    peer.token.set(true);\n    u.forbid_storing();",
+        "    peer.token.set(true);",
+        CACHES,
+    ),
+    row(
+        "peer/seen.rs",
         "            peer.source.set(Source::Original);\n            peer\n",
         "            peer\n",
         &["isolation::a_token_in_an_answer", "guard::"],

@@ -37,8 +37,8 @@ pub const ROWS: &[Mutation] = &[
     row("target.rs", "if !resolved.as_ref().sockaddr.is_null() {", "if true {", NAMES),
     // The binding.
     row("place.rs", "guarded.or((*us).peer.init)", "(*us).peer.init", KINDS),
-    row("header_filter.rs", "        Some(peer) if !peer.join() => return Status::ERROR.0,\n", "", NAMES),
-    row("peer.rs", "if self.group().by_server { self.u.site() }", "if false { self.u.site() }", NAMES),
+    row("header_filter.rs", "peer.is_some_and(|peer| !peer.join()) || ", "", NAMES),
+    row("peer/site.rs", "if self.group().by_server { self.u.site() }", "if false { self.u.site() }", NAMES),
     row("peer/free.rs", "group.slot.filter(|_| group.by_server)", "group.slot.filter(|_| false)", TOLD),
     row("diagnose.rs", "if group.by_server { ", "if false { ", TOLD),
 ];

@@ -124,7 +124,7 @@ pub const ROWS: &[Mutation] = &[
     row("peer.rs", "Location::of(r).replaces_defaults && !may_change()", "true", OUTGOING),
     row(
         "location.rs",
-        "CHANGING.contains(&core::ffi::CStr::from_ptr(name).to_bytes())",
+        "CHANGING.contains(&name_of(module))",
         "CHANGING.is_empty()",
         &["isolation::", "guard::", "configuration::"],
     )
@@ -166,9 +166,9 @@ pub const ROWS: &[Mutation] = &[
         WAYS,
     ),
     row(
-        "transport.rs",
-        "certificate: r.evaluate(conf.certificate, Slice::EMPTY)?,\n            certificate_key: r.evaluate(conf.certificate_key, Slice::EMPTY)?,",
-        "certificate: r.evaluate(conf.certificate, Slice::EMPTY).unwrap_or(Slice::EMPTY),\n            certificate_key: r.evaluate(conf.certificate_key, Slice::EMPTY).unwrap_or(Slice::EMPTY),",
+        "ngx/tls.rs",
+        "Some((r.evaluate(certificate, Slice::EMPTY)?, r.evaluate(key, Slice::EMPTY)?))",
+        "Some((r.evaluate(certificate, Slice::EMPTY).unwrap_or(Slice::EMPTY), r.evaluate(key, Slice::EMPTY).unwrap_or(Slice::EMPTY)))",
         &["faults::a_certificate"],
     ),
     // The response's header.
@@ -180,14 +180,14 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "header_filter.rs",
-        "if !is_group && u.speaks_http() && Carried",
+        "if group_of(u).is_none() && u.speaks_http() && Carried",
         "if u.speaks_http() && Carried",
         &["guard::directive::"],
     ),
     row(
         "header_filter.rs",
-        "if !is_group && u.speaks_http() && Carried",
-        "if !is_group && Carried",
+        "if group_of(u).is_none() && u.speaks_http() && Carried",
+        "if group_of(u).is_none() && Carried",
         &["guard::directive::", "configuration::outgoing::"],
     ),
     // Directives.
