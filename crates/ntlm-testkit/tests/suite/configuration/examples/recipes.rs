@@ -45,7 +45,12 @@ fn paths(file: &str) -> &'static [&'static [&'static str]] {
         "windows-admin-center" => &[&["/", "/api/nodes"]],
         "winrm" => &[&["/wsman", "/wsman/subscriptions"]],
         "wsus" => &[&["/ApiRemoting30/WebService.asmx", "/ClientWebService/client.asmx"]],
-        "azure-devops" | "kerberos" | "sharepoint" => &[&["/", "/a/page"]],
+        "azure-devops"
+        | "bunkerweb"
+        | "kerberos"
+        | "nginx-proxy-manager"
+        | "plain-proxy-pass"
+        | "sharepoint" => &[&["/", "/a/page"]],
         other => panic!("no paths of {other}"),
     }
 }
