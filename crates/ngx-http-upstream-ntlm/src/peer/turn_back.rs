@@ -252,8 +252,7 @@ pub fn is_answer_turned_back(r: Request) -> bool {
 #[cold]
 fn is_refusal_turned_back(r: Request) -> bool {
     let (note, peer) = (Note::read(r), peer_of(r));
-    // SAFETY: nginx keeps the group of an upstream.
-    let asked = r.upstream().and_then(|u| unsafe { Group::of(u.group()) });
+    let asked = r.upstream().and_then(group_of);
     let Some(group) = note.map(|note| note.group).or(asked) else { return false };
     let beside = note.is_some_and(|note| note.beside) || peer.is_some_and(NtlmPeer::is_challenge_lost);
     let (mut login, mut others) = (false, false);
