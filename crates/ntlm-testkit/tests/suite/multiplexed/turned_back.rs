@@ -137,7 +137,8 @@ async fn stream_beside_busy_binding_is_turned_back() {
 #[tokio::test]
 async fn turned_back_streams_are_logged_and_counted() {
     let origin = Origin::start().await;
-    let nginx = front(&origin, "ntlm;", PASS).start().await;
+    // The status names the group.
+    let nginx = front(&origin, "ntlm;", PASS).as_written().start().await;
     let alice = http2::Client::connect(nginx.at("clear")).await;
     alice.login("alice", "/").await;
     let (_, ()) = tokio::join!(alice.get("/?gate=slow"), async {
