@@ -69,31 +69,21 @@ pub struct Said {
     pub line: usize,
 }
 
-const NAMES: [&CStr; 7] = [
-    c"ntlm",
-    c"ntlm_timeout",
-    c"ntlm_requests",
-    c"ntlm_time",
-    c"ntlm_key",
-    c"ntlm_guard",
-    c"ntlm_multiplexing",
-];
-
 /// The directives.
-pub const DIRECTIVES: [ngx_command_t; NAMES.len()] = [
+pub const DIRECTIVES: [ngx_command_t; 7] = [
     ngx_command_t {
         type_: (NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t,
-        ..row(NAMES[0], ngx_http_upstream_ntlm_set_number, offset_of!(Conf, connections))
+        ..row(c"ntlm", ngx_http_upstream_ntlm_set_number, offset_of!(Conf, connections))
     },
-    row(NAMES[1], ngx_http_upstream_ntlm_set_time, offset_of!(Conf, timeout)),
-    row(NAMES[2], ngx_http_upstream_ntlm_set_number, offset_of!(Conf, requests)),
-    row(NAMES[3], ngx_http_upstream_ntlm_set_time, offset_of!(Conf, time)),
-    row(NAMES[4], ngx_http_upstream_ntlm_set_value, offset_of!(Conf, key)),
+    row(c"ntlm_timeout", ngx_http_upstream_ntlm_set_time, offset_of!(Conf, timeout)),
+    row(c"ntlm_requests", ngx_http_upstream_ntlm_set_number, offset_of!(Conf, requests)),
+    row(c"ntlm_time", ngx_http_upstream_ntlm_set_time, offset_of!(Conf, time)),
+    row(c"ntlm_key", ngx_http_upstream_ntlm_set_value, offset_of!(Conf, key)),
     ngx_command_t {
         type_: (NGX_HTTP_MAIN_CONF | NGX_HTTP_UPS_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
-        ..row(NAMES[5], ngx_http_upstream_ntlm_set_flag, offset_of!(Conf, guard))
+        ..row(c"ntlm_guard", ngx_http_upstream_ntlm_set_flag, offset_of!(Conf, guard))
     },
-    row(NAMES[6], ngx_http_upstream_ntlm_set_flag, offset_of!(Conf, multiplexing)),
+    row(c"ntlm_multiplexing", ngx_http_upstream_ntlm_set_flag, offset_of!(Conf, multiplexing)),
 ];
 
 /// A directive of the `upstream` block with one argument. nginx compares names with strcmp, so they end with a NUL.
