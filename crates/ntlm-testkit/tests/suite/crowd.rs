@@ -3,7 +3,7 @@
 
 use ntlm_testkit::{Client, Nginx, Origin, Request};
 
-use crate::common::{login_of, refuses, serves};
+use crate::common::{refuses, serves, ticket_of};
 
 /// Alice logs in and keeps her connection, whatever comes between; Bob, who asks without credentials, is nobody.
 async fn assert_logins_stay(nginx: &Nginx, lines: &str) {
@@ -82,12 +82,46 @@ async fn credentials_put_in_behind_the_parser_taint() {
                 .start()
                 .await;
             let mut alice = Client::connect(&nginx).await;
-            let first = alice.request(Request::get("/").header("X-Put-In", &login_of("alice").first())).await;
-            assert!(first.get("WWW-Authenticate").is_some_and(|it| it.len() > "NTLM ".len()), "{first:?}");
+            // A ticket that the origin accepts without a token: nothing but the request tells of it.
+            let ticket = Request::get("/?nomutual").header("X-Put-In", &ticket_of("alice"));
+            let first = alice.request(ticket).await;
+            assert_eq!((first.identity(), first.get("WWW-Authenticate")), ("alice", None), "{first:?}");
             let mut bob = Client::connect(&nginx).await;
             for _ in 0..3 {
                 assert_ne!(bob.get("/public/").await.connection(), first.connection(), "{put_in} {lines}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_put_in_as_a_server_is_chosen_taint() {
+    if Nginx::binary().beside().is_none() {
+        return;
+    }
+    let origin = Origin::start().await;
+    let address = origin.address();
+    let (host, port) = address.split_once(':').expect("a port");
+    for lines in ["ntlm; keepalive 8;", "keepalive 8;"] {
+        let nginx = Nginx::builder()
+            .conf(&format!(
+                "upstream backend {{ server 0.0.0.1; balancer_by_lua_block {{ \
+                 local balancer, value = require(\"ngx.balancer\"), ngx.var.http_x_put_in; \
+                 assert(balancer.set_current_peer(\"{host}\", {port})); \
+                 if value then ngx.req.set_header(\"Authorization\", value); \
+                 assert(balancer.recreate_request()) end }} {lines} }} \
+                 server {{ listen 127.0.0.1:{{{{port}}}}; location / {{ proxy_pass http://backend; \
+                 proxy_http_version 1.1; proxy_set_header Connection ''; }} }}"
+            ))
+            .start()
+            .await;
+        let mut alice = Client::connect(&nginx).await;
+        let ticket = Request::get("/?nomutual").header("X-Put-In", &ticket_of("alice"));
+        let first = alice.request(ticket).await;
+        assert_eq!((first.identity(), first.get("WWW-Authenticate")), ("alice", None), "{first:?}");
+        let mut bob = Client::connect(&nginx).await;
+        for _ in 0..3 {
+            assert_ne!(bob.get("/public/").await.connection(), first.connection(), "{lines}");
         }
     }
 }
