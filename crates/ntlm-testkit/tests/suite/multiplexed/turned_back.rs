@@ -1,6 +1,7 @@
 //! Streams of HTTP/2 that nginx turns back to HTTP/1.1, and those that it does not: `ntlm_multiplexing`.
 
-use ntlm_testkit::client::curl::Curl;
+mod curl;
+
 use ntlm_testkit::client::{Login, Scheme, http2};
 use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::origin::{Leg, body_hash};
@@ -150,6 +151,36 @@ async fn turned_back_streams_are_logged_and_counted() {
     turned_back(&nginx, 2).await;
     let metrics = Client::connect(&nginx).await.get("/status?format=prometheus").await.text();
     assert!(metrics.contains("nginx_ntlm_requests_fallback_total{upstream=\"backend\"} 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn streams_are_turned_back_where_proxy_ntlm_binds() {
+    let origin = Origin::start().await;
+    let pass = "location / { proxy_ntlm on; proxy_pass http://{{origin}}; }";
+    let nginx = front(&origin, "ntlm;", pass).start().await;
+    let client = http2::Client::connect(nginx.at("clear")).await;
+    // A login that is disturbed by another one, then one that is not.
+    let (mut alice, mut bob) = (login_of("alice"), login_of("bob"));
+    let first = alice.first();
+    let (challenge, ()) = tokio::join!(with(&client, "/?gate=login", &first), async {
+        origin.wait_gate("login").await;
+        assert_eq!(with(&client, "/", &bob.first()).await, End::TurnedBack);
+        origin.open_gate("login");
+    });
+    assert_eq!(challenge, End::TurnedBack);
+    client.login("alice", "/").await;
+    let (slow, ()) = tokio::join!(client.get("/?gate=slow"), async {
+        origin.wait_gate("slow").await;
+        let before = seen(&origin);
+        assert_eq!(with(&client, "/", &login_of("bob").first()).await, End::TurnedBack);
+        assert_eq!(seen(&origin), before);
+        assert_eq!(get(&client, "/").await, End::TurnedBack);
+        assert_eq!(get(&client, "/public/").await.answer().status, 200);
+        origin.open_gate("slow");
+    });
+    assert_eq!((slow.status, slow.identity()), (200, "alice"));
+    let line = |line: &String| line.starts_with("421 fallback HTTP/2.0 /");
+    assert_eq!(logged(&nginx, "421 ").iter().filter(|logged| line(logged)).count(), 4);
 }
 
 #[tokio::test]
@@ -414,85 +445,4 @@ async fn other_streams_go_on_beside_turned_back_ones() {
     };
     within(idle, || "nginx keeps counting streams".to_owned()).await;
     nginx.stop().await;
-}
-
-/// curl with all its URLs at once over one connection of HTTP/2.
-fn at_once(curl: &Curl, nginx: &Nginx, targets: impl Iterator<Item = String>) -> Curl {
-    let address = nginx.socket_addr("tls");
-    let curl = curl.clone().args(["-Z", "--http2", "--cacert"]).arg(nginx.files().ca.to_str().unwrap());
-    targets.fold(curl, |curl, target| curl.url(format!("https://localhost:{}{target}", address.port())))
-}
-
-#[tokio::test]
-async fn curl_is_served_as_itself_at_once() {
-    for group in ["ntlm;", "ntlm; ntlm_multiplexing off;"] {
-        let origin = Origin::start().await;
-        let nginx = front(&origin, group, PASS).start().await;
-        for curl in [Curl::negotiate("alice"), Curl::ntlm("alice"), Curl::negotiate("alice").arg("--anyauth")]
-        {
-            for round in 0..5 {
-                let targets = (0..12).map(|number| format!("/{round}/{number}?size=3000"));
-                let outcome = at_once(&curl, &nginx, targets).run().await;
-                let served = outcome.statuses.iter().filter(|status| **status == 200).count();
-                // This curl gives a login up where it has a 401 of a stream after another one was turned back: who is first when
-                // is left to chance.
-                let least = if group == "ntlm;" { 1 } else { 12 };
-                assert!(outcome.exit == 0 && served >= least, "{group} {outcome:?}");
-                let responses = outcome.responses.iter().filter(|response| response.status == 200);
-                assert!(responses.clone().all(|response| response.identity() == "alice"), "{outcome:?}");
-                assert_eq!(responses.count(), served, "{outcome:?}");
-            }
-        }
-        assert_eq!(astray(&origin), Vec::<String>::new());
-    }
-}
-
-#[tokio::test]
-async fn curl_uploads_arrive_whole_and_once() {
-    let folder = tempfile::tempdir().unwrap();
-    for group in ["ntlm;", "ntlm; ntlm_multiplexing off;"] {
-        let origin = Origin::start().await;
-        let lines = format!("client_max_body_size 8m; client_body_buffer_size 4m; {PASS}");
-        let nginx = front(&origin, group, &lines).start().await;
-        for size in [0, 100_000, 3_000_000] {
-            let body: Vec<u8> = (0..size).map(|number: u32| (number / 7) as u8).collect();
-            let path = folder.path().join("body");
-            std::fs::write(&path, &body).unwrap();
-            let path = path.to_str().unwrap();
-            for (curl, puts) in [
-                (Curl::negotiate("alice"), true),
-                // Over HTTP/2 it never ends the empty body of its first leg, whoever the server.
-                (Curl::ntlm("alice"), size == 0),
-                (Curl::negotiate("alice").arg("--anyauth"), true),
-            ] {
-                for (arguments, count) in [
-                    (["-T".to_owned(), path.to_owned()], 1),
-                    (["--data-binary".to_owned(), format!("@{path}")], 1),
-                    (["--data-binary".to_owned(), format!("@{path}")], 6),
-                ] {
-                    if arguments[0] == "-T" && !puts {
-                        continue;
-                    }
-                    origin.clear_ledger();
-                    let curl = curl.clone().args(arguments.iter().map(String::as_str));
-                    let targets = (0..count).map(|number| format!("/upload/{number}"));
-                    let outcome = at_once(&curl, &nginx, targets).run().await;
-                    let served = outcome.responses.iter().filter(|response| response.status == 200);
-                    let served: Vec<_> = served.collect();
-                    // At once they get in each other's way, since none that has a body can be turned back.
-                    assert!(served.len() == count || count > 1, "{group} {size} {outcome:?}");
-                    for response in &served {
-                        assert_eq!(response.identity(), "alice");
-                        assert_eq!(
-                            response.get("X-Body-Hash"),
-                            Some(body_hash(&body).as_str()),
-                            "{outcome:?}"
-                        );
-                    }
-                    let executed = origin.ledger().iter().filter(|entry| entry.status == 200).count();
-                    assert_eq!(executed, served.len(), "{group} {size} {outcome:?}");
-                }
-            }
-        }
-    }
 }
