@@ -21,7 +21,6 @@ pub const ROWS: &[Mutation] = &[
     // The server.
     row("target.rs", "                choose(r, u, proxied);\n", "", SMOKE),
     row("target.rs", "        } else if has_ntlm(group) {\n            return;\n", "", KINDS),
-    row("target.rs", "            if (*resolved).port == 0 && !is_unix {", "            if false {", ERRORS),
     row(
         "target.rs",
         "            if (*resolved).port == 0 && !is_unix {",
@@ -31,7 +30,7 @@ pub const ROWS: &[Mutation] = &[
     row("target.rs", "        (*u.as_ptr()).resolved = resolved;\n", "", SMOKE),
     row("target.rs", "            (*u.as_ptr()).upstream = proxied.named;\n", "", SMOKE),
     row("target.rs", "        (*u.as_ptr()).upstream = named;\n", "", SMOKE),
-    row("target.rs", "(*u.as_ptr()).ssl_name = named.as_ref()", "let _ = named.as_ref()", NAMES),
+    row("target.rs", "(*u.as_ptr()).ssl_name = named.as_ref()", "let _ = named.as_ref()", KINDS),
     row("target.rs", "                (*e).line = text.as_raw();\n", "", KINDS),
     row("target.rs", "of_binding.sockaddr = room", "of_binding.addrs = room", NAMES),
     row("target.rs", "if !resolved.as_ref().sockaddr.is_null() {", "if true {", NAMES),

@@ -177,3 +177,18 @@ async fn proxy_bind_means_what_it_did() {
         assert_eq!(complaints, if bind.contains("$wrong") { 4 } else { 0 });
     }
 }
+
+#[tokio::test]
+async fn group_in_a_variable_is_verified_by_its_name() {
+    let origin = Origin::builder().tls().start().await;
+    let nginx = nginx_with(
+        &origin,
+        "upstream localhost { server {{origin}}; }
+         server { listen 127.0.0.1:{{port}}; set $group localhost; proxy_ntlm on;
+             proxy_ssl_verify on; proxy_ssl_trusted_certificate {{ca}}; proxy_ssl_server_name on;
+             location / { proxy_pass https://$group; } }",
+    )
+    .await;
+    two_clients_stay_apart(&origin, &nginx).await;
+    assert!(origin.ledger().iter().all(|entry| entry.sni.as_deref() == Some("localhost")));
+}
