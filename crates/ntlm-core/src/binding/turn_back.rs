@@ -115,9 +115,12 @@ impl Arrival {
             (Met::Nothing | Met::Begun, Leg::Answers(_)) => refused,
 
             (Met::Waiting { awaited: true, .. }, Leg::None) => Way::Apart,
-            // A login by another mechanism may come to NTLM over the same connection.
-            (Met::Waiting { awaited: true, challenge: Some(Challenge { ntlm: true, .. }) }, Leg::Begins) => {
-                refused
+            // A login by another mechanism may come to NTLM over the same connection. One that cannot be turned back begins
+            // anew: the answer to the challenge before is told from its own.
+            (Met::Waiting { awaited: true, challenge: Some(Challenge { ntlm: true, .. }) }, Leg::Begins)
+                if can_turn_back =>
+            {
+                Way::Back
             }
             _ => Way::Binding,
         }
