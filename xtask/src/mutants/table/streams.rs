@@ -17,7 +17,6 @@ pub(super) const ROWS: &[Mutation] = &[
         "const HTTP_1_1_REQUIRED: u32 = 0x8;",
         TURNED_BACK,
     ),
-    row("ngx/http2.rs", "(*stream).set_rst_sent(1);", "", TURNED_BACK),
     row("ngx/http2.rs", "(*(*self.as_ptr()).main).err_status = STATUS;", "", TURNED_BACK),
     row(
         "ngx/http2.rs",
