@@ -42,8 +42,8 @@ struct Living<'a> {
     holds: HashMap<(usize, usize), (String, u64)>,
     /// Users and groups of whom credentials were sent: what they have may be a binding that is old.
     known: HashSet<(usize, usize)>,
-    /// Groups with a login that was begun and did not come to its end: nginx may turn other streams back there.
-    begun: HashSet<usize>,
+    /// Users and groups with a login that was begun and did not come to its end: nginx may turn other streams back there.
+    begun: HashSet<(usize, usize)>,
 }
 
 /// Lives a life to its end. Nothing that happens to it is a failure, but what the judge says.
@@ -116,7 +116,7 @@ impl Living<'_> {
         let mut requests = 0;
         self.others_log_in(ask.who);
         self.holds.remove(&(ask.who, ask.group));
-        self.begun.insert(ask.group);
+        self.begun.insert((ask.who, ask.group));
         let mut first = handshake.is_some();
         let mut ask = ask.clone();
         let mut target = self.target(&ask);
@@ -174,13 +174,18 @@ impl Living<'_> {
         // another login was begun.
         let alone = matches!(self.world.config.front, None | Some(Front::Key)) || ask.who == 0;
         let all = !self.world.config.multiplexing && matches!(ask.body, Sending::Nothing);
-        let turned_back = self.life.over == Over::Http2 && (all || self.begun.contains(&ask.group));
+        let turned_back = self.life.over == Over::Http2 && (all || self.has_begun(ask.group));
         *outcome == Goal::Whole
             && ask.harmless
             && ask.group != PLAIN
             && ask.who != KEYLESS
             && alone
             && !turned_back
+    }
+
+    /// Whether a login was begun in a group, by any of the users.
+    fn has_begun(&self, group: usize) -> bool {
+        self.begun.iter().any(|&(_, begun)| begun == group)
     }
 
     /// Where no key tells users apart, one who logs in may take the place of another.
@@ -195,7 +200,7 @@ impl Living<'_> {
         let judge = &self.world.judge;
         let is_in = match answer {
             Answer::Origin { status, identity, connection } if !refuses(*status) && identity == user => {
-                self.begun.remove(&ask.group);
+                self.begun.remove(&(ask.who, ask.group));
                 if ask.harmless && ask.group != PLAIN && ask.who != KEYLESS {
                     self.holds.insert((ask.who, ask.group), (user.to_owned(), *connection));
                 }
@@ -411,7 +416,7 @@ impl Living<'_> {
             self.holds.remove(&place);
         }
         if ask.odd.is_some() && !ask.harmless {
-            self.begun.insert(ask.group);
+            self.begun.insert((ask.who, ask.group));
         }
     }
 
@@ -423,7 +428,7 @@ impl Living<'_> {
             Lost::TurnedBack => {
                 count(&judge.counts.turned_back);
                 let all = !self.world.config.multiplexing && ask.group != PLAIN;
-                let may = all || beside_others || self.begun.contains(&ask.group);
+                let may = all || beside_others || self.has_begun(ask.group);
                 if !may || !matches!(ask.body, Sending::Nothing) {
                     judge.find("answers", format!("{target} was turned back"), client, None);
                 }
