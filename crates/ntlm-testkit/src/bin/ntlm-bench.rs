@@ -36,12 +36,18 @@ const PLAIN: Case = Case {
 
 const BOUND: Case = Case { name: "bound", group: "ntlm 10000;", module: true, login: true, ..PLAIN };
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     PLAIN,
     Case { name: "NGINX's own keepalive 32", clients: 5000, ..PLAIN },
     BOUND,
     Case { clients: 5000, ..BOUND },
     Case { name: "bound, beside keepalive 32", group: "keepalive 32; ntlm 10000;", ..BOUND },
+    Case {
+        name: "bound by proxy_ntlm",
+        group: "",
+        http: "access_log off; proxy_ntlm on connections=10000;",
+        ..BOUND
+    },
     Case {
         name: "bound, ntlm_key, ntlm_status",
         group: "ntlm 10000; ntlm_key $remote_addr;",
