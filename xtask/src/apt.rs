@@ -117,8 +117,7 @@ pub fn mirror() -> String {
     texts.flat_map(|text| uris(&text)).find(|uri| is_debian(uri)).unwrap_or_else(|| PUBLIC_MIRROR.to_owned())
 }
 
-/// What the machine's own apt was told about reaching mirrors, as lines of its configuration: proxies, and that a mirror
-/// may lag.
+/// The settings by which the machine's own apt reaches mirrors, as lines of its configuration: proxies, and that a mirror may lag.
 pub fn acquire_options() -> Result<Vec<String>> {
     let known = ui::output(Command::new("apt-config").args(["dump", "Acquire"]))?;
     let lines = known.lines().map(|line| line.trim_end_matches(';'));

@@ -18,7 +18,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// What Debian calls it.
+    /// Debian's name of the processor.
     pub fn debian(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -34,7 +34,7 @@ impl Arch {
         }
     }
 
-    /// What Rust calls it.
+    /// Rust's target triple.
     pub fn target(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-gnu",
@@ -42,7 +42,7 @@ impl Arch {
         }
     }
 
-    /// What Debian's compilers and folders of libraries are named after.
+    /// The triplet in the names of Debian's compilers and library folders.
     pub fn triplet(self) -> String {
         format!("{}-linux-gnu", self.machine())
     }

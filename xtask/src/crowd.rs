@@ -23,7 +23,7 @@ const ENABLED: &str = "/etc/nginx/modules-enabled";
 /// Where the modules are.
 const MODULES: &str = "/usr/lib/nginx";
 
-/// What the neighbours do to every request and answer. None of it may change what a test sees. subs_filter is loaded only: with
+/// The lines by which the other modules work on every request and answer. No test may see a difference. subs_filter is loaded only: with
 /// it, and without this module, an answer that breaks off within a line of some kilobytes is never ended.
 const AT_WORK: &str = r#"
 variables_hash_max_size 4096;

@@ -32,7 +32,7 @@ pub const FULL: &[&str] = &[
     "--with-threads",
 ];
 
-/// The same before there was HTTP/3.
+/// The options of [`FULL`] for versions before HTTP/3.
 pub const FULL_HTTP2: &[&str] = &[
     "--with-compat",
     "--with-debug",

@@ -86,7 +86,7 @@ impl Suite {
                 test.env("NTLM_MODULE", module);
             }
             if built.is_foreign {
-                // What imitates the processor hides the titles of nginx's processes, and takes its time.
+                // qemu-user hides the titles of nginx's processes, and is slow.
                 test.env("NTLM_NGINX_WRAP", "env").env("NTLM_SLOWNESS", "8");
             }
             test.arg(format!("--test-threads={test_threads}")).args(filter);

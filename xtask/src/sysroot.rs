@@ -1,4 +1,4 @@
-//! What the module is compiled and linked with so that it loads on old systems too, and on other processors.
+//! The sysroot that the module is compiled and linked with, so that it loads on old systems too, and on other processors.
 //!
 //! A sysroot is Debian 11 as far as compiling and linking needs it: what is linked against its C library (2.31) loads
 //! wherever that or a newer one is. For another processor than this machine's, Debian's cross compiler compiles, and
@@ -119,8 +119,8 @@ impl Sysroot {
         [format!("--sysroot={}", self.root.display())].into_iter().chain(search).collect()
     }
 
-    /// What makes cargo, the crate `cc` and bindgen compile for it, when cargo is given its target. Paths of this machine are
-    /// kept out of what comes out.
+    /// The environment in which cargo, the crate `cc` and bindgen compile for the sysroot, once cargo is given its target. The compiled files
+    /// have no paths of this machine in them.
     pub fn environment(&self) -> Vec<(String, OsString)> {
         let under_score = self.arch.target().replace('-', "_");
         let upper = under_score.to_uppercase();

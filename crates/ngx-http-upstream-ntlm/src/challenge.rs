@@ -26,7 +26,7 @@ pub unsafe fn watch(r: Request, h: *mut ngx_table_elt_t) {
     if unsafe { u.hides(h) } {
         diagnose(r.log(), group, Diagnosis::ChallengeHidden);
     } else if r.is_main() {
-        // SAFETY: the handler takes a request. Without memory nobody is told.
+        // SAFETY: the handler takes a request. Where nginx has no memory for the handler, the error log has no diagnosis.
         unsafe { r.at_end(ngx_http_upstream_ntlm_challenge_cleanup) };
     }
 }

@@ -36,7 +36,8 @@ pub struct Group {
     pub key: *mut ngx_http_complex_value_t,
     /// `peer.init` of the balancer.
     pub original_init_peer: ngx_http_upstream_init_peer_pt,
-    /// It is a line `proxy_ntlm`: the server that a request asks for is part of what its binding is found by.
+    /// The settings are those of a `proxy_ntlm` line, under which a client has a binding for each server (scheme, host, port). False for
+    /// an `upstream` block, in which it has one for all servers.
     pub by_server: bool,
 }
 

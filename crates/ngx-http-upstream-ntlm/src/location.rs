@@ -53,7 +53,7 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
             return CONF_ERROR;
         }
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
-        let mut connection = None;
+        let (mut replaces_connection, mut may_close) = (false, false);
         for module in http_modules(cf) {
             for (directive, field) in fields(ctx, module) {
                 let name = field.key.as_bytes();
@@ -63,20 +63,20 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
                     (*child).replaces_proxy_authorization |=
                         name.eq_ignore_ascii_case(b"proxy-authorization");
                     if name.eq_ignore_ascii_case(b"connection") {
-                        let other = is_other_than_close(field.value.as_bytes());
-                        connection = Some(connection.unwrap_or(true) && other);
+                        replaces_connection = true;
+                        may_close |= may_be_close(field.value.as_bytes());
                     }
                 }
             }
         }
-        (*child).replaces_defaults = connection == Some(true) && is_after_http_1_0(cf);
+        (*child).replaces_defaults = replaces_connection && !may_close && is_after_http_1_0(cf);
     }
     null_mut()
 }
 
-/// Whether a value of `Connection`, as a directive gives it, is never `close`.
-fn is_other_than_close(value: &[u8]) -> bool {
-    !value.contains(&b'$') && !value.eq_ignore_ascii_case(b"close")
+/// Whether a value of `Connection`, as a directive gives it, is `close`, or may become that.
+fn may_be_close(value: &[u8]) -> bool {
+    value.contains(&b'$') || value.eq_ignore_ascii_case(b"close")
 }
 
 /// Whether `proxy_pass` of the location speaks HTTP/1.1 or later.

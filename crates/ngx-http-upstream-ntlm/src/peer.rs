@@ -55,7 +55,7 @@ pub struct NtlmPeer {
     r: Request,
     u: Upstream,
     group: NonNull<Group>,
-    /// What the balancer left on the peer, in the pool of the request; `None` before the balancer is asked.
+    /// The balancer's callbacks and their data, in the pool of the request; `None` until the module has called the balancer's `peer.init`.
     original: Cell<Option<NonNull<Original>>>,
     /// The request carries connection-bound credentials.
     credentials: Cell<bool>,
@@ -374,7 +374,7 @@ impl NtlmPeer {
         self.original().map_or(Status::ERROR, |original| original.get(pc))
     }
 
-    /// What the balancer left on the peer.
+    /// The balancer's callbacks and their data; `None` until the module has called the balancer's `peer.init`.
     fn original(&self) -> Option<&Original> {
         // SAFETY: it is in the pool of the request, and nothing changes it.
         self.original.get().map(|original| unsafe { original.as_ref() })

@@ -14,7 +14,7 @@ use nginx_sys::{
 use crate::group::{Group, Place};
 use crate::ngx::Upstream;
 
-/// What `proxy_pass` of a location finds in place of its group.
+/// The group that `proxy_pass` of a location with `proxy_ntlm` finds in place of its own.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Proxied {
@@ -24,9 +24,9 @@ pub struct Proxied {
     pub place: *mut Place,
     /// The group that `proxy_pass` names; null where its value has variables.
     pub named: *mut ngx_http_upstream_srv_conf_t,
-    /// What `proxy_bind` says; null without it.
+    /// The location's own `proxy_bind`; null without it.
     pub bind: *mut ngx_http_upstream_local_t,
-    /// What nginx takes for that, where the value of `proxy_pass` has variables.
+    /// The `proxy_bind` that nginx finds instead, where the value of `proxy_pass` has variables.
     pub local: ngx_http_upstream_local_t,
     /// The value of `local`, which nginx evaluates between `create_request` and its look at `u->resolved`.
     pub value: ngx_http_complex_value_t,
@@ -36,7 +36,7 @@ pub struct Proxied {
 static MARK: u8 = 0;
 
 impl Proxied {
-    /// What marks one.
+    /// The value of `us.peer.data` that marks a `Proxied`.
     pub fn mark() -> *mut c_void {
         (&raw const MARK).cast_mut().cast()
     }

@@ -24,15 +24,16 @@ use crate::ngx::{Request, Slice, Status, Upstream};
 use crate::peer::NtlmPeer;
 use crate::place::{Proxied, init_of_balancer};
 
-/// What nginx runs to learn how long the value of `proxy_bind` is.
+/// The script codes by which nginx learns how long the value of `proxy_bind` is.
 pub static LENGTH: [ngx_http_script_len_code_pt; 2] = [Some(ngx_http_upstream_ntlm_bind_len_code), None];
-/// What nginx runs to have it written.
+/// The script codes by which nginx writes that value.
 pub static VALUE: [ngx_http_script_code_pt; 2] = [Some(ngx_http_upstream_ntlm_bind_code), None];
 
 /// Room for the address of any server.
 type Address = [u64; 16];
 
-/// What is hidden from nginx between the module's code and `peer.init`, in `u->peer.data`, which nobody uses then.
+/// The fields of the upstream that the module hides from nginx until `peer.init`. `u->peer.data`, which nginx does not use before
+/// `peer.init`, points here.
 #[derive(Clone, Copy)]
 struct Hidden {
     resolved: *mut ngx_http_upstream_resolved_t,
@@ -202,8 +203,8 @@ pub unsafe extern "C" fn ngx_http_upstream_init_proxied_peer(
     }
 }
 
-/// What nginx would have done without the module for a request that has no binding, and for the retry of one whose binding
-/// turned out dead: the group's `peer.init`, or a peer for the address. Of a name the address is that of the binding.
+/// Sets up the peer as nginx would have without the module, for a request that has no binding and for the retry of one whose binding
+/// turned out dead: calls the group's `peer.init`, or makes a peer for the address. For a name, the address is that of the binding.
 ///
 /// # Safety
 ///

@@ -176,7 +176,7 @@ impl Diagnosis {
         }
     }
 
-    /// What explains it: where one of these was seen, this one follows, and is not told beside it.
+    /// The diagnoses that explain this one: after one of them the error log does not have this one as well.
     pub fn follows_from(self) -> &'static [Diagnosis] {
         match self {
             Diagnosis::OriginCloses => &[Diagnosis::ConnectionClose],

@@ -158,7 +158,7 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Args {
-    /// What only shows once all arguments are known.
+    /// Refuses arguments that contradict each other.
     pub fn check(&self) -> Result<(), String> {
         match (&self.domain, self.user.split_once('\\')) {
             (Some(_), Some((domain, _))) => {

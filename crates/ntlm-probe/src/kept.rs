@@ -12,7 +12,7 @@ use ntlm_client::{Request, Response, spnego};
 use crate::connection::Connection;
 use crate::login::{Carrier, inside, token_of};
 
-/// What was found.
+/// Whether the proxy kept the connection between the legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// The second leg reached the connection of the first.

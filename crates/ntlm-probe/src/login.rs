@@ -238,7 +238,7 @@ impl Login<'_> {
     }
 }
 
-/// What an answer other than 401 to a request without credentials means.
+/// The failure that an answer other than 401 to a request without credentials means.
 fn without_login(offer: &Response) -> Option<Failure> {
     let seen = format!("{} answered a request without credentials", offer.status);
     let body = String::from_utf8_lossy(&offer.body).to_ascii_lowercase();

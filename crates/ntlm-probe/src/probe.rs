@@ -18,7 +18,7 @@ use crate::{kept, stranger};
 
 /// Domain controllers allow five minutes (MS-KILE; and MS-NLMP §3.3.2 for what follows of it).
 const SKEW_SECONDS: u64 = 300;
-/// What speaks for the proxy.
+/// The sentence that clears the proxy.
 const KEPT: &str =
     "the proxy keeps the server's connection between the legs: the login reached the server whole";
 const POST_BODY: usize = 1024;
@@ -210,7 +210,7 @@ impl Probe<'_> {
 
     // After an answer that asked for no login.
 
-    /// What the same request gets on other connections and past the proxy.
+    /// Sends the request again over other connections and past the proxy, and adds their answers to the failure.
     fn without_login(&self, failure: Failure) -> Failure {
         let direct = self.direct.as_ref();
         match failure.cause {

@@ -1,4 +1,4 @@
-//! What connections get that send no credentials: whether a proxy hands out somebody's session.
+//! Sends requests without credentials over several connections, to see whether the proxy answers them in another client's session.
 //!
 //! It must never send credentials.
 
@@ -30,7 +30,7 @@ pub fn refused(endpoint: &Endpoint, progress: &dyn Fn(&str)) -> Result<String, F
                 let detail = format!("{} answered a new connection without credentials", response.status);
                 return Err(Failure::new(Cause::SessionShared, detail));
             }
-            // Nobody was served.
+            // A connection that breaks has served no session.
             Err(_) => {}
         }
         connections.push(connection);

@@ -47,7 +47,7 @@ impl Dns {
         Self { address: receiver.await.expect("a DNS server"), told, task }
     }
 
-    /// What to write behind `resolver`.
+    /// The address for the directive `resolver`.
     #[must_use]
     pub fn address(&self) -> String {
         self.address.to_string()

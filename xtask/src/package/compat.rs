@@ -16,7 +16,7 @@ use crate::packages::{self, Need};
 use crate::suite::Suite;
 use crate::{PackageArgs, paths, ui};
 
-/// What each file is built for, and loaded by.
+/// The nginx that each file is built for, and loaded by.
 const NAMES: &[&str] = &[
     "1.18",
     "1.18-arm64",
@@ -33,10 +33,10 @@ const NAMES: &[&str] = &[
 /// The C library of RHEL 8. Debian 10's is the same, Ubuntu 20.04's and Debian 11's are newer.
 const C_LIBRARY: (u32, u32) = (2, 28);
 
-/// What files and folders are called.
+/// The name of files and folders.
 const NAME: &str = "ngx_http_upstream_ntlm_module";
 
-/// What goes along with a file.
+/// The documents that go along with each file.
 const DOCUMENTS: [&str; 4] = ["CHANGELOG.md", "LICENSE", "README.md", "docs/install.md"];
 
 /// Makes the files, has an nginx load each, and puts them into `dist/compat`.

@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Output, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -190,8 +189,8 @@ impl System {
         let deadline = Instant::now() + PATIENCE;
         while self.dir.join("run/nginx.pid").exists() {
             ensure!(Instant::now() < deadline, "nginx does not end");
-            // A daemon in another root is nobody's child: its file is looked at again.
-            sleep(Duration::from_millis(20));
+            // nginx made itself a daemon, so it is no child of ours whose end could be waited for.
+            std::thread::sleep(Duration::from_millis(20));
         }
         self.inside(&["nginx"]).map(drop)
     }

@@ -40,7 +40,7 @@ const FRAME_BUFFER_SIZE: usize = 24;
 /// The most frames that `ngx_http_v2_get_frame` makes for a connection.
 #[cfg(nginx_http2)]
 const MOST_FRAMES: ngx_uint_t = 10_000;
-/// What the access log says of a stream that was turned back: 421 (Misdirected Request).
+/// The status that nginx writes into the access log for a stream that the module turned back: 421 (Misdirected Request).
 #[cfg(nginx_http2)]
 const STATUS: ngx_uint_t = 421;
 

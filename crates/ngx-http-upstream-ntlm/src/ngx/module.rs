@@ -1,4 +1,4 @@
-//! What nginx knows the module by, for rooms that its tables refer to; and the other modules of `http`.
+//! The index under which nginx keeps this module's configurations and contexts, and the list of the other modules of `http`.
 #![expect(unsafe_code, reason = "the module's own table, which nginx writes to")]
 
 use core::ffi::c_void;

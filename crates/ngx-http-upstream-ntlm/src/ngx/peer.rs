@@ -24,13 +24,13 @@ impl Server {
         Server { address: pc.address(), name: pc.name() }
     }
 
-    /// The same with bytes in a pool. `None` when there is no memory.
+    /// Copies address and name into a pool. `None` when the pool has no memory.
     pub fn copied_to(self, pool: Pool) -> Option<Self> {
         let name = pool.copy(self.name.as_bytes())?;
         Some(Server { address: pool.copy(self.address.as_bytes())?, name })
     }
 
-    /// The same with bytes that live as long as the worker. `None` when there is no memory.
+    /// Copies address and name into memory that the worker never frees. `None` when there is no memory.
     pub fn kept_for_good(self) -> Option<Self> {
         Some(Server { address: self.address.kept_for_good()?, name: self.name.kept_for_good()? })
     }

@@ -115,7 +115,7 @@ impl Slice {
         (start + part.len() <= self.0.len).then_some(Slice(ngx_str_t { len: part.len(), data }))
     }
 
-    /// The same bytes in memory that is never freed. `None` when there is none.
+    /// Copies the bytes into memory that the worker never frees. `None` when there is no memory.
     pub fn kept_for_good(self) -> Option<Slice> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(self.0.len).ok()?;

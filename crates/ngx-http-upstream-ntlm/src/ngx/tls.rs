@@ -63,7 +63,8 @@ impl Upstream {
         Some((r.evaluate(certificate, Slice::EMPTY)?, r.evaluate(key, Slice::EMPTY)?))
     }
 
-    /// The same where nginx takes no variables there, and has read the certificate with its key into the TLS context.
+    /// The file name of the client certificate, and an empty one for its key. Before 1.21.0 nginx takes no variables in
+    /// `proxy_ssl_certificate` and loads certificate and key into the TLS context as it reads the configuration.
     #[cfg(not(nginx_tls_certificate_value))]
     pub fn tls_certificate(self, _r: Request) -> Option<(Slice, Slice)> {
         // SAFETY: alive (see the type), and with it its configuration, which holds the name as a string of C

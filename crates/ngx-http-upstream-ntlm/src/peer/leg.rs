@@ -1,4 +1,4 @@
-//! What tokens say of the legs of a login: whether one begins it, which challenge it answers, which challenge is given.
+//! Reads tokens as legs of a login: a token begins the login, answers a challenge, or is a challenge.
 //!
 //! Must never keep a token, nor log any part of it.
 
@@ -10,7 +10,7 @@ use ntlm_core::token::{Kind, Message};
 use crate::credentials::decoded;
 use crate::worker::with_table;
 
-/// What the value of a field is to a login.
+/// The leg of a login that the value of an `Authorization` field is.
 pub fn leg(value: &[u8]) -> Leg {
     let Some(field) = ConnectionBound::credentials(value) else { return Leg::Other };
     let kind = Kind::peek(&field).or_else(|| decoded(&field, |token| Kind::of(field.scheme, token)));
@@ -40,7 +40,7 @@ fn mark(field: &ConnectionBound<'_>) -> Option<Mark> {
 pub struct Given {
     /// It is one of NTLM.
     pub ntlm: bool,
-    /// What an answer to it repeats.
+    /// The part of the challenge that an answer to it repeats.
     pub mark: Option<Mark>,
 }
 

@@ -23,7 +23,7 @@ pub fn on_token(r: Request) -> Status {
             if unsafe { group.as_ref() }.original_init_peer.is_none() {
                 return Status::OK;
             }
-            // `ntlm_key` is what it was when the request arrived, which nobody has noted.
+            // The binding needs the `ntlm_key` of the request's arrival, which the module has not noted.
             // SAFETY: as above.
             let key = unsafe { group.as_ref() }.key.is_null().then_some(Slice::EMPTY);
             let original = Some(Original::of(u.peer()));

@@ -20,7 +20,7 @@ impl NtlmPeer {
             || is_turned_back(r)
     }
 
-    /// The same at `peer.init`, for a request that is served by a binding already, or turned back; `None` for another.
+    /// `peer.init` of a request that [`NtlmPeer::expect_named`] has given a binding, or has turned back; `None` for another request.
     pub fn init_expected(r: Request, u: Upstream) -> Option<Status> {
         if is_turned_back(r) {
             return Some(Status::ERROR);
@@ -52,7 +52,7 @@ impl NtlmPeer {
         if self.group().by_server { self.u.site() } else { (false, Slice::EMPTY, 0) }
     }
 
-    /// What finds the request's binding, of its client address, its `ntlm_key` and its [`NtlmPeer::site`].
+    /// The key by which the table finds the request's binding: client address, `ntlm_key` and [`NtlmPeer::site`].
     pub(super) fn key<'a>(
         &self,
         address: &'a Slice,

@@ -32,7 +32,7 @@ use crate::worker::with_table;
 /// The name of the field in which an origin asks for a login.
 const WWW_AUTHENTICATE: &[u8] = b"www-authenticate";
 
-/// What is noted of a request over HTTP/2 or HTTP/3 in its pool, which its subrequests share.
+/// The module's note about a request over HTTP/2 or HTTP/3. It lies in the pool of the request, which its subrequests share.
 #[derive(Clone, Copy)]
 struct Note {
     group: NonNull<Group>,
@@ -126,7 +126,7 @@ impl NtlmPeer {
         self.way_of_many(owner, client)
     }
 
-    /// The same of one of many, and of a leg of a login.
+    /// [`NtlmPeer::way`] of a request over HTTP/2 or HTTP/3, and of a leg of a login over HTTP/1.x.
     #[cold]
     fn way_of_many(&self, owner: Connection, client: Option<ClientId>) -> Way {
         let (r, group) = (self.r, self.group());
@@ -161,7 +161,7 @@ impl NtlmPeer {
         way
     }
 
-    /// What the request finds; `None` where it may have no binding.
+    /// The state of the client's binding when the request arrives; `None` for a request that may have no binding.
     fn meet(&self, owner: Connection, client: Option<ClientId>) -> Option<Met> {
         let (address, chosen, site) = (self.r.connection().address(), self.chosen?, self.site());
         let key = self.key(&address, &chosen, &site);
@@ -270,7 +270,7 @@ fn is_refusal_turned_back(r: Request) -> bool {
     if !login || !wanted || !turn_back(r, group) {
         return false;
     }
-    // Nobody will answer the challenge that its connection gave.
+    // The client never sees the challenge, so it cannot answer it over this upstream connection, which is closed.
     if let Some(peer) = peer.filter(|peer| peer.credentials.get()) {
         peer.u.forbid_keepalive();
     }

@@ -15,7 +15,7 @@ pub struct Challenge {
     pub at: u64,
     /// Whether it is a CHALLENGE of NTLM, not a token of another mechanism.
     pub ntlm: bool,
-    /// What an answer to it repeats; `None` where it has no time stamp, by which alone two of them can be told apart.
+    /// The part of it that an answer repeats; `None` where it has no time stamp, which alone tells two challenges apart.
     pub mark: Option<Mark>,
 }
 
@@ -97,7 +97,7 @@ mod tests {
             // And leave names out.
             (mark(&[(7, now)]), true),
             (mark(&[(1, b"C"), (7, now)]), true),
-            // What has no time stamp cannot be told.
+            // Without a time stamp an answer passes for one to any challenge.
             (mark(&[(2, b"D"), (1, b"C")]), true),
             (None, true),
             (mark(&[(2, b"D"), (1, b"C"), (7, later)]), false),

@@ -1,16 +1,16 @@
-//! What a request must show, beside its client connection and group, to be given a binding.
+//! The key of a binding: beside its client connection and group, a request must match the key to be given the binding.
 //!
 //! Must never take one server for another.
 
 use super::digest::Digest;
 use super::ids::Refusal;
 
-/// What a request must show.
+/// The key that a request brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
     /// The client's address in text, as the request has it.
     pub address: &'a [u8],
-    /// What `ntlm_key` is for the request; empty without one.
+    /// The value of `ntlm_key` for the request; empty without the directive.
     pub chosen: &'a [u8],
     /// Of the fields by which a proxy in front names its client; [`Digest::NONE`] where the request has none of them.
     pub forwarded: Digest,

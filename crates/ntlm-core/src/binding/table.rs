@@ -67,7 +67,7 @@ pub struct Standing {
     pub challenged: bool,
     /// The origin accepted a login that it had asked for, and no other login has begun since.
     pub proven: bool,
-    /// What [`Logins::notes`] is.
+    /// The value of [`Logins::notes`].
     pub notes: u32,
 }
 
@@ -153,7 +153,7 @@ struct Binding<U> {
     next_of_client: Option<BindingId>,
     /// Its client address, until it is lost.
     source: AddressId,
-    /// It is in the list of its address and phase, where it stays while it is busy until somebody comes across it.
+    /// The binding is in the list of its address and phase. A busy one stays there until it is parked, ends, or an eviction passes it.
     linked: bool,
     /// Its neighbours there.
     older: Option<BindingId>,

@@ -1,5 +1,5 @@
-//! What becomes of a request whose client connection carries others beside it (HTTP/2, HTTP/3), or of an answer to a challenge
-//! that its client's binding did not give: it has the binding, does without, or is turned back to HTTP/1.1.
+//! Decides where a request goes whose client connection carries others beside it (HTTP/2, HTTP/3), or which answers a challenge that the
+//! binding of its client did not give: over the binding, over another connection, or back to the client, which then uses HTTP/1.1.
 //!
 //! Must never turn back a request that the client could not repeat whole, nor over another protocol than HTTP/2, nor one that
 //! the origin may have executed.
@@ -17,7 +17,7 @@ pub enum Protocol {
     Http3,
 }
 
-/// What a request's credentials are to a login.
+/// The leg of a login that a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leg {
     /// There are none.
@@ -32,7 +32,7 @@ pub enum Leg {
     Other,
 }
 
-/// What a request finds when it arrives.
+/// The state of the client's binding when a request arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Met {
     /// Its client has no binding.
@@ -72,7 +72,7 @@ pub struct Arrival {
     pub repeatable: bool,
     /// Its credentials.
     pub leg: Leg,
-    /// What it finds.
+    /// The state of its client's binding.
     pub met: Met,
 }
 

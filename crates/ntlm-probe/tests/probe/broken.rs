@@ -208,7 +208,7 @@ async fn parted_on_the_way() {
         "proxy_intercept_errors",
     )
     .await;
-    // What NGINX does by default before 1.29.7.
+    // NGINX's defaults before 1.29.7.
     let closing = "proxy_http_version 1.0; proxy_set_header Connection close;";
     let plain = front(&origin, "", closing).without_module().start().await;
     rows.named(

@@ -122,7 +122,7 @@ async fn the_proxy_closes_after_each_answer() {
 #[tokio::test]
 async fn without_the_module_the_connection_changes_between_the_legs() {
     let origin = Origin::start().await;
-    // What NGINX does by default before 1.29.7.
+    // NGINX's defaults before 1.29.7.
     let closing = "proxy_http_version 1.0; proxy_set_header Connection close;";
     let nginx = front(&origin, "", closing).without_module().start().await;
     let direct = origin.url("/");

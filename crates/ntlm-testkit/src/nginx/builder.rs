@@ -301,7 +301,7 @@ impl Builder {
              access_log {{prefix}}/access.log testkit;\n",
         );
         text.extend(beside("http.conf"));
-        // What later is the default.
+        // The default of later versions.
         if binary.version() < (1, 19, 10) && !self.http.contains("keepalive_requests") {
             text.push_str("keepalive_requests 1000;\n");
         }

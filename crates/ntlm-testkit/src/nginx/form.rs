@@ -21,7 +21,7 @@ pub enum Form {
     Name,
 }
 
-/// What a group says.
+/// An `upstream` block.
 struct Group<'a> {
     name: &'a str,
     server: &'a str,

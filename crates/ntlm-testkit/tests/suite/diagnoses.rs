@@ -18,7 +18,7 @@ async fn told(nginx: &Nginx, trouble: &str, remedy: &str) {
     let [line] = lines[..] else { panic!("not one trouble but {lines:#?}") };
     assert!(line.contains("[warn]") && line.contains(trouble), "{line}");
     assert!(line.contains("in upstream \"backend\": ") && line.contains(remedy), "{line}");
-    // What nginx puts behind a message is no part of the remedy.
+    // nginx's own words behind a message are no part of the remedy.
     let (sentence, nginx_says) = line.split_once("; seen").expect("an end of the sentence");
     assert!(sentence.contains(remedy), "{line}");
     assert!(nginx_says.starts_with(" while ") || nginx_says.starts_with(", client: "), "{line}");

@@ -29,7 +29,7 @@ async fn pooled(origin: &Origin) -> Nginx {
     Nginx::builder().in_front_of(&[origin], "ntlm; keepalive 8;").start().await
 }
 
-/// The same whatever the form of the run: only a group has a pool.
+/// A group with `ntlm` and a pool, whichever form `NTLM_FORM` asks for: only a group has a pool.
 async fn pool_of_group(origin: &Origin) -> Nginx {
     Nginx::builder().in_front_of(&[origin], "ntlm; keepalive 8;").as_written().start().await
 }

@@ -31,7 +31,7 @@ async fn busy(origin: &Origin) -> Nginx {
     nginx
 }
 
-/// What is wrong with a value by a schema, of which it knows what `status.schema.json` uses (JSON Schema 2020-12).
+/// Finds where a value breaks a schema. Knows the keywords of JSON Schema 2020-12 that `status.schema.json` uses.
 fn faults(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     let is_of_type = match schema["type"].as_str() {
         Some("object") => value.is_object(),

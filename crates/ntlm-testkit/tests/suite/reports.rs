@@ -16,7 +16,7 @@ fn blocks(language: &str) -> Vec<String> {
     page.split(&fence).skip(1).map(|block| block.split_once("```\n").unwrap().0.to_owned()).collect()
 }
 
-/// What a report prints, line by line, without the blanks in front.
+/// The lines that a report prints, without the blanks in front.
 fn report(number: usize, log: &std::path::Path) -> Vec<String> {
     let script = blocks("sh")[number].replace(LOG, log.to_str().unwrap());
     let output = std::process::Command::new("sh").args(["-ec", &script]).output().unwrap();

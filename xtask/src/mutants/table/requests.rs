@@ -118,8 +118,8 @@ pub const ROWS: &[Mutation] = &[
         "command.name.as_bytes() == b\"proxy_set_header\"",
         &["isolation::ways::", "guard::ways::"],
     ),
-    row("location.rs", "!value.contains(&b'$') && ", "", OUTGOING),
-    row("location.rs", "!value.eq_ignore_ascii_case(b\"close\")", "value != b\"close\"", OUTGOING),
+    row("location.rs", "value.contains(&b'$') || ", "", OUTGOING),
+    row("location.rs", "value.eq_ignore_ascii_case(b\"close\")", "value == b\"close\"", OUTGOING),
     row("location.rs", " && is_after_http_1_0(cf);", ";", OUTGOING),
     row("peer.rs", "Location::of(r).replaces_defaults && !may_change()", "true", OUTGOING),
     row(

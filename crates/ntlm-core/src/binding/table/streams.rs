@@ -1,4 +1,4 @@
-//! What requests of one client connection that come at once find of each other.
+//! The state in which a request finds the binding of its client while other requests of that client connection are on their way.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,8 @@ pub struct BegunLogin {
 pub(super) type Begun = HashSet<BegunLogin>;
 
 impl<C: Copy, U: Copy> Bindings<C, U> {
-    /// What an NTLM message repeats, or gives to be repeated; `None` where it cannot be told from that of another.
+    /// The mark of an NTLM message: a CHALLENGE gives it, the AUTHENTICATE that answers repeats it. `None` where the message has no time
+    /// stamp.
     pub fn mark(&self, info: TargetInfo<'_>) -> Option<Mark> {
         Mark::of(info, &self.secret)
     }
@@ -35,7 +36,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// What a request finds at the time `now`. `client` is `None` while the client connection has never had a binding.
+    /// The state of the binding for a request that arrives at the time `now`. `client` is `None` while the client connection has never had a binding.
     pub fn meet(&self, client: Option<ClientId>, number: u64, group: GroupId, key: Key<'_>, now: u64) -> Met {
         let owner = client.and_then(|client| self.clients.get(client)).filter(|owner| owner.number == number);
         match owner.and_then(|owner| self.search(owner, group, key)).map(|(_, binding)| binding) {

@@ -28,7 +28,7 @@ fn claim(table: &mut Table, client: ClientId, number: u64, group: GroupId, key: 
     table.claim(client, number, group, key, |_| true)
 }
 
-/// What a client gets that takes a binding over which nobody has logged in yet.
+/// The claim of a client that takes a binding without a login so far.
 fn taken(upstream: u32) -> Claim<u32> {
     Claim::Taken(upstream, Standing::default())
 }

@@ -121,7 +121,7 @@ struct Server {
     user: Option<usize>,
 }
 
-/// What a login over the connection does next; each of its legs is sent, and answered later.
+/// A login over the connection, and how far it is; each of its legs is sent, and answered later.
 #[derive(Clone, Copy, Default)]
 struct Login {
     legs: usize,

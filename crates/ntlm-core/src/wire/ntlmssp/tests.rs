@@ -220,7 +220,7 @@ fn response_of_version_2_repeats_the_target_information() {
     let read = Authenticate::read(&whole).unwrap().info;
     assert_eq!(read.timestamp(), Some(9));
     assert_eq!(read.names(), [Some(&b"C\0"[..]), Some(b"D\0"), None, None, None]);
-    // What is cut off is not there, nor does version 1 repeat any.
+    // A message that is cut off has no target information, and NTLMv1 repeats none.
     for length in [0, 24, 25, 43, 44, 47, 60] {
         let cut = message(&response[..length]);
         let read = Authenticate::read(&cut).unwrap().info;

@@ -50,7 +50,7 @@ impl Form {
         (line + ";", rest.join(" "))
     }
 
-    /// What `proxy_pass` names in place of a group, given the address of its only server; `None` where it names the group.
+    /// The server that `proxy_pass` names in place of a group, given the address of its only server; `None` where it names the group.
     pub(super) fn server(self, index: usize, group: &str, address: &str) -> Option<String> {
         let port = address.rsplit(':').next().unwrap_or_default();
         match self {

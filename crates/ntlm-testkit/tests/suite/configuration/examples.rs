@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ntlm_testkit::origin::Leg;
 use ntlm_testkit::{Client, Nginx, Origin, Request};
 
-/// What Exchange publishes, as Microsoft's documentation spells it.
+/// The virtual directories of Exchange, as Microsoft's documentation spells them.
 const EXCHANGE: &[&str] = &[
     "/owa/",
     "/owa/calendar/",

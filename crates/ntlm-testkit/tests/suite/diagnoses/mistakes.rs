@@ -29,7 +29,7 @@ async fn credentials_cleared_for_public_files_are_no_trouble() {
     let ticket = format!("Negotiate {}", kerberos_token("alice", &password_of("alice")));
     let mut alice = Client::connect(&nginx).await;
     assert_eq!(alice.get_with("/public/", "Authorization", &ticket).await.status, 200);
-    // Nobody else's credentials are this module's.
+    // Credentials of other schemes are no concern of the module.
     assert_eq!(alice.get_with("/", "Authorization", "Basic YTpi").await.status, 401);
     assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
 }

@@ -7,14 +7,14 @@ use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 struct Mistake {
     /// Lines of the configuration, as the manual shows them.
     broken: &'static str,
-    /// What the log says of it.
+    /// The sentence in the error log.
     said: &'static str,
     /// The lines in their place.
     mended: &'static str,
     attempt: Attempt,
 }
 
-/// What clients try.
+/// The attempt of a client.
 #[derive(Clone, Copy)]
 enum Attempt {
     /// One login, and a request after it.

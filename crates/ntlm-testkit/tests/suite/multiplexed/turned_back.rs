@@ -112,7 +112,7 @@ async fn stream_beside_busy_binding_is_turned_back() {
         let Any::Two(alice) = alice else { unreachable!() };
         let (slow, ()) = tokio::join!(alice.get("/?gate=slow"), async {
             origin.wait_gate("slow").await;
-            // What needs no login is answered.
+            // A page that asks for no login is answered.
             assert_eq!(get(&alice, "/public/").await.answer().identity(), "anonymous");
             let before = seen(&origin);
             assert_eq!(with(&alice, "/", &login_of("bob").first()).await, End::TurnedBack);

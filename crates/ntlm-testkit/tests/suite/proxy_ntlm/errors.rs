@@ -1,4 +1,4 @@
-//! What is refused, and errors that are nginx's own.
+//! Lines that `nginx -t` refuses, and errors that stay nginx's own.
 
 use ntlm_testkit::{Client, Nginx};
 

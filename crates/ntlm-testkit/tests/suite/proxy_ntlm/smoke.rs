@@ -1,4 +1,4 @@
-//! What holds for every version: each fails where nginx no longer makes the request before it evaluates `proxy_bind`, or no longer
+//! Tests for every version: each fails where nginx no longer makes the request before it evaluates `proxy_bind`, or no longer
 //! evaluates that before it looks for the server.
 
 use ntlm_testkit::Origin;

@@ -1,4 +1,4 @@
-//! What an operator sees of `proxy_ntlm`: status, diagnoses, variables.
+//! Status, diagnoses and variables under `proxy_ntlm`.
 
 use ntlm_testkit::dns::Dns;
 use ntlm_testkit::{Client, Nginx, Origin};

@@ -1,11 +1,11 @@
-//! What goes to the server: without the line not a byte is another, with it two defaults are lifted.
+//! Requests as the server gets them: without the line not a byte differs from plain nginx, with it two defaults are lifted.
 
 use ntlm_testkit::dns::Dns;
 use ntlm_testkit::{Client, Nginx, Request};
 
 use crate::configuration::outgoing::{OK, Recorder, has_new_defaults, http_is_complete};
 
-/// What the server gets for a request with credentials, by each form of `proxy_pass`.
+/// The requests that the server gets for one with credentials, by each form of `proxy_pass`.
 async fn sent(line: &str, module: bool) -> Vec<String> {
     let (recorder, dns) = (Recorder::start(http_is_complete, OK).await, Dns::start().await);
     let port = recorder.address.port();
