@@ -60,6 +60,7 @@ impl NtlmPeer {
         if self.u.status() == 0 || self.u.is_answered_from_cache() {
             return;
         }
+        self.login.set(Some(verdict.login));
         let log = self.r.log();
         let (change, mechanism) = self.change(verdict.login);
         let login = match change {
@@ -75,7 +76,6 @@ impl NtlmPeer {
             Step::GoesOn | Step::Nothing => {}
         }
         let id = self.binding.get();
-        self.login.set(Some(verdict.login));
         let another = with_table(|table| {
             let another = table.set_login(id, login, mechanism, verdict.login == Step::GoesOn);
             self.notes.set(table.logins(id).map(|logins| logins.notes));

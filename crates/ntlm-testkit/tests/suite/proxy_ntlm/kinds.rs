@@ -51,8 +51,8 @@ async fn group_without_ntlm_binds_where_the_line_holds() {
     let origin = Origin::start().await;
     let nginx = nginx_with(
         &origin,
-        "upstream backend { server {{origin}}; keepalive 8; }
-         server { listen 127.0.0.1:{{port}}; set $group BackEnd;
+        "upstream backend { server {{origin}}; keepalive 8; } log_format binding binding=$ntlm_binding;
+         server { listen 127.0.0.1:{{port}}; set $group BackEnd; access_log {{prefix}}/access.log binding;
              location / { proxy_ntlm on; proxy_pass http://backend; }
              location /by-variable { proxy_ntlm on; proxy_pass http://$group; }
              location /guarded { proxy_pass http://backend; } }",
@@ -62,7 +62,9 @@ async fn group_without_ntlm_binds_where_the_line_holds() {
     let mut bob = Client::connect(&nginx).await;
     let bound = bob.login("bob", "/by-variable").await[1].connection();
     serves(&bob.get("/by-variable").await, "bob", bound);
-    // Elsewhere the guard closes what a login leaves.
+    // The first leg belongs to the line, and not to the guard of the group below it.
+    nginx.wait_access_log(|log| log.contains("binding=bound")).await;
+    // Elsewhere the guard closes the connection after a login.
     origin.wait_closed(no_login(&nginx, "/guarded").await).await;
 }
 

@@ -22,6 +22,14 @@ async fn nginx_for(dns: &Dns, port: u16) -> Nginx {
         .await
 }
 
+/// An origin, a resolver that knows it as `app.test`, and an nginx in front.
+async fn named() -> (Origin, Dns, Nginx) {
+    let (origin, dns) = (Origin::start().await, Dns::start().await);
+    dns.set("app.test", &["127.0.0.1"]);
+    let nginx = nginx_for(&dns, origin.socket_addr().port()).await;
+    (origin, dns, nginx)
+}
+
 async fn origin_at(host: &str, port: u16) -> Origin {
     Origin::builder().name(host).listen(SocketAddr::new(host.parse().unwrap(), port)).start().await
 }
@@ -73,9 +81,7 @@ async fn bound_client_stays_when_its_name_moves() {
 
 #[tokio::test]
 async fn bound_client_goes_on_without_a_resolver() {
-    let (origin, dns) = (Origin::start().await, Dns::start().await);
-    dns.set("app.test", &["127.0.0.1"]);
-    let nginx = nginx_for(&dns, origin.socket_addr().port()).await;
+    let (origin, dns, nginx) = named().await;
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login("alice", "/").await[1].connection();
     let questions = dns.questions();
@@ -153,9 +159,7 @@ async fn name_over_tls_is_verified_by_its_name() {
 
 #[tokio::test]
 async fn ticket_without_a_token_in_the_answer_binds() {
-    let (origin, dns) = (Origin::start().await, Dns::start().await);
-    dns.set("app.test", &["127.0.0.1"]);
-    let nginx = nginx_for(&dns, origin.socket_addr().port()).await;
+    let (origin, dns, nginx) = named().await;
     let mut alice = Client::connect(&nginx).await;
     let first = alice.get_with("/?nomutual", "Authorization", &ticket_of("alice")).await;
     assert_eq!((first.status, first.get("WWW-Authenticate")), (200, None));
@@ -165,9 +169,7 @@ async fn ticket_without_a_token_in_the_answer_binds() {
 
 #[tokio::test]
 async fn dead_binding_is_tried_again_at_its_address() {
-    let (origin, dns) = (Origin::start().await, Dns::start().await);
-    dns.set("app.test", &["127.0.0.1"]);
-    let nginx = nginx_for(&dns, origin.socket_addr().port()).await;
+    let (origin, dns, nginx) = named().await;
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login("alice", "/").await[1].connection();
     let questions = dns.questions();
