@@ -13,7 +13,7 @@ use ntlm_core::scheme::ConnectionBound;
 use crate::credentials::Carried;
 use crate::diagnose::{diagnose, diagnose_no_group, diagnose_too_long};
 use crate::group::Location;
-use crate::ngx::{Request, Status, context_index, without_exiting};
+use crate::ngx::{Request, Status, without_exiting};
 use crate::peer::{Announce, is_answer_turned_back, peer_of};
 use crate::place::group_of;
 
@@ -88,13 +88,8 @@ fn diagnose_if_no_group(r: Request) {
 /// Tells of a location of a group with `ntlm` that took the client's credentials away, so that the origin asks for them.
 #[inline]
 fn diagnose_if_cleared(r: Request) {
-    let is_cleared = || {
-        // SAFETY: `create_loc_conf` returned it.
-        let location = unsafe { r.location_conf::<Location>(context_index()).as_ref() };
-        location.replaces_authorization
-    };
     if r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some())
-        && is_cleared()
+        && Location::of(r).replaces_authorization
     {
         diagnose_cleared(r);
     }

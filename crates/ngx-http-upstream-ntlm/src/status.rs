@@ -17,7 +17,7 @@ use ntlm_core::mechanism::Mechanism;
 
 use crate::conf::Directive;
 use crate::group::{Group, Location};
-use crate::ngx::{Request, context_index, unix_time};
+use crate::ngx::{Request, unix_time};
 use crate::stats::{Counter, Shared, Slot, Verdict};
 use crate::worker;
 
@@ -120,8 +120,7 @@ unsafe extern "C" fn ngx_http_ntlm_status_handler(r: *mut ngx_http_request_t) ->
     if r.method() & (NGX_HTTP_GET | NGX_HTTP_HEAD) == 0 {
         return NGX_HTTP_NOT_ALLOWED as ngx_int_t;
     }
-    // SAFETY: the slot is what `create_loc_conf` returned.
-    let location = unsafe { r.location_conf::<Location>(context_index()).as_ref() };
+    let location = Location::of(r);
     let Some(format) = Format::asked(r.query().as_bytes(), configured(location)) else {
         return NGX_HTTP_BAD_REQUEST as ngx_int_t;
     };

@@ -110,14 +110,11 @@ impl Request {
 
     /// Calls `look` with the value of each field of the response that has this name, without case.
     pub fn each_field_sent(self, name: &[u8], mut look: impl FnMut(Slice)) {
-        // SAFETY: alive (from_raw), and the header of the response with it; nginx sets the list up with the request.
-        unsafe {
-            Self::each_of(&raw const (*self.as_ptr()).headers_out.headers.part, |field, value| {
-                if field.as_bytes().eq_ignore_ascii_case(name) {
-                    look(value);
-                }
-            });
-        }
+        self.each_response_field(|field, value| {
+            if field.as_bytes().eq_ignore_ascii_case(name) {
+                look(value);
+            }
+        });
     }
 
     /// Whether the header of a response with this status was sent.
