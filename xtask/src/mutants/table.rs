@@ -59,14 +59,10 @@ const fn row(
 
 const CACHES: &[&str] = &["isolation::caches::"];
 const GUARD: &[&str] = &["guard::"];
-const LOCATIONS: &[&str] = &[
-    "isolation::spellings::",
-    "isolation::credentials_that_a_location",
-    "isolation::ways::a_connection",
-    "guard::ways::",
-];
+const LOCATIONS: &[&str] =
+    &["isolation::spellings::", "isolation::locations::", "isolation::ways::credentials_by", "guard::ways::"];
 const KEYS: &[&str] = &["keys::"];
-const WAYS: &[&str] = &["isolation::ways::", "tls_upstream::another_way"];
+const WAYS: &[&str] = &["isolation::ways::", "tls_upstream::changed_tls_route"];
 const RETRIES: &[&str] = &["lifetime::retries::", "lifetime::next_upstream::"];
 const VARIABLES: &[&str] = &["variables::", "proof::"];
 const SUBREQUESTS: &[&str] = &["multiplexed::subrequests::", "multiplexed::njs::"];
@@ -86,6 +82,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutation> {
 mod tests {
     use super::*;
     use crate::mutants::tree::{apply, text_of};
+    use crate::tidy::files;
     use crate::{nginx::Nginx, paths};
 
     #[test]
@@ -101,6 +98,32 @@ mod tests {
             assert!(row.text != row.becomes && !row.tests.is_empty(), "{}", row.change());
             assert!(Nginx::named(row.nginx).is_ok(), "{}", row.change());
         }
+    }
+
+    #[test]
+    fn each_filter_names_a_test() {
+        let names = tests_of_suite();
+        let missing: Vec<&str> = all()
+            .flat_map(|row| row.tests)
+            .filter(|filter| !names.iter().any(|name| name.contains(**filter)))
+            .copied()
+            .collect();
+        assert!(missing.is_empty(), "the suite has no tests of these names: {missing:#?}");
+    }
+
+    /// The tests of the suite, named as its runner names them: `isolation::ways::…` stands in `isolation/ways.rs`.
+    fn tests_of_suite() -> Vec<String> {
+        const FOLDER: &str = "crates/ntlm-testkit/tests/suite";
+        let files = files::all(&paths::repo(), &[".rs"]).expect("sources");
+        let suite = files.iter().filter_map(|file| Some((file.path.strip_prefix(FOLDER).ok()?, &file.text)));
+        suite
+            .flat_map(|(path, text)| {
+                let theme = path.with_extension("").display().to_string().replace('/', "::");
+                let functions =
+                    text.lines().filter_map(|line| line.strip_prefix("async fn ")?.split_once('('));
+                functions.map(move |(name, _)| format!("{theme}::{name}")).collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub const ROWS: &[Mutation] = &[
         "ngx/connection.rs",
         "if (*c).idle() == 0 || (*c).reusable() == 0",
         "if (*c).reusable() == 0",
-        &["lifetime::a_client_connection", "lifetime::kept_clients::"],
+        &["lifetime::expired_client", "lifetime::kept_clients::"],
     )
     .on_1_30()
     .known(),
@@ -53,7 +53,7 @@ pub const ROWS: &[Mutation] = &[
         "ngx/connection.rs",
         "            if (*reading).timer_set() != 0 {\n                ngx_del_timer(reading);\n            }\n",
         "",
-        &["lifetime::what_nginx", "lifetime::a_slow"],
+        &["lifetime::proxy_timeouts", "lifetime::slow_request"],
     ),
     row("ngx/connection.rs", "            (*c).set_idle(0);\n", "", &["lifetime::reloads::"]).known(),
     row("ngx/connection.rs", "            (*c).sent = 0;\n", "", VARIABLES),
@@ -163,7 +163,7 @@ pub const ROWS: &[Mutation] = &[
         "ngx/request.rs",
         "!r.is_null() && (*r).signature == NGX_HTTP_MODULE && (*r).connection == self.as_ptr()",
         "!r.is_null()",
-        &["lifetime::a_client_connection"],
+        &["lifetime::keepalive_min_timeout"],
     )
     .on_1_30()
     .known(),

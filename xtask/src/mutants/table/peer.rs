@@ -10,7 +10,7 @@ pub const ROWS: &[Mutation] = &[
         "peer/seen.rs",
         "    peer.token.set(true);\n",
         "",
-        &["isolation::a_token_in_an_answer", "guard::token_in_an"],
+        &["isolation::token_in_an_answer", "guard::token_in_an"],
     ),
     row(
         "peer/seen.rs",
@@ -22,13 +22,13 @@ pub const ROWS: &[Mutation] = &[
         "peer/seen.rs",
         "            peer.source.set(Source::Original);\n            peer\n",
         "            peer\n",
-        &["isolation::a_token_in_an_answer", "guard::"],
+        &["isolation::token_in_an_answer", "guard::"],
     ),
     row(
         "peer.rs",
         "(r.upstream()? == peer.u).then_some(peer)",
         "Some(peer)",
-        &["multiplexed::subrequests::redirects", "guard::ways::"],
+        &["multiplexed::subrequests::internal_redirects", "guard::ways::"],
     )
     .known(),
     row(
@@ -41,7 +41,7 @@ pub const ROWS: &[Mutation] = &[
         "peer.rs",
         "let credentials = Carried::may_be_by(r) && Carried::by(r, u).any();\n        let replaced",
         "let credentials = false;\n        let replaced",
-        &["isolation::a_ticket", "handshakes::"],
+        &["isolation::ticket_logs_in", "handshakes::"],
     ),
     row("peer.rs", "            Outgoing::of(u).lift_defaults();\n", "", OUTGOING),
     row("peer.rs", "                Outgoing::of(u).lift_defaults_in_force();\n", "", OUTGOING),
@@ -190,7 +190,7 @@ pub const ROWS: &[Mutation] = &[
         "peer/free.rs",
         "if may_change() && Carried::by(self.r, self.u).any() {",
         "if false {",
-        &["isolation::credentials_that_a_location", "configuration::outgoing::a_retry"],
+        &["isolation::locations::", "configuration::outgoing::retry"],
     )
     .known(),
     row("peer/free.rs", "if verdict.connection == Fate::PassOn {", "if true {", &["isolation::"]),
@@ -227,7 +227,7 @@ pub const ROWS: &[Mutation] = &[
         "peer/free.rs",
         "        idle::park(bound, expire_by);\n",
         "",
-        &["lifetime::an_", "lifetime::a_binding"],
+        &["lifetime::origin_ending", "lifetime::expired_binding"],
     ),
     row(
         "peer/free.rs",
@@ -283,13 +283,13 @@ pub const ROWS: &[Mutation] = &[
         "peer/free.rs",
         "requests: bound.map_or(1, Bound::carried),",
         "requests: 1,",
-        &["caps::", "isolation::a_connection"],
+        &["caps::", "isolation::connection_"],
     ),
     row(
         "peer/free.rs",
         "age: bound.map_or(0, Bound::age),",
         "age: 0,",
-        &["caps::", "isolation::a_connection"],
+        &["caps::", "isolation::connection_"],
     ),
     row(
         "peer/free.rs",
@@ -316,7 +316,7 @@ pub const ROWS: &[Mutation] = &[
         "peer/free.rs",
         "if shared != Some(true) {",
         "if true {",
-        &["keys::", "scaling::", "floods::a_client"],
+        &["keys::", "scaling::", "floods::client_speaking"],
     ),
     // The peer: who is logged in.
     row(

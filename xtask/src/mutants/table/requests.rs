@@ -39,7 +39,7 @@ pub const ROWS: &[Mutation] = &[
         "credentials.rs",
         "r.authorization().filter(|value| is_bound(value.as_bytes()))",
         "r.authorization()",
-        &["isolation::credentials_of_other", "handshakes::other"],
+        &["isolation::schemes::other", "handshakes::tokens::"],
     ),
     row(
         "credentials.rs",
@@ -63,7 +63,7 @@ pub const ROWS: &[Mutation] = &[
         "fields.rs",
         "unsafe { on_answer(r, h, offset, &WWW_AUTHENTICATE) }",
         "unsafe { WWW_AUTHENTICATE.call(r, h, offset) }",
-        &["isolation::a_token_in_an_answer", "guard::token_in_an"],
+        &["isolation::token_in_an_answer", "guard::token_in_an"],
     ),
     row(
         "fields.rs",
@@ -71,7 +71,7 @@ pub const ROWS: &[Mutation] = &[
         "unsafe { PROXY_AUTHENTICATE.call(r, h, offset) }",
         &["isolation::proxy_authorization::"],
     ),
-    row("fields.rs", "            return Status::ERROR.0;\n", "", &["faults::a_token"]),
+    row("fields.rs", "            return Status::ERROR.0;\n", "", &["faults::answer_token"]),
     // The outgoing request.
     row("outgoing.rs", "for letter in RARE_LETTER {", "for letter in [RARE_LETTER[0]] {", LOCATIONS),
     row("outgoing.rs", "at += next + 1;", "break;", LOCATIONS),
@@ -155,7 +155,7 @@ pub const ROWS: &[Mutation] = &[
         "transport.rs",
         "(!self.verify || self.context == other.context)",
         "self.context == other.context",
-        &["configuration::examples", "isolation::many", "isolation::ways::"],
+        &["configuration::examples", "isolation::locations::many", "isolation::ways::"],
     ),
     row("transport.rs", "            && self.server_name == other.server_name\n", "", WAYS),
     row("transport.rs", "            && self.name == other.name\n", "", WAYS),
@@ -169,7 +169,7 @@ pub const ROWS: &[Mutation] = &[
         "ngx/tls.rs",
         "Some((r.evaluate(certificate, Slice::EMPTY)?, r.evaluate(key, Slice::EMPTY)?))",
         "Some((r.evaluate(certificate, Slice::EMPTY).unwrap_or(Slice::EMPTY), r.evaluate(key, Slice::EMPTY).unwrap_or(Slice::EMPTY)))",
-        &["faults::a_certificate"],
+        &["faults::unevaluated_certificate"],
     ),
     // The response's header.
     row(
@@ -212,7 +212,7 @@ pub const ROWS: &[Mutation] = &[
         "",
         &["guard::directive::", "configuration::"],
     ),
-    row("conf.rs", "(2, \"a number", "(1, \"a number", &["configuration::a_number"]),
+    row("conf.rs", "(2, \"a number", "(1, \"a number", &["configuration::invalid_number"]),
     row(
         "conf.rs",
         "word.eq_ignore_ascii_case(b\"off\")",
@@ -229,6 +229,6 @@ pub const ROWS: &[Mutation] = &[
         "module.rs",
         "conf::set_up_group(us, http, GroupId(id))",
         "conf::set_up_group(us, http, GroupId(id & 0))",
-        &["balancing::naming::", "isolation::two_groups", "handshakes::two_groups"],
+        &["balancing::naming::", "isolation::locations::two_groups", "handshakes::two_groups"],
     ),
 ];
