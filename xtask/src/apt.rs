@@ -1,5 +1,5 @@
 //! apt, told of one Debian suite and given lists, a cache and a package state of our own, so nothing of the machine's is
-//! touched and nobody has to be root.
+//! touched and no root is needed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
