@@ -81,7 +81,7 @@ async fn bound_client_stays_when_its_name_moves() {
 
 #[tokio::test]
 async fn bound_client_goes_on_without_a_resolver() {
-    let (origin, dns, nginx) = named().await;
+    let (_origin, dns, nginx) = named().await;
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login("alice", "/").await[1].connection();
     let questions = dns.questions();
@@ -159,7 +159,7 @@ async fn name_over_tls_is_verified_by_its_name() {
 
 #[tokio::test]
 async fn ticket_without_a_token_in_the_answer_binds() {
-    let (origin, dns, nginx) = named().await;
+    let (_origin, _dns, nginx) = named().await;
     let mut alice = Client::connect(&nginx).await;
     let first = alice.get_with("/?nomutual", "Authorization", &ticket_of("alice")).await;
     assert_eq!((first.status, first.get("WWW-Authenticate")), (200, None));
