@@ -44,7 +44,7 @@ fn group_of(r: Request) -> Option<&'static Group> {
 ///
 /// Called by nginx only, with the request that `watch` gave this handler.
 unsafe extern "C" fn ngx_http_upstream_ntlm_challenge_cleanup(data: *mut c_void) {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_free_request passes the request, which `at_end` gave as data.
     let r = unsafe { Request::new(data.cast::<ngx_http_request_t>()) };
     let Some(group) = group_of(r).filter(|_| r.has_answered(401)) else { return };
     let mut is_there = false;

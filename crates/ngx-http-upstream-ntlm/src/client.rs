@@ -60,7 +60,8 @@ fn leave(id: ClientId) {
 /// Called by nginx only, with the data of a cleanup that [`find_or_enter`] added.
 unsafe extern "C" fn ngx_http_upstream_ntlm_client_cleanup(data: *mut c_void) {
     if let Some(id) = NonNull::new(data.cast::<ClientId>()) {
-        // SAFETY: see above; the data lives in the pool that is being destroyed, after its cleanups.
+        // SAFETY: ngx_destroy_pool passes the data of a cleanup that `find_or_enter` added, and frees the pool after its
+        // cleanups have run.
         leave(unsafe { id.read() });
     }
 }

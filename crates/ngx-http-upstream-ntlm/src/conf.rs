@@ -254,7 +254,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_set_number(
     cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above.
+    // SAFETY: ngx_conf_handler passes the directive that it reads.
     unsafe {
         // The first request of a login is answered 401.
         let (least, expected) = if (*cmd).offset == offset_of!(Conf, requests) {
@@ -282,7 +282,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_set_time(
     cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above; is_sec of 0 asks ngx_parse_time for milliseconds.
+    // SAFETY: ngx_conf_handler passes the directive that it reads; is_sec of 0 asks ngx_parse_time for milliseconds.
     unsafe {
         read(cf, cmd, conf, |directive, place: &mut ngx_msec_t| {
             let time = directive.word(1).map(|mut word| ngx_parse_time(&raw mut word, 0));
@@ -302,7 +302,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_set_value(
     cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above.
+    // SAFETY: ngx_conf_handler passes the directive that it reads.
     unsafe { read(cf, cmd, conf, Directive::set_value) }
 }
 
@@ -316,7 +316,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_set_flag(
     cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above.
+    // SAFETY: ngx_conf_handler passes the directive that it reads.
     unsafe {
         read(cf, cmd, conf, |directive, place: &mut usize| {
             let value = match directive.word(1).unwrap_or_default().as_bytes() {
@@ -335,7 +335,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_set_flag(
 ///
 /// Called by nginx while it reads the configuration.
 pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_srv_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: see above; zeroes are a Conf in which nothing is said.
+    // SAFETY: ngx_http_upstream passes the configuration that it reads; zeroes are a Conf in which nothing is said.
     unsafe { Pool::from_raw((*cf).pool).and_then(|pool| pool.zeroed::<Conf>()) }
         .map_or(null_mut(), |conf| conf.as_ptr().cast())
 }

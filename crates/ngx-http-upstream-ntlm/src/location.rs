@@ -29,7 +29,7 @@ const CHANGING: [&[u8]; 2] = [b"ngx_http_lua_module", b"ngx_http_headers_more_fi
 ///
 /// Called by nginx while it reads the configuration.
 pub unsafe extern "C" fn ngx_http_upstream_ntlm_create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: see above; zeroes are a location in which nothing is said.
+    // SAFETY: ngx_http_core_location and its like pass the configuration that they read; zeroes are a location in which nothing is said.
     unsafe { Pool::new((*cf).pool).zeroed::<Location>().map_or(null_mut(), |conf| conf.as_ptr().cast()) }
 }
 
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
     parent: *mut c_void,
     child: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above; both are what `create_loc_conf` returned.
+    // SAFETY: ngx_http_merge_locations and ngx_http_merge_servers pass what `create_loc_conf` returned.
     unsafe {
         let (parent, child) = (parent.cast::<Location>(), child.cast::<Location>());
         if (*child).status == 0 {

@@ -85,7 +85,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_exit_process(_cycle: *mut ngx_cycle_
 ///
 /// Called by nginx while it reads the configuration.
 unsafe extern "C" fn ngx_http_upstream_ntlm_create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: see above; zeroes are a configuration without groups.
+    // SAFETY: ngx_http_block passes the configuration that it reads; zeroes are a configuration without groups.
     unsafe { Pool::new((*cf).pool).zeroed::<Main>().map_or(null_mut(), |conf| conf.as_ptr().cast()) }
 }
 
@@ -112,7 +112,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_init_main_conf(
     cf: *mut ngx_conf_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_block passes the configuration that it has read.
     let sound = unsafe { upstreams(cf).iter().all(|&us| conf::check(cf, us)) };
     if sound { null_mut() } else { conf::CONF_ERROR }
 }
@@ -124,7 +124,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_init_main_conf(
 ///
 /// Called by `ngx_http_block`, once for each `http` block.
 unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: see above; the pool lives as long as the configuration.
+    // SAFETY: ngx_http_block passes the configuration that it has read; the pool lives as long as the configuration.
     unsafe {
         let all = upstreams(cf);
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
@@ -174,7 +174,8 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_init_zone(
     zone: *mut ngx_shm_zone_t,
     old: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: see above: both are configurations of this module. All of the shared memory is atomic.
+    // SAFETY: ngx_init_cycle passes the zone, whose data is this module's configuration, as the old data is. All of the shared
+    // memory is atomic.
     unsafe {
         let main = (*zone).data.cast::<Main>();
         let shared = match NonNull::new(old.cast::<Main>()).and_then(|old| old.as_ref().shared()) {

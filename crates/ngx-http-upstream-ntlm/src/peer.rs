@@ -108,7 +108,7 @@ pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
     let (r, group) = unsafe { (Request::new(r), Group::of(us)) };
     match (r.upstream(), group) {
         (Some(u), Some(group)) => NtlmPeer::init(r, u, group).0,
@@ -125,11 +125,11 @@ pub unsafe extern "C" fn ngx_http_upstream_init_guarded_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
     let (request, group) = unsafe { (Request::new(r), Group::of(us)) };
     let Some(group) = group else { return Status::ERROR.0 };
     if !Carried::may_be_by(request) {
-        // SAFETY: see above; the group's own `peer.init`, called as nginx called this one.
+        // SAFETY: as above; the balancer's own `peer.init` gets the arguments that nginx gave this one.
         return unsafe { group.as_ref().original_init_peer.map_or(Status::ERROR.0, |init| init(r, us)) };
     }
     init_guarded(request, group).0
@@ -395,7 +395,8 @@ unsafe extern "C" fn ngx_http_upstream_get_ntlm_peer(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: see above; the request, and so the data in its pool, lives through the call.
+    // SAFETY: ngx_event_connect_peer passes the peer and the data that `stand_before` set; the request, and so the data in its
+    // pool, lives through the call.
     unsafe { (*data.cast::<NtlmPeer>()).get(Peer::new(pc)).0 }
 }
 
@@ -409,7 +410,7 @@ unsafe extern "C" fn ngx_http_upstream_free_ntlm_peer(
     data: *mut c_void,
     state: ngx_uint_t,
 ) {
-    // SAFETY: see above.
+    // SAFETY: nginx passes the peer and the data that `stand_before` set.
     unsafe { (*data.cast::<NtlmPeer>()).free(Peer::new(pc), state) }
 }
 
@@ -423,9 +424,9 @@ unsafe extern "C" fn ngx_http_upstream_notify_ntlm_peer(
     data: *mut c_void,
     event: ngx_uint_t,
 ) {
-    // SAFETY: see above.
+    // SAFETY: nginx passes the peer and the data that `stand_before` set.
     if let Some(original) = unsafe { (*data.cast::<NtlmPeer>()).asked() } {
-        // SAFETY: see above.
+        // SAFETY: the peer is live, as above.
         original.notify(unsafe { Peer::new(pc) }, event);
     }
 }
@@ -440,9 +441,9 @@ unsafe extern "C" fn ngx_http_upstream_set_ntlm_peer_session(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: nginx passes the peer and the data that `stand_before` set.
     match unsafe { (*data.cast::<NtlmPeer>()).asked() } {
-        // SAFETY: see above.
+        // SAFETY: the peer is live, as above.
         Some(original) => original.set_session(unsafe { Peer::new(pc) }).0,
         None => Status::OK.0,
     }
@@ -458,9 +459,9 @@ unsafe extern "C" fn ngx_http_upstream_save_ntlm_peer_session(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) {
-    // SAFETY: see above.
+    // SAFETY: nginx passes the peer and the data that `stand_before` set.
     if let Some(original) = unsafe { (*data.cast::<NtlmPeer>()).asked() } {
-        // SAFETY: see above.
+        // SAFETY: the peer is live, as above.
         original.save_session(unsafe { Peer::new(pc) });
     }
 }

@@ -59,7 +59,8 @@ unsafe extern "C" fn ngx_http_ntlm_set_proxy(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: see above; the table says NGX_HTTP_LOC_CONF_OFFSET, so `conf` is what `create_loc_conf` returned.
+    // SAFETY: ngx_conf_handler passes the directive that it reads; the table says NGX_HTTP_LOC_CONF_OFFSET, so `conf` is what
+    // `create_loc_conf` returned.
     unsafe {
         let (Some(directive), Some(location)) = (Directive::new(cf), conf.cast::<Location>().as_mut()) else {
             return CONF_ERROR;

@@ -47,7 +47,7 @@ struct Hidden {
 ///
 /// Called by `ngx_http_complex_value`, which `ngx_http_upstream_set_local` calls with a live request.
 unsafe extern "C" fn ngx_http_upstream_ntlm_bind_len_code(e: *mut ngx_http_script_engine_t) -> usize {
-    // SAFETY: see above; the next code of `LENGTH` ends them.
+    // SAFETY: ngx_http_complex_value runs `LENGTH` with a live request; the code after this one ends it.
     unsafe {
         (*e).ip = (*e).ip.byte_add(size_of::<ngx_http_script_len_code_pt>());
         let r = Request::new((*e).request);
@@ -73,7 +73,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_bind_len_code(e: *mut ngx_http_scrip
 ///
 /// As for [`ngx_http_upstream_ntlm_bind_len_code`], with room for so many bytes.
 unsafe extern "C" fn ngx_http_upstream_ntlm_bind_code(e: *mut ngx_http_script_engine_t) {
-    // SAFETY: see above; the next code of `VALUE` ends them.
+    // SAFETY: ngx_http_complex_value runs `VALUE` with the engine of `LENGTH`; the code after this one ends it.
     unsafe {
         (*e).ip = (*e).ip.byte_add(size_of::<ngx_http_script_code_pt>());
         let line = (*e).line;
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn ngx_http_upstream_init_proxied_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
     unsafe {
         let (r, proxied) = (Request::new(r), &*us.cast::<Proxied>());
         let (Some(u), Some(group)) = (r.upstream(), NonNull::new(proxied.place.cast::<Group>())) else {
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn ngx_http_upstream_init_target_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: `original::init` passes a live request and its group.
     unsafe {
         if !us.is_null() {
             return init_of_balancer(us).map_or(Status::ERROR.0, |init| init(r, us));

@@ -99,7 +99,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_variable(
     // SAFETY: ngx_http_get_flushed_variable and its like pass a live request.
     let request = unsafe { Request::new(r) };
     if data == BINDING && is_turned_back(request) {
-        // SAFETY: see above.
+        // SAFETY: ngx_http_get_variable and its like pass a live request.
         return unsafe { show(request, v, b"fallback") }.0;
     }
     if let (Some(peer), Some((_, write))) = (peer_of(request), VARIABLES.get(data)) {

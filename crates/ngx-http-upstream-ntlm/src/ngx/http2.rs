@@ -193,7 +193,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_v2_frame_handler(
     h2c: *mut ngx_http_v2_connection_t,
     frame: *mut ngx_http_v2_out_frame_t,
 ) -> ngx_int_t {
-    // SAFETY: see above.
+    // SAFETY: ngx_http_v2_send_output_queue passes a live connection and its frame.
     unsafe {
         let buf = (*(*frame).first).buf;
         if (*buf).pos != (*buf).last {

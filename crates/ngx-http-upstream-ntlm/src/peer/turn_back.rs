@@ -323,7 +323,8 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_last_cleanup(_data: *mut c_void) {}
 /// Called by nginx only, with the data of a cleanup that [`NtlmPeer::begin_login`] added.
 unsafe extern "C" fn ngx_http_upstream_ntlm_login_cleanup(data: *mut c_void) {
     if let Some(begun) = NonNull::new(data.cast::<BegunLogin>()) {
-        // SAFETY: see above; the data lives in the pool that is being destroyed, after its cleanups.
+        // SAFETY: ngx_destroy_pool passes the data of a cleanup that `begin_login` added, and frees the pool after its
+        // cleanups have run.
         let begun = unsafe { begun.read() };
         with_table(|table| table.end_login(begun));
     }
