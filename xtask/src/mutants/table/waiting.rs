@@ -83,6 +83,14 @@ pub const ROWS: &[Mutation] = &[
         &["lifetime::expired_client", "isolation::client_in_recycled"],
     ),
     row("client.rs", "        leave(id);\n        return", "        return", &["faults::memory"]).known(),
+    row("worker.rs", "***kept == server", "true", &["balancing::", "variables::"]),
+    row(
+        "worker.rs",
+        "if servers.len() == SERVERS {",
+        "if true {",
+        &["balancing::", "variables::", "lifetime::", "isolation::", "proxy_ntlm::"],
+    )
+    .known(),
     row("bound.rs", "connection.requests().saturating_sub(1)", "0", &["caps::"]),
     row("bound.rs", "            since: now(),", "            since: 0,", &["caps::"]),
     row(
