@@ -8,7 +8,7 @@ pub const ROWS: &[Mutation] = &[
         "idle.rs",
         "    if c.is_read_ready() {\n        on_readable(bound);\n    }\n",
         "",
-        &["lifetime::end_arriving"],
+        &["lifetime::end_arriving", "lifetime::responses::slow_readers"],
     ),
     row("idle.rs", "    STAND_IN.stand();\n", "", &["eviction::connection_shortage", "fairness::shortage"]),
     row(
