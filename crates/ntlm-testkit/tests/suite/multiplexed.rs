@@ -278,21 +278,22 @@ async fn binding_end_closes_client_without_streams() {
 async fn binding_end_leaves_open_streams_alone() {
     for over in streams() {
         let (origin, _nginx, alice, bound) = logged_in(over).await;
-        let (first, second, ()) = tokio::join!(
-            alice.get("/?gate=first"),
-            async {
-                origin.wait_gate("first").await;
-                alice.get("/public/?gate=second").await
-            },
-            async {
+        let second = async {
+            origin.wait_gate("first").await;
+            alice.get("/public/?gate=second").await
+        };
+        let meanwhile = async {
+            let (first, ()) = tokio::join!(alice.get("/?gate=first"), async {
                 origin.wait_gate("second").await;
                 origin.open_gate("first");
-                origin.close_connection(bound).await;
-                refuses(&alice.get("/").await);
-                origin.open_gate("second");
-            }
-        );
-        serves(&first, "alice", bound);
+            });
+            serves(&first, "alice", bound);
+            // The binding waits again, and the second stream is open.
+            origin.close_connection(bound).await;
+            refuses(&alice.get("/").await);
+            origin.open_gate("second");
+        };
+        let (second, ()) = tokio::join!(second, meanwhile);
         assert_eq!((second.status, second.identity()), (200, "anonymous"));
         let again = alice.login("alice").await;
         serves(&alice.get("/").await, "alice", again);
