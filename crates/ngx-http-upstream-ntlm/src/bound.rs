@@ -1,7 +1,8 @@
-//! An upstream connection that is bound: what belongs to it for as long as it lives.
+//! An upstream connection that is bound: where it leads, and whether that is the way of a request.
 //!
-//! The module allocates it in the pool of that connection. nginx frees the pool when it closes the connection, so a [`Bound`]
-//! must not be used after that.
+//! The module allocates a [`Bound`] in the pool of that connection. nginx frees the pool when it closes the connection, so it
+//! must not be used after that. Must never call two transports the same when the server, or the client certificate shown to it, could
+//! be another's.
 #![expect(unsafe_code, reason = "what hangs on the pool of an upstream connection")]
 
 use core::ptr::NonNull;
@@ -9,50 +10,173 @@ use core::ptr::NonNull;
 use ntlm_core::binding::ids::BindingId;
 
 use crate::group::Group;
-use crate::ngx::{Connection, Peer, Pool, Server, now};
-use crate::transport::Transport;
+use crate::ngx::{Connection, Peer, Pool, Request, Server, Slice, Upstream, now};
 
 /// A bound upstream connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound(NonNull<Inner>);
 
+// It fits into what nginx leaves free in the pool of an upstream connection without TLS (ngx_http_upstream_connect).
 #[derive(Clone, Copy)]
 struct Inner {
     connection: Connection,
     binding: BindingId,
     group: NonNull<Group>,
-    server: Kept,
-    transport: Transport,
-    /// `c->requests` before the request that bound it, and when that ended.
-    requests_before: u64,
+    /// In memory that lives as long as the worker where `is_kept_for_good`, else as long as the connection.
+    route: NonNull<Route>,
+    /// When the request that bound it ended.
     since: u64,
-    /// When it was parked last, on nginx's clock.
-    parked: u64,
+    /// `c->requests` before that request.
+    requests_before: u32,
+    is_kept_for_good: bool,
     /// The client speaks HTTP/1.x.
     http1: bool,
-    /// In the row of connections that wait to be closed: the next one, and the client connection that is to end with it.
-    next: Option<Bound>,
-    client: Option<(Connection, u64)>,
-    is_closing: bool,
 }
 
-/// The server of a bound connection, and how long its memory lives.
+const _: () = assert!(size_of::<Inner>() <= 128 - size_of::<nginx_sys::ngx_pool_t>());
+
+/// Where a bound connection leads, and how.
 #[derive(Clone, Copy)]
-enum Kept {
-    /// As long as the worker.
-    ForGood(&'static Server),
-    /// As long as the connection.
-    WithConnection(Server),
+pub struct Route {
+    /// The server.
+    pub server: Server,
+    /// The settings that the connection was made with.
+    pub transport: Transport,
+}
+
+impl Route {
+    /// Whether they are the same.
+    pub fn is(&self, other: &Self) -> bool {
+        self.server == other.server && self.transport.is(&other.transport)
+    }
+
+    /// A copy in memory that the worker never frees. `None` when there is no memory.
+    pub fn kept_for_good(self) -> Option<Self> {
+        Some(Route {
+            server: self.server.kept_by(Slice::kept_for_good)?,
+            transport: self.transport.kept_by(Slice::kept_for_good)?,
+        })
+    }
+
+    fn copied_to(self, pool: Pool) -> Option<NonNull<Self>> {
+        let keep = |bytes: Slice| pool.copy(bytes.as_bytes());
+        let (server, transport) = (self.server.kept_by(keep)?, self.transport.kept_by(keep)?);
+        pool.place(Route { server, transport })
+    }
+}
+
+/// The way a request takes to the server it is given, apart from which server that is.
+#[derive(Clone, Copy)]
+pub struct Transport {
+    protocol: usize,
+    local_address: Slice,
+    #[cfg(nginx_tls)]
+    tls: Option<Tls>,
+}
+
+#[cfg(nginx_tls)]
+#[derive(Clone, Copy)]
+struct Tls {
+    /// The context, which carries the protocol versions, ciphers, and what certificates are verified against.
+    context: usize,
+    verify: bool,
+    server_name: bool,
+    name: Slice,
+    certificate: Slice,
+    certificate_key: Slice,
+}
+
+impl Transport {
+    /// The way this request takes. What it refers to lives as long as the request. `None` when it cannot
+    /// be told: what cannot be evaluated is not the same as nothing.
+    #[inline]
+    pub fn of(r: Request, u: Upstream) -> Option<Self> {
+        let _ = r;
+        Some(Transport {
+            protocol: u.protocol(),
+            local_address: u.peer().local_address(),
+            #[cfg(nginx_tls)]
+            tls: if u.is_tls() { Some(Tls::of(r, u)?) } else { None },
+        })
+    }
+
+    /// Whether a request without TLS takes this way.
+    #[inline]
+    pub fn is_plain_of(&self, u: Upstream) -> bool {
+        #[cfg(nginx_tls)]
+        if self.tls.is_some() {
+            return false;
+        }
+        self.protocol == u.protocol() && self.local_address == u.peer().local_address()
+    }
+
+    /// Whether they are the same.
+    pub fn is(&self, other: &Self) -> bool {
+        #[cfg(nginx_tls)]
+        let is_same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(tls), Some(other)) => tls.is(other),
+            _ => false,
+        };
+        #[cfg(not(nginx_tls))]
+        let is_same_tls = true;
+        self.protocol == other.protocol && self.local_address == other.local_address && is_same_tls
+    }
+
+    /// A copy of the settings; the bytes that they refer to are where `keep` puts them.
+    pub fn kept_by(self, keep: impl Fn(Slice) -> Option<Slice>) -> Option<Self> {
+        Some(Transport {
+            local_address: keep(self.local_address)?,
+            #[cfg(nginx_tls)]
+            tls: match self.tls {
+                None => None,
+                Some(tls) => Some(Tls {
+                    name: keep(tls.name)?,
+                    certificate: keep(tls.certificate)?,
+                    certificate_key: keep(tls.certificate_key)?,
+                    ..tls
+                }),
+            },
+            ..self
+        })
+    }
+}
+
+#[cfg(nginx_tls)]
+impl Tls {
+    /// Locations that say the same have contexts of their own, so these only count where a server is verified: what it
+    /// is verified against cannot be compared in any other way.
+    #[inline(never)]
+    fn is(&self, other: &Self) -> bool {
+        (self.verify == other.verify && (!self.verify || self.context == other.context))
+            && self.server_name == other.server_name
+            && self.name == other.name
+            && self.certificate == other.certificate
+            && self.certificate_key == other.certificate_key
+    }
+
+    #[inline(never)]
+    fn of(r: Request, u: Upstream) -> Option<Self> {
+        let conf = u.tls_conf();
+        let (certificate, certificate_key) = u.tls_certificate(r)?;
+        Some(Tls {
+            context: conf.context,
+            verify: conf.verify,
+            server_name: conf.server_name,
+            name: r.evaluate(conf.name, u.default_tls_name())?,
+            certificate,
+            certificate_key,
+        })
+    }
 }
 
 impl Bound {
-    /// Notes where an upstream connection leads, in its own pool: to the server of `pc`, which is `server` where the worker keeps it.
+    /// Notes where an upstream connection leads, in its own pool: the route, or `kept` where the worker keeps that.
     /// `None` when there is no memory.
     pub fn new(
         connection: Connection,
-        pc: Peer,
-        server: Option<&'static Server>,
-        transport: Transport,
+        route: Route,
+        kept: Option<&'static Route>,
         group: NonNull<Group>,
         http1: bool,
     ) -> Option<Self> {
@@ -61,18 +185,11 @@ impl Bound {
             connection,
             binding: BindingId::default(),
             group,
-            server: match server {
-                Some(server) => Kept::ForGood(server),
-                None => Kept::WithConnection(Server::of(pc).copied_to(pool)?),
-            },
-            transport: transport.copied_to(pool)?,
-            requests_before: connection.requests().saturating_sub(1),
+            route: kept.map(NonNull::from).or_else(|| route.copied_to(pool))?,
             since: now(),
-            parked: 0,
+            requests_before: u32::try_from(connection.requests()).ok()?.saturating_sub(1),
+            is_kept_for_good: kept.is_some(),
             http1,
-            next: None,
-            client: None,
-            is_closing: false,
         };
         pool.place(inner).map(Bound)
     }
@@ -132,12 +249,13 @@ impl Bound {
 
     /// The transport settings that it was made with.
     pub fn transport(&self) -> &Transport {
-        &self.inner().transport
+        // SAFETY: it lives as long as the worker, or as the connection.
+        unsafe { &self.inner().route.as_ref().transport }
     }
 
     /// Requests that it has carried since it was bound, the present one included.
     pub fn carried(self) -> u64 {
-        self.connection().requests().saturating_sub(self.inner().requests_before)
+        self.connection().requests().saturating_sub(self.inner().requests_before.into())
     }
 
     /// Milliseconds since it was bound.
@@ -145,24 +263,12 @@ impl Bound {
         now().saturating_sub(self.inner().since)
     }
 
-    /// When it was parked last, on nginx's clock.
-    pub fn parked(self) -> u64 {
-        self.inner().parked
-    }
-
-    /// Notes that it is parked from `now` on.
-    pub fn set_parked(self, now: u64) {
-        self.change(|inner| inner.parked = now);
-    }
-
     /// Offers it to the request of `pc` and `pool`, whose client has taken the binding. nginx shows the server's name when it
     /// logs the request, and the connection may be gone by then. False when there is no memory.
+    #[inline]
     pub fn offer(self, pc: Peer, pool: Pool) -> bool {
         let inner = self.inner();
-        let server = match inner.server {
-            Kept::ForGood(server) => Some(NonNull::from(server)),
-            Kept::WithConnection(server) => server.copied_to(pool).and_then(|server| pool.place(server)),
-        };
+        let server = if inner.is_kept_for_good { Some(self.server()) } else { self.server_copied_to(pool) };
         let Some(server) = server else { return false };
         inner.connection.wake();
         // SAFETY: the server lives as long as the worker, or is in the pool of the request.
@@ -170,29 +276,15 @@ impl Bound {
         true
     }
 
-    /// Takes it into the row of connections that wait to be closed, before `next`. `client` is the client connection that
-    /// is to end with it.
-    pub fn join_closing(self, next: Option<Bound>, client: Option<Connection>) {
-        self.change(|inner| {
-            inner.next = next;
-            inner.client = client.map(|client| (client, client.number()));
-            inner.is_closing = true;
-        });
+    fn server(&self) -> NonNull<Server> {
+        // SAFETY: the route lives as long as the worker, or as the connection.
+        NonNull::from(unsafe { &self.inner().route.as_ref().server })
     }
 
-    /// The connection behind it in that row.
-    pub fn next_closing(self) -> Option<Bound> {
-        self.inner().next
-    }
-
-    /// The client connection that is to end with it, if that is still there.
-    pub fn closing_client(self) -> Option<Connection> {
-        let (client, number) = self.inner().client?;
-        (client.is_open() && client.number() == number).then_some(client)
-    }
-
-    /// Whether it waits to be closed.
-    pub fn is_closing(self) -> bool {
-        self.inner().is_closing
+    #[cold]
+    fn server_copied_to(self, pool: Pool) -> Option<NonNull<Server>> {
+        // SAFETY: as for `server`; the connection is open.
+        let server = unsafe { self.server().read() };
+        pool.place(server.kept_by(|bytes| pool.copy(bytes.as_bytes()))?)
     }
 }

@@ -114,7 +114,7 @@ impl Conf {
     }
 
     fn limits(&self) -> Limits {
-        let said = |value: usize| (value != 0).then_some(value as u64);
+        let said = |value: usize| if value == 0 { u64::MAX } else { value as u64 };
         Limits { requests: said(self.requests), time: said(self.time) }
     }
 }

@@ -9,7 +9,7 @@ use nginx_sys::{ngx_conf_t, ngx_http_header_handler_pt, ngx_http_request_t, ngx_
 use ntlm_core::scheme::{ConnectionBound, carries_token, offers};
 
 use crate::ngx::{Request, Slice, Status, Wrapped, watch_client_field, watch_upstream_field};
-use crate::{challenge, credentials, forwarded, peer};
+use crate::{challenge, credentials, peer};
 
 static WWW_AUTHENTICATE: Wrapped = Wrapped::new();
 static PROXY_AUTHENTICATE: Wrapped = Wrapped::new();
@@ -143,7 +143,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_process_forwarded<const FIELD: usize
     h: *mut ngx_table_elt_t,
     offset: usize,
 ) -> ngx_int_t {
-    forwarded::expect();
+    peer::expect_forwarded();
     // SAFETY: ngx_http_process_request_headers and its like pass a live request and the field that was parsed.
     FORWARDED.get(FIELD).map_or(Status::ERROR.0, |wrapped| unsafe { wrapped.call(r, h, offset) })
 }

@@ -14,7 +14,7 @@ use crate::credentials::Carried;
 use crate::diagnose::{diagnose, diagnose_no_group, diagnose_too_long};
 use crate::group::Location;
 use crate::ngx::{Request, Status, without_exiting};
-use crate::peer::{Announce, is_answer_turned_back, peer_of};
+use crate::peer::{Announce, NtlmPeer, is_answer_turned_back, peer_of};
 use crate::place::group_of;
 
 const AUTHORIZATION: &[u8] = b"authorization:";
@@ -43,6 +43,25 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_reque
     // SAFETY: ngx_http_send_header passes a live request.
     let request = unsafe { Request::new(r) };
     let peer = peer_of(request);
+    let nothing_to_do = match peer {
+        Some(peer) => peer.goes_on(),
+        None => request.authorization().is_none() && !matches!(request.response_status(), 400 | 401),
+    };
+    if nothing_to_do {
+        // SAFETY: the request is live, and `install` has put this filter in.
+        return unsafe { next(r) };
+    }
+    // SAFETY: as above.
+    unsafe { filter(r, request, peer) }
+}
+
+/// Does what is to be done before the header of a response is sent.
+///
+/// # Safety
+///
+/// `r` is a live request, and `install` has run.
+#[inline(never)]
+unsafe fn filter(r: *mut ngx_http_request_t, request: Request, peer: Option<&NtlmPeer>) -> ngx_int_t {
     if peer.is_some_and(|peer| !peer.join()) || (request.is_http2() && is_answer_turned_back(request)) {
         return Status::ERROR.0;
     }

@@ -3,7 +3,7 @@
 //! Must never close a connection that is still in the table, nor leave one in the table that is closed.
 #![expect(unsafe_code, reason = "event handlers' trampolines, and what they find on c->data")]
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 
 use nginx_sys::ngx_event_t;
 use ntlm_core::binding::end::End;
@@ -17,8 +17,6 @@ use crate::log::{alert, debug, info};
 use crate::ngx::{Connection, Readable, StandIn, Timer, now};
 use crate::worker::{Table, count_end, touch, with_table};
 
-/// Milliseconds within which a client that goes on with its login does so.
-const LEG: u64 = 5_000;
 /// Connections that are closed in one turn of nginx's event loop: about a millisecond's work with their clients.
 const BATCH: u32 = 32;
 /// Milliseconds until the next ones are.
@@ -26,11 +24,11 @@ const PAUSE: u64 = 1;
 
 /// Lets a connection wait for the next request of its client. The table has it parked already, and is to be looked at
 /// by `expire_by`. The connection may be closed when this returns.
+#[inline(always)]
 pub fn park(bound: Bound, expire_by: Option<u64>) {
     let c = bound.connection();
     STAND_IN.stand();
     touch();
-    bound.set_parked(now());
     if let Some(time) = expire_by {
         TIMER.go_off_by(time);
     }
@@ -50,9 +48,6 @@ pub fn park(bound: Bound, expire_by: Option<u64>) {
 /// A parked connection is readable, or nginx asks it to close.
 fn on_readable(bound: Bound) {
     let c = bound.connection();
-    if bound.is_closing() {
-        return;
-    }
     if c.is_closing() {
         if c.is_closing_by_force() || !is_client_kept(bound) {
             end(bound, End::Exiting);
@@ -78,15 +73,11 @@ fn is_client_kept(bound: Bound) -> bool {
 /// Ends a parked binding.
 fn end(bound: Bound, end: End) {
     let c = bound.connection();
-    let challenged = with_table(|table| table.logins(bound.binding()).is_some_and(|it| it.challenged));
+    let awaited = with_table(|table| table.awaits_answer(bound.binding(), now()));
     match with_table(|table| table.end(bound.binding())).flatten() {
         Some(ended) => {
             // After a refusal, or when the client has given up, the server may close.
-            if end == End::ServerClosed
-                && ended.phase == Some(Phase::Handshaking)
-                && challenged == Some(true)
-                && now().saturating_sub(bound.parked()) < LEG
-            {
+            if end == End::ServerClosed && ended.phase == Some(Phase::Handshaking) && awaited == Some(true) {
                 diagnose(ended.client.log(), bound.group(), Diagnosis::OriginCloses);
             }
             close(ended, end);
@@ -162,16 +153,23 @@ fn told(bound: Bound, end: End) {
 
 /// The connections that wait to be closed, and how many this turn of the event loop has closed.
 struct Row {
-    first: Cell<Option<Bound>>,
+    waiting: RefCell<Vec<Closing>>,
     /// The turn, by nginx's clock.
     turn: Cell<u64>,
     closed: Cell<u32>,
 }
 
+/// A connection that waits to be closed.
+struct Closing {
+    bound: Bound,
+    /// The client connection that is to end with it, and its number.
+    client: Option<(Connection, u64)>,
+}
+
 // SAFETY: nginx runs the events of a worker, and so all of this module, on one thread.
 unsafe impl Sync for Row {}
 
-static ROW: Row = Row { first: Cell::new(None), turn: Cell::new(0), closed: Cell::new(0) };
+static ROW: Row = Row { waiting: RefCell::new(Vec::new()), turn: Cell::new(0), closed: Cell::new(0) };
 static ROW_TIMER: Timer = Timer::new(close_batch);
 
 /// Closes a connection at once, or lets it join the row if this turn has closed enough.
@@ -179,13 +177,22 @@ fn close_soon(bound: Bound, client: Option<Connection>) {
     if ROW.turn.replace(now()) != now() {
         ROW.closed.set(0);
     }
-    if ROW.closed.get() < BATCH {
+    if ROW.closed.get() < BATCH || !wait_to_close(bound, client) {
         ROW.closed.set(ROW.closed.get() + 1);
         close_now(bound, client);
-        return;
     }
-    bound.join_closing(ROW.first.replace(Some(bound)), client);
+}
+
+/// Lets a connection join the row. False when there is no memory.
+fn wait_to_close(bound: Bound, client: Option<Connection>) -> bool {
+    let Ok(mut waiting) = ROW.waiting.try_borrow_mut() else { return false };
+    if waiting.try_reserve(1).is_err() {
+        return false;
+    }
+    bound.connection().ignore_reading(Some(ngx_http_upstream_ntlm_dummy_handler));
+    waiting.push(Closing { bound, client: client.map(|client| (client, client.number())) });
     ROW_TIMER.go_off_within(now(), PAUSE);
+    true
 }
 
 fn close_now(bound: Bound, client: Option<Connection>) {
@@ -203,9 +210,11 @@ fn close_now(bound: Bound, client: Option<Connection>) {
 
 /// Closes the first connection of the row. False when there is none.
 fn close_next() -> bool {
-    let Some(bound) = ROW.first.get() else { return false };
-    ROW.first.set(bound.next_closing());
-    close_now(bound, bound.closing_client());
+    let next = ROW.waiting.try_borrow_mut().ok().and_then(|mut waiting| waiting.pop());
+    let Some(Closing { bound, client }) = next else { return false };
+    // Its client connection may have closed meanwhile, and be another's.
+    let client = client.filter(|&(client, number)| client.is_open() && client.number() == number);
+    close_now(bound, client.map(|(client, _)| client));
     true
 }
 
@@ -215,7 +224,7 @@ fn close_batch() {
             return;
         }
     }
-    if ROW.first.get().is_some() {
+    if ROW.waiting.try_borrow().is_ok_and(|waiting| !waiting.is_empty()) {
         ROW_TIMER.go_off_within(now(), PAUSE);
     }
 }

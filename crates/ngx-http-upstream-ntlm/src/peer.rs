@@ -10,6 +10,7 @@
 
 mod answer;
 mod free;
+mod key;
 mod leg;
 mod login;
 mod seen;
@@ -23,28 +24,28 @@ use core::ptr::NonNull;
 use nginx_sys::{
     ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
-use ntlm_core::binding::digest::Digest;
-use ntlm_core::binding::end::End;
 use ntlm_core::binding::exchange::Login;
 use ntlm_core::binding::ids::{BindingId, ClientId};
-use ntlm_core::binding::table::Claim;
+use ntlm_core::binding::key::Key;
+use ntlm_core::binding::table::Taken;
 use ntlm_core::binding::turn_back::Way;
 use ntlm_core::diagnosis::Diagnosis;
 
 use crate::bound::Bound;
+use crate::client;
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
 use crate::group::{Group, Location};
-use crate::log::{debug, info};
-use crate::ngx::{Connection, Peer, Request, Slice, Status, Upstream, context_index};
+use crate::log::debug;
+use crate::ngx::{Connection, Peer, Request, Status, Upstream, context_index};
 use crate::original::{self, Original};
 use crate::outgoing::Outgoing;
 use crate::stats::Counter;
-use crate::transport::Transport;
-use crate::worker::{count, count_end, with_table};
-use crate::{client, forwarded};
+use crate::worker::{count, table};
 
 pub use answer::Announce;
+use key::Parts;
+pub use key::expect_forwarded;
 pub use login::BindingUse;
 pub use seen::{on_offer, on_token};
 use turn_back::is_beside_first_login;
@@ -57,20 +58,9 @@ pub struct NtlmPeer {
     group: NonNull<Group>,
     /// The balancer's callbacks and their data, in the pool of the request; `None` until the module has called the balancer's `peer.init`.
     original: Cell<Option<NonNull<Original>>>,
-    /// The request carries connection-bound credentials.
-    credentials: Cell<bool>,
-    /// An answer to it offered a connection-bound scheme, or carried a token of one.
-    offer: Cell<bool>,
-    /// An answer to it carried a token.
-    token: Cell<bool>,
-    /// What `ntlm_key` is for this request, at its end as at its beginning. `None`: the request may have no binding.
-    chosen: Option<Slice>,
-    /// Of the fields by which a proxy in front names its client.
-    forwarded: Digest,
-    /// The answer before this request, over the same connection, was a challenge.
-    challenged: Cell<bool>,
-    /// The client had a binding that is gone.
-    lost: Cell<bool>,
+    facts: Cell<Facts>,
+    /// What the key of the request's binding has beside the client's address; `None` where that is nothing.
+    parts: Option<NonNull<Parts>>,
     source: Cell<Source>,
     /// The binding that served this request, or that it made.
     binding: Cell<BindingId>,
@@ -79,10 +69,36 @@ pub struct NtlmPeer {
     carried: Cell<u64>,
     /// What the answer made of the login, once the connection is let go of.
     login: Cell<Option<Login>>,
-    /// The login of the binding was proven before this request.
-    proven: Cell<bool>,
     /// What the table had noted of the binding's logins when this request had it.
     notes: Cell<Option<u32>>,
+}
+
+/// Facts about a request and its answer, a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Facts(u8);
+
+impl Facts {
+    const NONE: Self = Facts(0);
+    /// The request carries connection-bound credentials.
+    const CREDENTIALS: Self = Facts(1);
+    /// An answer to it offered a connection-bound scheme, or carried a token of one.
+    const OFFER: Self = Facts(1 << 1);
+    /// An answer to it carried a token.
+    const TOKEN: Self = Facts(1 << 2);
+    /// The client had a binding that is gone.
+    const LOST: Self = Facts(1 << 3);
+    /// The answer before this request, over the same connection, was a challenge.
+    const CHALLENGED: Self = Facts(1 << 4);
+    /// The login of the binding was proven before this request.
+    const PROVEN: Self = Facts(1 << 5);
+
+    const fn and(self, others: Self) -> Self {
+        Facts(self.0 | others.0)
+    }
+
+    const fn when(self, is_so: bool) -> Self {
+        if is_so { self } else { Facts::NONE }
+    }
 }
 
 /// There is no memory.
@@ -147,7 +163,9 @@ fn init_guarded(r: Request, group: NonNull<Group>) -> Status {
     if credentials {
         u.forbid_storing();
     }
-    let Some(peer) = NtlmPeer::place(r, u, group, credentials, Some(Original::of(u.peer()))) else {
+    let Some(peer) =
+        NtlmPeer::place(r, u, group, Facts::CREDENTIALS.when(credentials), Some(Original::of(u.peer())))
+    else {
         return Status::ERROR;
     };
     peer.stand_before(u.peer());
@@ -165,15 +183,34 @@ pub fn peer_of<'a>(r: Request) -> Option<&'a NtlmPeer> {
 
 impl NtlmPeer {
     /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the balancer's.
+    #[inline]
     pub fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
+        let owner = r.client_connection();
+        let (known, location) = (client::find(owner), Location::of(r));
+        if owner != r.connection() || Carried::may_be_by(r) || !location.replaces_defaults {
+            return Self::init_slowly(r, u, group);
+        }
+        // It speaks HTTP/1.x, has no credentials, and goes out as a handshake needs it.
+        let Some(id) = known else { return original::init(r, u, group) };
+        let Some(peer) = Self::place(r, u, group, Facts::NONE, None) else { return Status::ERROR };
+        if !peer.serve(owner, id) {
+            return peer.init_original();
+        }
+        peer.stand_before(u.peer());
+        Status::OK
+    }
+
+    /// [`NtlmPeer::init`] of a request that may have credentials, comes over HTTP/2 or HTTP/3, or has to be changed.
+    #[inline(never)]
+    fn init_slowly(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
         match Self::prepare(r, u, group) {
-            Ok(None) => original::init(r, u, group),
-            Ok(Some(_)) if is_turned_back(r) => Status::ERROR,
             Ok(Some(peer)) if peer.is_served_by_binding() => {
                 peer.stand_before(u.peer());
                 Status::OK
             }
+            Ok(Some(_)) if is_turned_back(r) => Status::ERROR,
             Ok(Some(peer)) => peer.init_original(),
+            Ok(None) => original::init(r, u, group),
             Err(NoMemory) => Status::ERROR,
         }
     }
@@ -201,17 +238,16 @@ impl NtlmPeer {
                 diagnose(r.log(), unsafe { group.as_ref() }, Diagnosis::ConnectionClose);
             }
         }
-        let peer = Self::place(r, u, group, credentials, None).ok_or(NoMemory)?;
+        let facts = Facts::CREDENTIALS.when(credentials);
+        let peer = Self::place(r, u, group, facts, None).ok_or(NoMemory)?;
         let way = peer.way(owner, known);
         if way == Way::Back && peer.turn_back() {
             return Ok(Some(peer));
         }
         if way == Way::Binding
             && let Some(id) = known
-            && let Some(bound) = peer.claim(owner, id)
         {
-            u.forbid_storing();
-            peer.source.set(Source::Binding(bound));
+            peer.serve(owner, id);
         }
         if credentials && !peer.is_served_by_binding() {
             peer.diagnose_stray_leg(known);
@@ -221,35 +257,29 @@ impl NtlmPeer {
 
     /// Puts a request's peer into its pool; it is to stand before the one that `original` is, where the balancer has been
     /// asked. `None` when there is no memory.
+    #[inline]
     fn place<'a>(
         r: Request,
         u: Upstream,
         group: NonNull<Group>,
-        credentials: bool,
+        facts: Facts,
         original: Option<Original>,
     ) -> Option<&'a Self> {
         // SAFETY: the configuration of a group outlives its requests.
-        let key = unsafe { group.as_ref() }.key;
-        let chosen = if key.is_null() {
-            Some(Slice::EMPTY)
-        } else {
-            r.evaluate(key, Slice::EMPTY).filter(|key| !key.as_bytes().is_empty())
-        };
-        Self::place_with_key(r, u, group, credentials, original, chosen)
+        let parts = Parts::of(r, unsafe { group.as_ref() })?;
+        Self::place_with_parts(r, u, group, facts, original, parts)
     }
 
-    /// The same with a given `ntlm_key`.
-    fn place_with_key<'a>(
+    /// The same with given parts of the key.
+    #[inline]
+    fn place_with_parts<'a>(
         r: Request,
         u: Upstream,
         group: NonNull<Group>,
-        credentials: bool,
+        facts: Facts,
         original: Option<Original>,
-        chosen: Option<Slice>,
+        parts: Option<NonNull<Parts>>,
     ) -> Option<&'a Self> {
-        // SAFETY: the configuration of a group outlives its requests.
-        let forwarded =
-            if unsafe { group.as_ref() }.key.is_null() { forwarded::digest(r) } else { Digest::NONE };
         let original = match original {
             Some(original) => Some(r.pool().place(original)?),
             None => None,
@@ -259,19 +289,13 @@ impl NtlmPeer {
             u,
             group,
             original: Cell::new(original),
-            credentials: Cell::new(credentials),
-            offer: Cell::new(false),
-            token: Cell::new(false),
-            chosen,
-            forwarded,
-            challenged: Cell::new(false),
-            lost: Cell::new(false),
+            facts: Cell::new(facts),
+            parts,
             source: Cell::new(Source::Nowhere),
             binding: Cell::new(BindingId::default()),
             binding_use: Cell::new(BindingUse::None),
             carried: Cell::new(0),
             login: Cell::new(None),
-            proven: Cell::new(false),
             notes: Cell::new(None),
         })?;
         // SAFETY: the context lives in the request's pool, and is read as long as the request lives.
@@ -312,64 +336,62 @@ impl NtlmPeer {
         }
     }
 
+    /// Whether any of these facts is known.
+    fn has(&self, any: Facts) -> bool {
+        self.facts.get().0 & any.0 != 0
+    }
+
+    fn note(&self, facts: Facts) {
+        self.facts.set(self.facts.get().and(facts));
+    }
+
     fn group(&self) -> &Group {
         // SAFETY: the configuration of a group outlives its requests.
         unsafe { self.group.as_ref() }
     }
 
-    /// The client's binding, busy from now on, if it has one that is free and fits this request.
-    fn claim(&self, owner: Connection, id: ClientId) -> Option<Bound> {
+    /// Lets the client's binding serve this request, if it has one that is free and fits. False where it has none.
+    #[inline]
+    fn serve(&self, owner: Connection, id: ClientId) -> bool {
         if self.r.is_background() {
-            return None;
+            return false;
         }
-        let (address, chosen) = (self.r.connection().address(), self.chosen?);
-        let site = self.site();
-        let key = self.key(&address, &chosen, &site);
-        let transport = Transport::of(self.r, self.u)?;
-        let claim = with_table(|table| {
-            table.claim(id, owner.number(), self.group().id, key, |bound| *bound.transport() == transport)
-        })?;
-        let log = self.r.log();
-        match claim {
-            Claim::Taken(bound, standing) => {
-                debug!(log, "using bound upstream connection {}", bound.connection().fd());
-                self.binding.set(bound.binding());
-                self.binding_use.set(BindingUse::Reused);
-                self.carried.set(bound.carried() + 1);
-                self.challenged.set(standing.challenged);
-                self.proven.set(standing.proven);
-                self.notes.set(Some(standing.notes));
-                count(bound, Counter::Reused);
-                return Some(bound);
-            }
-            Claim::Unfit(binding, bound) => {
-                let c = bound.connection();
-                info!(
-                    log,
-                    "bound upstream connection {} is closed, {}",
-                    c.fd(),
-                    End::AnotherTransport.text()
-                );
-                self.lose();
-                count_end(bound, End::AnotherTransport);
-                // This request may bring credentials for another: it decides what becomes of its client connection.
-                if with_table(|table| table.end(binding)).flatten().is_some() {
-                    c.close();
-                }
-            }
-            Claim::Lost => self.lose(),
-            Claim::Busy => {
-                debug!(log, "bound upstream connection of client connection {} is busy", owner.number());
-            }
-            Claim::None => {}
-        }
-        None
+        let taken = if self.parts.is_none() && !self.u.is_tls() {
+            let key = Key::of(self.r.connection().address());
+            let fits = |bound: Bound| bound.transport().is_plain_of(self.u);
+            table().and_then(|mut table| table.claim(id, owner.number(), self.group().id, key, fits))
+        } else {
+            self.claim_by_all(owner, id)
+        };
+        let Some(Taken { upstream: bound, standing }) = taken else {
+            self.miss(owner, id);
+            return false;
+        };
+        debug!(self.r.log(), "using bound upstream connection {}", bound.connection().fd());
+        self.note(Facts::CHALLENGED.when(standing.challenged).and(Facts::PROVEN.when(standing.proven)));
+        self.binding.set(bound.binding());
+        self.binding_use.set(BindingUse::Reused);
+        self.carried.set(bound.carried() + 1);
+        self.notes.set(Some(standing.notes));
+        count(bound, Counter::Reused);
+        self.u.forbid_storing();
+        self.source.set(Source::Binding(bound));
+        true
+    }
+
+    fn is_served_by_binding(&self) -> bool {
+        matches!(self.source.get(), Source::Binding(_))
     }
 
     fn get(&self, pc: Peer) -> Status {
         if let Source::Binding(bound) = self.source.get() {
             return if bound.offer(pc, self.r.pool()) { Status::DONE } else { Status::ERROR };
         }
+        self.get_original(pc)
+    }
+
+    #[inline(never)]
+    fn get_original(&self, pc: Peer) -> Status {
         self.source.set(Source::Original);
         self.original().map_or(Status::ERROR, |original| original.get(pc))
     }

@@ -124,7 +124,7 @@ fn read(directive: &Directive) -> Result<Group, *mut c_char> {
         connections: if on { connections.unwrap_or(DEFAULT_CONNECTIONS) } else { 0 },
         timeout: timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout as u64),
         multiplexing: true,
-        limits: Limits { requests: None, time: None },
+        limits: Limits::NONE,
         name: ngx_str_t::empty(),
         slot: None,
         key: null_mut(),

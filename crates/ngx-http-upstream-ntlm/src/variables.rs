@@ -22,13 +22,13 @@ const VARIABLES: [(&str, Show); 10] = [
         carried => write!(out, "{carried}"),
     }),
     ("ntlm_mechanism", |peer, out| login(peer, out, |login| login.mechanism.name())),
-    ("ntlm_user", |peer, out| login(peer, out, |login| &login.user)),
-    ("ntlm_domain", |peer, out| login(peer, out, |login| &login.domain)),
-    ("ntlm_workstation", |peer, out| login(peer, out, |login| &login.workstation)),
+    ("ntlm_user", |peer, out| login(peer, out, Login::user)),
+    ("ntlm_domain", |peer, out| login(peer, out, Login::domain)),
+    ("ntlm_workstation", |peer, out| login(peer, out, Login::workstation)),
     ("ntlm_refused_mechanism", |peer, out| refused(peer, out, |login| login.mechanism.name())),
-    ("ntlm_refused_user", |peer, out| refused(peer, out, |login| &login.user)),
-    ("ntlm_refused_domain", |peer, out| refused(peer, out, |login| &login.domain)),
-    ("ntlm_refused_workstation", |peer, out| refused(peer, out, |login| &login.workstation)),
+    ("ntlm_refused_user", |peer, out| refused(peer, out, Login::user)),
+    ("ntlm_refused_domain", |peer, out| refused(peer, out, Login::domain)),
+    ("ntlm_refused_workstation", |peer, out| refused(peer, out, Login::workstation)),
 ];
 
 /// The place of `$ntlm_binding` among them, whose value a request has that was turned back, too.

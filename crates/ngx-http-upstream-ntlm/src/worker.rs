@@ -3,16 +3,16 @@
 //! Must never be held across a call into nginx: nginx re-enters the module.
 #![expect(unsafe_code, reason = "one thread of a worker runs all of the module; hooks' trampolines")]
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, RefCell, RefMut};
 
 use nginx_sys::{NGX_PROCESS_HELPER, ngx_cycle_t, ngx_int_t, ngx_process, ngx_uint_t};
 use ntlm_core::binding::end::End;
 use ntlm_core::binding::table::Bindings;
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Route};
 use crate::credentials;
 use crate::group::{Group, Main};
-use crate::ngx::{Connection, Process, Server, Status, Timer, context_index, main_conf, now};
+use crate::ngx::{Connection, Process, Status, Timer, context_index, main_conf, now};
 use crate::stats::{Counter, Shared};
 
 /// The table: a client connection each, and what hangs on an upstream connection.
@@ -20,16 +20,16 @@ pub type Table = Bindings<Connection, Bound>;
 
 /// Milliseconds between two publications of the live numbers.
 const LIVE_INTERVAL: u64 = 500;
-/// The most servers that are kept for good. There is no end to the names that `proxy_pass` with variables may give.
-const SERVERS: usize = 1024;
+/// The most routes that are kept for good. There is no end to the names that `proxy_pass` with variables may give.
+const ROUTES: usize = 1024;
 
 struct Worker {
-    table: RefCell<Option<Table>>,
+    table: Cell<Option<&'static RefCell<Table>>>,
     conf: Cell<Option<&'static Main>>,
     /// Its place in the shared memory.
     place: Cell<Option<usize>>,
-    /// The servers that bound connections lead to, no more than [`SERVERS`].
-    servers: RefCell<Vec<&'static Server>>,
+    /// The routes of bound connections, no more than [`ROUTES`].
+    routes: RefCell<Vec<&'static Route>>,
 }
 
 // SAFETY: nginx runs the events of a worker, and so all of this module, on one thread; its thread pools only read and
@@ -37,36 +37,39 @@ struct Worker {
 unsafe impl Sync for Worker {}
 
 static WORKER: Worker = Worker {
-    table: RefCell::new(None),
+    table: Cell::new(None),
     conf: Cell::new(None),
     place: Cell::new(None),
-    servers: RefCell::new(Vec::new()),
+    routes: RefCell::new(Vec::new()),
 };
 
-/// Runs `decide` on the table of this worker. `decide` must not call nginx; a nested call gets `None`.
-// 60 instructions of a bound request.
-#[inline(always)]
-pub fn with_table<R>(decide: impl FnOnce(&mut Table) -> R) -> Option<R> {
-    let mut table = WORKER.table.try_borrow_mut().ok()?;
-    table.as_mut().map(decide)
+/// The table of this worker, for a statement that calls nothing of nginx; `None` while another one has it.
+#[inline]
+pub fn table() -> Option<RefMut<'static, Table>> {
+    WORKER.table.get()?.try_borrow_mut().ok()
 }
 
-/// Keeps a server for as long as the worker lives, so that nginx finds its name when it logs a request whose connection is gone.
-/// `None` when there are [`SERVERS`] others, or no memory.
-pub fn keep_server(server: Server) -> Option<&'static Server> {
-    let mut servers = WORKER.servers.try_borrow_mut().ok()?;
-    if let Some(kept) = servers.iter().find(|kept| ***kept == server) {
+/// Runs `decide` on the table of this worker. `decide` must not call nginx; a nested call gets `None`.
+pub fn with_table<R>(decide: impl FnOnce(&mut Table) -> R) -> Option<R> {
+    table().map(|mut table| decide(&mut table))
+}
+
+/// Keeps a route for as long as the worker lives, so that nginx finds the name of the server when it logs a request whose connection
+/// is gone. `None` when there are [`ROUTES`] others, or no memory.
+pub fn keep_route(route: Route) -> Option<&'static Route> {
+    let mut routes = WORKER.routes.try_borrow_mut().ok()?;
+    if let Some(kept) = routes.iter().find(|kept| kept.is(&route)) {
         return Some(kept);
     }
-    if servers.len() == SERVERS {
+    if routes.len() == ROUTES {
         return None;
     }
-    servers.try_reserve(1).ok()?;
+    routes.try_reserve(1).ok()?;
     let mut place = Vec::new();
     place.try_reserve_exact(1).ok()?;
-    place.push(server.kept_for_good()?);
-    let kept: &'static Server = place.leak().first()?;
-    servers.push(kept);
+    place.push(route.kept_for_good()?);
+    let kept: &'static Route = place.leak().first()?;
+    routes.push(kept);
     Some(kept)
 }
 
@@ -93,6 +96,7 @@ fn publish() {
 }
 
 /// Counts what a binding does.
+#[inline]
 pub fn count(bound: Bound, counter: Counter) {
     if let Some(slot) = bound.group().slot {
         slot.count(counter);
@@ -129,8 +133,9 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_init_process(cycle: *mut ngx_cyc
     if unsafe { ngx_process } != NGX_PROCESS_HELPER as ngx_uint_t {
         WORKER.place.set(shared().and_then(|shared| shared.enter(Process::this())));
     }
-    let Ok(mut table) = WORKER.table.try_borrow_mut() else { return Status::ERROR.0 };
-    table.get_or_insert_with(Table::new);
+    if WORKER.table.get().is_none() {
+        WORKER.table.set(Some(Box::leak(Box::new(RefCell::new(Table::new())))));
+    }
     Status::OK.0
 }
 

@@ -5,11 +5,13 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_del_timer, ngx_destroy_pool, ngx_errno,
-    ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t, ngx_log_t, ngx_post_event, ngx_posted_events,
+    AF_INET, AF_INET6, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_del_timer,
+    ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t, ngx_log_t,
+    ngx_post_event, ngx_posted_events, sockaddr_in, sockaddr_in6,
 };
+use ntlm_core::binding::key::Address;
 
-use super::{Pool, Slice};
+use super::Pool;
 
 /// A connection that nginx keeps for as long as the handle is used. nginx never frees the memory of its connections
 /// while a worker lives; it hands them to other peers. So a handle that is kept needs a reason why it is still the same
@@ -68,10 +70,24 @@ impl Connection {
         unsafe { Pool::from_raw((*self.as_ptr()).pool) }
     }
 
-    /// The address in text, as `ngx_http_realip_module` may have changed it for the request at hand.
-    pub fn address(self) -> Slice {
-        // SAFETY: alive (from_raw); the text is in the pool of the connection or of the request.
-        unsafe { Slice::from_raw((*self.as_ptr()).addr_text) }
+    /// The client's address, as `ngx_http_realip_module` may have changed it for the request at hand.
+    #[inline]
+    pub fn address(self) -> Address {
+        // SAFETY: alive (from_raw); nginx keeps the address as long, in a structure as large as its family says.
+        unsafe {
+            let address = (*self.as_ptr()).sockaddr;
+            match u32::from((*address).sa_family) {
+                AF_INET => {
+                    let bytes = &raw const (*address.cast::<sockaddr_in>()).sin_addr;
+                    Address::v4(bytes.cast::<[u8; 4]>().read())
+                }
+                AF_INET6 => {
+                    let bytes = &raw const (*address.cast::<sockaddr_in6>()).sin6_addr;
+                    Address::v6(bytes.cast::<[u8; 16]>().read())
+                }
+                _ => Address::LOCAL,
+            }
+        }
     }
 
     /// Requests carried, the present one included.
@@ -196,6 +212,12 @@ impl Connection {
             (*c).data = data;
             (*c).set_idle(1);
         }
+    }
+
+    /// Lets `handler` be called when a waiting upstream connection is readable, in place of the one that was.
+    pub fn ignore_reading(self, handler: ngx_event_handler_pt) {
+        // SAFETY: alive (from_raw), and its event with it.
+        unsafe { (*(*self.as_ptr()).read).handler = handler };
     }
 
     /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data

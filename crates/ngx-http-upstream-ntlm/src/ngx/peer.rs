@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use nginx_sys::{ngx_log_t, ngx_peer_connection_t, ngx_str_t};
 
-use super::{Connection, Pool, Slice};
+use super::{Connection, Slice};
 
 /// `u->peer` (or another peer connection) that is alive while the handle is used.
 #[derive(Debug, Clone, Copy)]
@@ -24,15 +24,9 @@ impl Server {
         Server { address: pc.address(), name: pc.name() }
     }
 
-    /// Copies address and name into a pool. `None` when the pool has no memory.
-    pub fn copied_to(self, pool: Pool) -> Option<Self> {
-        let name = pool.copy(self.name.as_bytes())?;
-        Some(Server { address: pool.copy(self.address.as_bytes())?, name })
-    }
-
-    /// Copies address and name into memory that the worker never frees. `None` when there is no memory.
-    pub fn kept_for_good(self) -> Option<Self> {
-        Some(Server { address: self.address.kept_for_good()?, name: self.name.kept_for_good()? })
+    /// A copy whose bytes are where `keep` puts them.
+    pub fn kept_by(self, keep: impl Fn(Slice) -> Option<Slice>) -> Option<Self> {
+        Some(Server { address: keep(self.address)?, name: keep(self.name)? })
     }
 }
 

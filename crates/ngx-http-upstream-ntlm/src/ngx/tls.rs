@@ -25,12 +25,6 @@ pub struct TlsConf {
 }
 
 impl Upstream {
-    /// Whether it speaks TLS.
-    pub fn is_tls(self) -> bool {
-        // SAFETY: alive (see the type).
-        unsafe { (*self.as_ptr()).ssl() != 0 }
-    }
-
     /// The name that `proxy_ssl_name` has by default.
     pub fn default_tls_name(self) -> Slice {
         // SAFETY: alive (see the type); the name is configuration or the request's.

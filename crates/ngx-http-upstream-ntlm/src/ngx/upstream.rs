@@ -146,12 +146,18 @@ impl Upstream {
                 (None, None) => (ngx_str_t::empty(), 0),
             }
         };
-        #[cfg(nginx_tls)]
-        let tls = self.is_tls();
-        #[cfg(not(nginx_tls))]
-        let tls = false;
         // SAFETY: as above.
-        (tls, unsafe { Slice::from_raw(host) }, port)
+        (self.is_tls(), unsafe { Slice::from_raw(host) }, port)
+    }
+
+    /// Whether it speaks TLS.
+    #[inline]
+    pub fn is_tls(self) -> bool {
+        #[cfg(nginx_tls)]
+        // SAFETY: alive (see the type).
+        return unsafe { (*self.as_ptr()).ssl() != 0 };
+        #[cfg(not(nginx_tls))]
+        false
     }
 
     /// Applies `proxy_next_upstream_tries`, as nginx does when a chain has been set up.

@@ -4,8 +4,7 @@ use ntlm_core::binding::end::{Client, End};
 use ntlm_core::binding::exchange::{Connection, Exchange};
 use ntlm_core::diagnosis::Diagnosis;
 
-use super::{NtlmPeer, Source};
-use crate::bound::Bound;
+use super::{Facts, NtlmPeer, Source};
 use crate::diagnose::diagnose;
 use crate::ngx::is_exiting;
 
@@ -23,32 +22,18 @@ impl NtlmPeer {
     /// Whether there is nothing to do before the header of the response is sent to the client.
     pub fn is_indifferent(&self) -> bool {
         matches!(self.source.get(), Source::Original)
-            && !self.credentials.get()
-            && !self.token.get()
-            && !self.lost.get()
-    }
-
-    /// Whether a bound connection has carried a request that is no leg of a login, and nothing speaks against its next one.
-    fn goes_on(&self, bound: Bound) -> bool {
-        !self.credentials.get()
-            && !self.token.get()
-            && !self.lost.get()
-            && !is_exiting()
-            && !self.u.is_answered_from_cache()
-            && !self.u.will_not_be_kept_alive(self.r)
-            && self.group().limits.reached(bound.carried(), bound.age()).is_none()
+            && !self.has(Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST))
     }
 
     /// The header of the response is about to be sent to the client. A client that takes its connection for authenticated is
     /// told to open another one where that is over.
     pub fn on_response_header(&self) -> Announce {
         let bound = match self.source.get() {
-            Source::Binding(bound) if self.goes_on(bound) => return Announce::Everything,
             Source::Binding(bound) => Some(bound),
             Source::Original => None,
             Source::Nowhere => {
                 // No attempt gave this response: the client is left without what its credentials were for.
-                if self.lost.get() {
+                if self.has(Facts::LOST) {
                     self.dismiss_client();
                 }
                 return Announce::Everything;

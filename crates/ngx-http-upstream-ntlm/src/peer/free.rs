@@ -6,25 +6,77 @@
 use nginx_sys::{NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_uint_t};
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::{Client, End};
-use ntlm_core::binding::exchange::{Asked, Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict};
-use ntlm_core::binding::ids::Refusal;
-use ntlm_core::binding::table::{Evicted, Made, Parked};
+use ntlm_core::binding::exchange::{
+    Asked, Connection as Fate, Exchange, Outcome, Phase, Plain, Progress, Verdict,
+};
+use ntlm_core::binding::ids::{BindingId, Refusal};
+use ntlm_core::binding::table::{Evicted, Made};
 use ntlm_core::diagnosis::Diagnosis;
 
-use super::{BindingUse, NtlmPeer, Source};
-use crate::bound::Bound;
+use super::{BindingUse, Facts, NtlmPeer, Source};
+use crate::bound::{Bound, Route, Transport};
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
 use crate::log::{debug, info};
 use crate::ngx::{Connection, Peer, Server, Slice, Status, is_exiting, now};
 use crate::stats::{Counter, Name};
-use crate::transport::Transport;
-use crate::worker::{count, count_end, keep_server, with_table};
+use crate::worker::{count, count_end, keep_route, table, with_table};
 use crate::{client, idle};
 
 impl NtlmPeer {
     /// Lets go of the connection of the present attempt. nginx closes the one that is left on the peer.
+    #[inline(always)]
     pub(super) fn free(&self, pc: Peer, state: ngx_uint_t) {
+        if state == 0
+            && let Source::Binding(bound) = self.source.get()
+            && self.is_kept_after_plain(bound)
+            && self.park(bound, self.standing()).is_ok()
+        {
+            self.source.set(Source::Nowhere);
+            pc.set_connection(None);
+            return;
+        }
+        self.free_other(pc, state);
+    }
+
+    /// Whether the exchange over a binding was no leg of a login, and the verdict is to keep the binding.
+    #[inline(always)]
+    fn is_kept_after_plain(&self, bound: Bound) -> bool {
+        if self.has(Facts::CREDENTIALS.and(Facts::TOKEN)) || matches!(self.u.status(), 401 | 407) {
+            return false;
+        }
+        let plain = Plain {
+            broken: bound.connection().is_broken(),
+            kept_alive: self.u.is_kept_alive(),
+            request_sent: self.u.is_request_sent(),
+            exiting: is_exiting(),
+            requests: self.carried.get(),
+            age: bound.age(),
+        };
+        plain.is_kept(&self.group().limits)
+    }
+
+    /// Whether a bound connection has carried a request that is no leg of a login, and nothing speaks against its next one: there is
+    /// nothing to do before the header of the response is sent to the client.
+    #[inline]
+    pub fn goes_on(&self) -> bool {
+        let Source::Binding(bound) = self.source.get() else { return false };
+        self.u.status() != 401
+            && !self.has(Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST))
+            && !is_exiting()
+            && !self.u.is_answered_from_cache()
+            && !self.u.will_not_be_kept_alive(self.r)
+            && self.group().limits.reached(self.carried.get(), bound.age()).is_none()
+    }
+
+    /// The phase of the binding before this request.
+    fn standing(&self) -> Phase {
+        if self.has(Facts::PROVEN) { Phase::Proven } else { Phase::Unproven }
+    }
+
+    /// [`NtlmPeer::free`], but of a bound connection that goes on waiting after a request which was no leg of a login.
+    #[inline(never)]
+    fn free_other(&self, pc: Peer, state: ngx_uint_t) {
         let outcome = match state {
             _ if state & NGX_PEER_FAILED as ngx_uint_t != 0 => Outcome::Failed,
             _ if state & NGX_PEER_NEXT as ngx_uint_t != 0 => Outcome::Next,
@@ -41,11 +93,6 @@ impl NtlmPeer {
     /// Frees the connection of the client's binding.
     fn free_bound(&self, pc: Peer, bound: Bound, outcome: Outcome) {
         let unauthorized = matches!(self.u.status(), 401 | 407);
-        let plain = !self.credentials.get() && !self.token.get() && !unauthorized;
-        if plain && outcome == Outcome::Done && self.keep(bound) {
-            pc.set_connection(None);
-            return;
-        }
         let exchange = self.exchange(Some(bound.connection()), Some(bound), outcome);
         let verdict = exchange.verdict(&self.group().limits);
         if exchange.credentials {
@@ -57,7 +104,7 @@ impl NtlmPeer {
             self.note_challenge();
         }
         let end = match verdict.connection {
-            Fate::Keep(phase) => match self.park(bound, phase, Some(verdict.progress)) {
+            Fate::Keep(phase) => match self.park_after_leg(bound, phase, verdict.progress) {
                 Ok(()) => {
                     pc.set_connection(None);
                     return;
@@ -74,7 +121,7 @@ impl NtlmPeer {
         if outcome == Outcome::Failed {
             self.lose();
         }
-        self.lost.set(true);
+        self.note(Facts::LOST);
         self.after_end(bound.connection(), end, &exchange);
         // nginx may go on to a server that the balancer chooses, after one attempt fewer than the balancer allows.
         if outcome == Outcome::Failed && self.init_original() == Status::OK {
@@ -83,24 +130,10 @@ impl NtlmPeer {
         }
     }
 
-    /// Parks a bound connection whose request was no leg of a login, where the verdict is to keep it.
-    // The facts that are constants here spare a bound request 200 instructions.
-    fn keep(&self, bound: Bound) -> bool {
-        let exchange = Exchange {
-            credentials: false,
-            token: false,
-            outcome: Outcome::Done,
-            progress: Progress::of_standing(self.proven.get()),
-            ..self.exchange(Some(bound.connection()), Some(bound), Outcome::Done)
-        };
-        let Verdict { connection, .. } = exchange.verdict(&self.group().limits);
-        matches!(connection, Fate::Keep(phase) if self.park(bound, phase, None).is_ok())
-    }
-
     /// Frees a connection that the balancer gave.
     fn free_original(&self, pc: Peer, state: ngx_uint_t, outcome: Outcome) {
         if may_change() && Carried::by(self.r, self.u).any() {
-            self.credentials.set(true);
+            self.note(Facts::CREDENTIALS);
         }
         let c = pc.connection();
         let exchange = self.exchange(c, None, outcome);
@@ -141,18 +174,17 @@ impl NtlmPeer {
         let id = client::find_or_enter(owner)?;
         let bound = Transport::of(self.r, self.u)
             .and_then(|transport| {
-                let server = keep_server(Server::of(pc));
-                Bound::new(c, pc, server, transport, self.group, self.r.is_http1())
+                let route = Route { server: Server::of(pc), transport };
+                Bound::new(c, route, keep_route(route), self.group, self.r.is_http1())
             })
             .ok_or(End::NoMemory)?;
-        let (address, chosen) = (self.r.connection().address(), self.chosen.ok_or(End::NoKey)?);
-        let site = self.site();
-        let key = self.key(&address, &chosen, &site);
         let group = self.group();
-        let Made { binding, evicted } =
-            with_table(|table| table.bind(id, group.id, group.timeout, key, bound))
-                .unwrap_or(Err(Refusal::NoMemory))
-                .map_err(end_of)?;
+        let made = self.with_key(|key| {
+            let mut table = table().ok_or(Refusal::NoMemory)?;
+            let made = table.bind(id, group.id, group.timeout, key, bound)?;
+            Ok((made, table.has_another_address(id, group.id, key)))
+        });
+        let (Made { binding, evicted }, mixed) = made.ok_or(End::NoKey)?.map_err(end_of)?;
         if let Some(ended) = evicted {
             idle::close(ended, End::Share);
         }
@@ -162,13 +194,13 @@ impl NtlmPeer {
         self.carried.set(bound.carried());
         count(bound, Counter::Bound);
         if let Some(slot) = group.slot.filter(|_| group.by_server) {
-            slot.sites().count(&Name::of(key.site));
+            self.with_key(|key| slot.sites().count(&Name::of(key.site)));
         }
-        if with_table(|table| table.has_another_address(id, group.id, key)) == Some(true) {
+        if mixed {
             diagnose(pc.log(), group, Diagnosis::MixedClients);
         }
         debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
-        self.park(bound, phase, Some(verdict.progress)).inspect_err(|&end| {
+        self.park_after_leg(bound, phase, verdict.progress).inspect_err(|&end| {
             count_end(bound, self.seen_from_client(end));
             with_table(|table| table.end(binding));
         })
@@ -176,41 +208,50 @@ impl NtlmPeer {
 
     /// Lets a busy binding wait for the next request, and closes another one if the group is full. `progress` is what the exchange
     /// of a leg made of the login.
-    fn park(&self, bound: Bound, phase: Phase, progress: Option<Progress>) -> Result<(), End> {
+    #[inline(never)]
+    fn park_after_leg(&self, bound: Bound, phase: Phase, progress: Progress) -> Result<(), End> {
+        with_table(|table| table.set_progress(bound.binding(), progress));
+        self.park(bound, phase)
+    }
+
+    /// Lets a busy binding wait for the next request, and closes another one if the group is full.
+    #[inline(always)]
+    fn park(&self, bound: Bound, phase: Phase) -> Result<(), End> {
         let c = bound.connection();
         if !c.watch_for_reading() {
             return Err(End::Unwatched);
         }
         let (log, group) = (self.r.log(), self.group());
-        let Parked { evicted, expire_by } = with_table(|table| {
-            if let Some(progress) = progress {
-                table.set_progress(bound.binding(), progress);
-            }
-            table.park(bound.binding(), phase, group.connections, now())
-        })
-        .unwrap_or(Err(Refusal::NoMemory))
-        .map_err(end_of)?;
-        debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
-        if let Some(Evicted { ended, of_most }) = evicted {
-            let line = if group.by_server { "proxy_ntlm on connections=" } else { "ntlm " };
-            info!(
-                log,
-                "bound upstream connection {} is closed, \"{line}{}\" is reached",
-                ended.upstream.connection().fd(),
-                group.connections
-            );
-            if ended.phase == Some(Phase::Proven) {
-                diagnose(log, group, if of_most { Diagnosis::OneAddress } else { Diagnosis::TooSmall });
-            }
-            idle::close(ended, End::Evicted);
+        let binding = bound.binding();
+        if table().is_some_and(|table| table.is_full(group.id, group.connections)) {
+            self.make_room(binding);
         }
+        let expire_by = table().ok_or(End::NoMemory)?.park(binding, phase, now()).map_err(end_of)?;
+        debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
         idle::park(bound, expire_by);
         Ok(())
     }
 
+    /// Closes a connection because the group is full.
+    #[cold]
+    fn make_room(&self, newcomer: BindingId) {
+        let evicted = with_table(|table| table.evict(newcomer)).flatten();
+        let Some(Evicted { ended, of_most }) = evicted else { return };
+        let (log, group) = (self.r.log(), self.group());
+        let line = if group.by_server { "proxy_ntlm on connections=" } else { "ntlm " };
+        info!(
+            log,
+            "bound upstream connection {} is closed, \"{line}{}\" is reached",
+            ended.upstream.connection().fd(),
+            group.connections
+        );
+        if ended.phase == Some(Phase::Proven) {
+            diagnose(log, group, if of_most { Diagnosis::OneAddress } else { Diagnosis::TooSmall });
+        }
+        idle::close(ended, End::Evicted);
+    }
+
     /// What is known of the exchange over the connection that is let go of.
-    // With `foreseen` and the verdict 170 instructions of a bound request.
-    #[inline(always)]
     fn exchange(&self, c: Option<Connection>, bound: Option<Bound>, outcome: Outcome) -> Exchange {
         Exchange {
             outcome,
@@ -222,25 +263,24 @@ impl NtlmPeer {
     }
 
     /// What is known of an exchange before it is over. It is expected to end well.
-    #[inline(always)]
     pub(super) fn foreseen(&self, bound: Option<Bound>) -> Exchange {
-        let (status, credentials) = (self.u.status(), self.credentials.get());
+        let (status, credentials) = (self.u.status(), self.has(Facts::CREDENTIALS));
         Exchange {
             guarded: self.group().is_guarded(),
             bound: bound.is_some(),
-            lost: self.lost.get(),
+            lost: self.has(Facts::LOST),
             credentials,
             // A bound request has a client that waits.
             background: bound.is_none() && self.r.is_background(),
-            keyed: self.chosen.is_some(),
+            keyed: self.is_keyed(),
             asked: if credentials || matches!(status, 401 | 407) {
                 self.login_asked_for()
             } else {
                 Asked::default()
             },
             status,
-            offer: self.offer.get(),
-            token: self.token.get(),
+            offer: self.has(Facts::OFFER),
+            token: self.has(Facts::TOKEN),
             from_cache: self.u.is_answered_from_cache(),
             outcome: Outcome::Done,
             broken: false,

@@ -9,12 +9,12 @@ use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::mechanism::Mechanism;
 use ntlm_core::token::Kind;
 
-use super::{NtlmPeer, Source};
+use super::{Facts, NtlmPeer, Source};
 use crate::credentials::{Carried, Credentials};
 use crate::diagnose::diagnose;
 use crate::ngx::{is_exiting, unix_time};
 use crate::stats::{Counter, Verdict as Counted};
-use crate::worker::{Table, with_table};
+use crate::worker::{Table, table, with_table};
 
 /// What became of a request's binding, as `$ntlm_binding` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl BindingUse {
 impl NtlmPeer {
     /// Notes what the origin's answer makes of the login that this request is a leg of.
     pub(super) fn note_login(&self, verdict: &Verdict) {
-        if !self.credentials.get() || self.group().is_guarded() {
+        if !self.has(Facts::CREDENTIALS) || self.group().is_guarded() {
             return;
         }
         if self.u.status() == 0 || self.u.is_answered_from_cache() {
@@ -95,12 +95,12 @@ impl NtlmPeer {
         if matches!(step, Step::GoesOn | Step::Refused) {
             return (Change::Nobody, mechanism);
         }
-        let change = match credentials.login(earlier, self.challenged.get()) {
+        let change = match credentials.login(earlier, self.has(Facts::CHALLENGED)) {
             // It asks for no login.
             None => Change::Unchanged,
             Some(login) if step == Step::Proven => Change::To(login),
             // The client sends the same kind of nameless credentials with each request.
-            Some(login) if login.user.is_empty() && self.current_mechanism() == Some(login.mechanism) => {
+            Some(login) if login.user().is_empty() && self.current_mechanism() == Some(login.mechanism) => {
                 Change::Unchanged
             }
             Some(_) => Change::Nobody,
@@ -112,17 +112,15 @@ impl NtlmPeer {
     /// connection, and the origin refuses them.
     #[cold]
     pub(super) fn diagnose_stray_leg(&self, known: Option<ClientId>) {
-        let Some(chosen) = self.chosen.filter(|_| self.r.is_http1() && !self.lost.get() && !is_exiting())
-        else {
+        if !self.r.is_http1() || self.has(Facts::LOST) || is_exiting() {
             return;
-        };
+        }
         if self.read_credentials().is_none_or(|credentials| credentials.kind != Kind::NtlmAuthenticate) {
             return;
         }
-        let (address, group) = (self.r.connection().address(), self.group());
-        let site = self.site();
-        let key = self.key(&address, &chosen, &site);
-        let diagnosis = with_table(|table| {
+        let group = self.group();
+        let diagnosis = self.with_key(|key| {
+            let table = table()?;
             let Some(id) = known.filter(|&id| !table.knows(id, group.id, key)) else {
                 return known.is_none().then_some(Diagnosis::SpreadInFront);
             };
@@ -162,7 +160,7 @@ impl NtlmPeer {
 
     /// The client had a binding that is gone.
     pub(super) fn lose(&self) {
-        self.lost.set(true);
+        self.note(Facts::LOST);
         self.binding_use.set(BindingUse::Lost);
         if let Some(slot) = self.group().slot {
             slot.count(Counter::Lost);
@@ -171,7 +169,7 @@ impl NtlmPeer {
 
     /// What the legs before this one told of the mechanism.
     fn earlier(&self) -> Option<Mechanism> {
-        with_table(|table| table.logins(self.binding.get())?.mechanism).flatten()
+        with_table(|table| table.logins(self.binding.get())?.mechanism()).flatten()
     }
 
     /// What became of this request's binding.
@@ -201,7 +199,7 @@ impl NtlmPeer {
         let id = self.binding.get();
         let noted =
             self.login.get().is_some() && with_table(|table| table.logins(id).is_some()) == Some(true);
-        if self.credentials.get() && !noted {
+        if self.has(Facts::CREDENTIALS) && !noted {
             match self.change(self.step()).0 {
                 Change::Unchanged => {}
                 Change::Nobody => return None,
@@ -220,10 +218,10 @@ impl NtlmPeer {
 
     /// Runs `show` on the login that the origin refused with the answer to this request. `show` must not call nginx.
     pub fn with_refused<R>(&self, show: impl FnOnce(&Login) -> R) -> Option<R> {
-        if !self.credentials.get() || self.step() != Step::Refused {
+        if !self.has(Facts::CREDENTIALS) || self.step() != Step::Refused {
             return None;
         }
-        let login = self.read_credentials()?.login(self.earlier(), self.challenged.get())?;
+        let login = self.read_credentials()?.login(self.earlier(), self.has(Facts::CHALLENGED))?;
         Some(show(&login))
     }
 }

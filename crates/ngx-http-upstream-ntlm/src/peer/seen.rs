@@ -1,8 +1,9 @@
 //! An answer that asks for a login, or carries a token of one: called as nginx parses it.
 #![expect(unsafe_code, reason = "reads the group of an upstream")]
 
-use super::{NtlmPeer, Source, peer_of};
-use crate::ngx::{Request, Slice, Status};
+use super::key::Parts;
+use super::{Facts, NtlmPeer, Source, peer_of};
+use crate::ngx::{Request, Status};
 use crate::original::Original;
 use crate::place::group_of;
 
@@ -23,20 +24,17 @@ pub fn on_token(r: Request) -> Status {
             if unsafe { group.as_ref() }.original_init_peer.is_none() {
                 return Status::OK;
             }
-            // The binding needs the `ntlm_key` of the request's arrival, which the module has not noted.
             // SAFETY: as above.
-            let key = unsafe { group.as_ref() }.key.is_null().then_some(Slice::EMPTY);
+            let Some(parts) = Parts::of_late(r, unsafe { group.as_ref() }) else { return Status::ERROR };
             let original = Some(Original::of(u.peer()));
-            let Some(peer) = NtlmPeer::place_with_key(r, u, group, false, original, key) else {
-                return Status::ERROR;
-            };
+            let peer = NtlmPeer::place_with_parts(r, u, group, Facts::NONE, original, parts);
+            let Some(peer) = peer else { return Status::ERROR };
             peer.stand_before(u.peer());
             peer.source.set(Source::Original);
             peer
         }
     };
-    peer.offer.set(true);
-    peer.token.set(true);
+    peer.note(Facts::OFFER.and(Facts::TOKEN));
     u.forbid_storing();
     Status::OK
 }
@@ -44,6 +42,6 @@ pub fn on_token(r: Request) -> Status {
 /// The answer to a request offers a connection-bound scheme.
 pub fn on_offer(r: Request) {
     if let Some(peer) = peer_of(r) {
-        peer.offer.set(true);
+        peer.note(Facts::OFFER);
     }
 }

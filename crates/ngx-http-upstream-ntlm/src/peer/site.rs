@@ -1,14 +1,12 @@
-//! The server that a request asks for: what finds its binding, and the way of a request to a server whose name nginx resolves.
+//! The way of a request to a server whose name nginx resolves.
 //!
 //! Must never let nginx resolve a name for which the client has a binding, nor stand before a peer that is not connected.
 
 use core::ptr::NonNull;
 
-use ntlm_core::binding::key::{Key, Site};
-
 use super::{NtlmPeer, Source, is_turned_back, peer_of};
 use crate::group::Group;
-use crate::ngx::{Request, Slice, Status, Upstream};
+use crate::ngx::{Request, Status, Upstream};
 use crate::original::Original;
 
 impl NtlmPeer {
@@ -41,25 +39,5 @@ impl NtlmPeer {
             self.stand_before(self.u.peer());
         }
         true
-    }
-
-    pub(super) fn is_served_by_binding(&self) -> bool {
-        matches!(self.source.get(), Source::Binding(_))
-    }
-
-    /// The server that the request asks for, as its binding is found by it: whether the scheme is `https`, host and port.
-    pub(super) fn site(&self) -> (bool, Slice, u16) {
-        if self.group().by_server { self.u.site() } else { (false, Slice::EMPTY, 0) }
-    }
-
-    /// The key by which the table finds the request's binding: client address, `ntlm_key` and [`NtlmPeer::site`].
-    pub(super) fn key<'a>(
-        &self,
-        address: &'a Slice,
-        chosen: &'a Slice,
-        site: &'a (bool, Slice, u16),
-    ) -> Key<'a> {
-        let site = Site { tls: site.0, host: site.1.as_bytes(), port: site.2 };
-        Key { address: address.as_bytes(), chosen: chosen.as_bytes(), forwarded: self.forwarded, site }
     }
 }

@@ -18,7 +18,7 @@ use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::scheme::{names_basic_or_bearer, offers};
 
 use super::leg::{Given, leg};
-use super::{NtlmPeer, Source, peer_of};
+use super::{Facts, NtlmPeer, Source, peer_of};
 use crate::client;
 use crate::credentials::Carried;
 use crate::diagnose::diagnose;
@@ -27,7 +27,7 @@ use crate::log::debug;
 use crate::ngx::{Connection, Request, now};
 use crate::place::group_of;
 use crate::stats::Counter;
-use crate::worker::with_table;
+use crate::worker::{table, with_table};
 
 /// The name of the field in which an origin asks for a login.
 const WWW_AUTHENTICATE: &[u8] = b"www-authenticate";
@@ -119,7 +119,7 @@ impl NtlmPeer {
     /// Where a request goes. `client` is `None` while its client connection has never had a binding.
     #[inline]
     pub(super) fn way(&self, owner: Connection, client: Option<ClientId>) -> Way {
-        if owner == self.r.connection() && !self.credentials.get() {
+        if owner == self.r.connection() && !self.has(Facts::CREDENTIALS) {
             // It speaks HTTP/1.x, and answers no challenge.
             return Way::Binding;
         }
@@ -163,9 +163,8 @@ impl NtlmPeer {
 
     /// The state of the client's binding when the request arrives; `None` for a request that may have no binding.
     fn meet(&self, owner: Connection, client: Option<ClientId>) -> Option<Met> {
-        let (address, chosen, site) = (self.r.connection().address(), self.chosen?, self.site());
-        let key = self.key(&address, &chosen, &site);
-        with_table(|table| table.meet(client, owner.number(), self.group().id, key, now()))
+        self.with_key(|key| Some(table()?.meet(client, owner.number(), self.group().id, key, now())))
+            .flatten()
     }
 
     fn leg(&self) -> Leg {
@@ -178,11 +177,8 @@ impl NtlmPeer {
 
     /// Notes that a login begins whose client has no binding yet, until the request is over.
     fn begin_login(&self, owner: Connection) {
-        let (address, site) = (self.r.connection().address(), self.site());
-        let Some(chosen) = self.chosen else { return };
-        let key = self.key(&address, &chosen, &site);
-        let begun = with_table(|table| table.begin_login(owner.number(), self.group().id, key)).flatten();
-        if let Some(begun) = begun
+        let begun = self.with_key(|key| table()?.begin_login(owner.number(), self.group().id, key));
+        if let Some(begun) = begun.flatten()
             && self.r.pool().add_cleanup(Some(ngx_http_upstream_ntlm_login_cleanup), begun).is_none()
         {
             with_table(|table| table.end_login(begun));
@@ -213,8 +209,8 @@ impl NtlmPeer {
     /// Whether the answer is a challenge whose connection is closed after it, because the client has another binding by now.
     fn is_challenge_lost(&self) -> bool {
         let owner = self.r.client_connection();
-        self.credentials.get()
-            && self.token.get()
+        self.has(Facts::CREDENTIALS)
+            && self.has(Facts::TOKEN)
             && matches!(self.source.get(), Source::Original)
             && self.meet(owner, client::find(owner)).is_some_and(|met| met.is_taken())
     }
@@ -271,7 +267,7 @@ fn is_refusal_turned_back(r: Request) -> bool {
         return false;
     }
     // The client never sees the challenge, so it cannot answer it over this upstream connection, which is closed.
-    if let Some(peer) = peer.filter(|peer| peer.credentials.get()) {
+    if let Some(peer) = peer.filter(|peer| peer.has(Facts::CREDENTIALS)) {
         peer.u.forbid_keepalive();
     }
     true

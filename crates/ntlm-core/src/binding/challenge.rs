@@ -39,6 +39,11 @@ impl Mark {
         Some(Mark { time, present, names: secret.digest(&names.map(Option::unwrap_or_default)) })
     }
 
+    #[cfg(test)]
+    pub(super) fn of_time(time: u64) -> Self {
+        Mark { time, present: 0, names: Digest::NONE }
+    }
+
     /// Whether an answer with `self` may be one to a challenge with `other`. Clients repeat the time stamp as it is; where they
     /// leave names out, only the time stamp tells.
     fn may_answer(self, other: Self) -> bool {
@@ -47,6 +52,10 @@ impl Mark {
 }
 
 impl Challenge {
+    /// One to which no answer belongs any more.
+    pub const FORGOTTEN: Self =
+        Challenge { at: 0, ntlm: true, mark: Some(Mark { time: 0, present: u8::MAX, names: Digest::NONE }) };
+
     /// Whether an answer may be one to this challenge. What cannot be told is taken for one.
     pub fn may_be_answered_by(&self, answer: Option<Mark>) -> bool {
         match (self.mark, answer) {

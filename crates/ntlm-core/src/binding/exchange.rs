@@ -40,9 +40,13 @@ impl Progress {
         self.proven
     }
 
-    /// Of a connection whose next exchange is no leg of a login, so that it does not matter what was asked for.
-    pub fn of_standing(proven: bool) -> Self {
-        Progress { proven, asked: None }
+    pub(super) fn of(proven: bool, asked: Option<Asked>) -> Self {
+        Progress { proven, asked }
+    }
+
+    /// The request that the origin demanded a login for last.
+    pub(super) fn asked(&self) -> Option<Asked> {
+        self.asked
     }
 }
 
@@ -56,20 +60,23 @@ pub struct Asked {
 }
 
 /// The limits of a group on one binding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Requests that a binding may carry (`ntlm_requests`).
-    pub requests: Option<u64>,
+    pub requests: u64,
     /// Milliseconds that a binding may last (`ntlm_time`).
-    pub time: Option<u64>,
+    pub time: u64,
 }
 
 impl Limits {
+    /// No limits.
+    pub const NONE: Self = Limits { requests: u64::MAX, time: u64::MAX };
+
     /// The limit that is reached by a binding of this many requests and this age in milliseconds.
     pub fn reached(&self, requests: u64, age: u64) -> Option<End> {
-        if self.requests.is_some_and(|cap| requests >= cap) {
+        if requests >= self.requests {
             Some(End::RequestCap)
-        } else if self.time.is_some_and(|cap| age > cap) {
+        } else if age > self.time {
             Some(End::TimeCap)
         } else {
             None
@@ -132,6 +139,37 @@ pub struct Exchange {
     pub progress: Progress,
 }
 
+/// An exchange over a binding that is no leg of a login: the request has no credentials, and the answer to it is no 401 or 407, and
+/// has no token.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain {
+    /// As in [`Exchange`].
+    pub broken: bool,
+    /// As in [`Exchange`].
+    pub kept_alive: bool,
+    /// As in [`Exchange`].
+    pub request_sent: bool,
+    /// As in [`Exchange`].
+    pub exiting: bool,
+    /// As in [`Exchange`].
+    pub requests: u64,
+    /// As in [`Exchange`].
+    pub age: u64,
+}
+
+impl Plain {
+    /// Whether the binding is kept, in the phase that it was in, as [`Exchange::verdict`] says.
+    #[inline(always)]
+    pub fn is_kept(&self, limits: &Limits) -> bool {
+        !self.broken
+            && self.kept_alive
+            && self.request_sent
+            && !self.exiting
+            && self.requests < limits.requests
+            && self.age <= limits.time
+    }
+}
+
 /// The fate of the upstream connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
@@ -176,8 +214,6 @@ fn is_unauthorized(status: usize) -> bool {
 
 impl Exchange {
     /// The verdict on these facts under the limits of the group.
-    // Where most facts are constants, most of it goes away: 110 instructions of a bound request.
-    #[inline(always)]
     pub fn verdict(&self, limits: &Limits) -> Verdict {
         let (login, progress) = (self.login(), self.progress_after());
         if !self.is_tainted() {
@@ -200,7 +236,6 @@ impl Exchange {
     }
 
     /// Whether the connection belongs to the client of this request from now on.
-    #[inline]
     pub fn is_tainted(&self) -> bool {
         self.bound || self.credentials || self.token
     }
@@ -212,7 +247,6 @@ impl Exchange {
         if goes_on || self.background { Client::Stays } else { end.client() }
     }
 
-    #[inline]
     fn login(&self) -> Login {
         if !self.credentials || self.status == 0 || self.from_cache || self.outcome == Outcome::Failed {
             Login::Nothing
@@ -231,7 +265,6 @@ impl Exchange {
     /// Servers redirect and refuse requests before they look at credentials, for what else is in the header or for want of
     /// time. So a redirection and "not found" are proof only where nothing but the credentials differs from the request
     /// before, and other refusals are none.
-    #[inline]
     fn is_proof(&self) -> bool {
         self.token
             || self.progress.asked.is_some_and(|asked| {
@@ -241,7 +274,6 @@ impl Exchange {
             })
     }
 
-    #[inline]
     fn progress_after(&self) -> Progress {
         if self.status == 0 || self.from_cache || self.outcome == Outcome::Failed {
             return self.progress;
@@ -255,7 +287,6 @@ impl Exchange {
         Progress { proven, ..self.progress }
     }
 
-    #[inline]
     fn phase(&self, progress: Progress) -> Phase {
         match progress {
             _ if is_unauthorized(self.status) => Phase::Handshaking,
@@ -265,7 +296,6 @@ impl Exchange {
     }
 
     /// Why the connection cannot be kept.
-    #[inline]
     fn end(&self, limits: &Limits, phase: Phase) -> Option<End> {
         if self.guarded {
             return Some(End::Guarded);

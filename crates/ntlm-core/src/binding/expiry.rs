@@ -28,7 +28,7 @@ pub(super) struct Ring {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Place {
     /// Which slot; `None` before the binding is parked for the first time.
-    pub(super) slot: Option<usize>,
+    pub(super) slot: Option<u16>,
     pub(super) before: Option<BindingId>,
     pub(super) after: Option<BindingId>,
 }
@@ -45,7 +45,7 @@ impl Ring {
     }
 
     /// Puts a binding first in the slot of `time`. Returns its slot, and the binding that was first there before.
-    pub(super) fn put(&mut self, id: BindingId, time: u64, now: u64) -> Option<(usize, Option<BindingId>)> {
+    pub(super) fn put(&mut self, id: BindingId, time: u64, now: u64) -> Option<(u16, Option<BindingId>)> {
         if self.count == 0 {
             self.next = now / self.stretch.max(1);
         }
@@ -53,7 +53,7 @@ impl Ring {
         let due = self.index(self.next);
         // The ring is late, and this is the slot being emptied: the next one does.
         let index = if self.index(number) == due { self.index(number + 1) } else { self.index(number) };
-        let first = self.slots.get_mut(index)?.replace(id);
+        let first = self.slots.get_mut(usize::from(index))?.replace(id);
         self.count += 1;
         Some((index, first))
     }
@@ -62,7 +62,7 @@ impl Ring {
     pub(super) fn left(&mut self, place: Place) {
         self.count -= 1;
         if place.before.is_none()
-            && let Some(slot) = place.slot.and_then(|slot| self.slots.get_mut(slot))
+            && let Some(slot) = place.slot.and_then(|slot| self.slots.get_mut(usize::from(slot)))
         {
             *slot = place.after;
         }
@@ -74,7 +74,7 @@ impl Ring {
         // A lap ago every slot has come up.
         self.next = self.next.max((last + 1).saturating_sub(SLOTS as u64));
         while self.count > 0 && self.next <= last {
-            if let Some(id) = self.slots.get(self.index(self.next)).copied().flatten() {
+            if let Some(id) = self.slots.get(usize::from(self.index(self.next))).copied().flatten() {
                 return Some(id);
             }
             self.next += 1;
@@ -88,11 +88,11 @@ impl Ring {
             return None;
         }
         (self.next..self.next + SLOTS as u64)
-            .find(|&number| self.slots.get(self.index(number)).is_some_and(Option::is_some))
+            .find(|&number| self.slots.get(usize::from(self.index(number))).is_some_and(Option::is_some))
             .map(|number| number * self.stretch)
     }
 
-    fn index(&self, number: u64) -> usize {
-        usize::try_from(number % SLOTS as u64).unwrap_or(0)
+    fn index(&self, number: u64) -> u16 {
+        u16::try_from(number % SLOTS as u64).unwrap_or(0)
     }
 }

@@ -1,51 +1,25 @@
 //! Which client address has most bindings of a group in a phase, so that it is the one to lose some when the group is full.
 //!
-//! An address has a list of its parked bindings for each phase, least recently used first, and a place in one heap for each
+//! An address has a list of its parked bindings for each phase, in the order in which they joined it, and a place in one heap for each
 //! phase: on top the address with most bindings in it, then with most in all, then the one that has waited longest. A request that
-//! takes a binding leaves it in its list; only when the binding is parked again it moves to the new end. The heaps are put in order
-//! when a binding is made, ends, or when one is to be evicted.
+//! takes a binding leaves it in its list. When one is to be evicted, those at the beginning that have been used since they joined
+//! move to the end. The heaps are put in order when a binding is made, ends, or when one is to be evicted.
 
 use core::cmp::Reverse;
-use core::net::{IpAddr, Ipv6Addr};
 use std::collections::HashMap;
 
 use slotmap::{SlotMap, new_key_type};
 
 use super::exchange::Phase;
 use super::ids::{BindingId, GroupId, Refusal};
+use super::key;
 
 new_key_type! {
     /// Names a client address of a group for as long as it has bindings.
     pub(super) struct AddressId;
 }
 
-/// One address for the count: an IPv4 address, or the /64 of an IPv6 address, since one site is given a /64.
-/// Clients without an address of theirs (`unix:`) are one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Source {
-    V4([u8; 4]),
-    V6Net([u8; 8]),
-    Local,
-}
-
-impl Source {
-    /// The source of an address in text, as nginx writes it.
-    pub(super) fn of(address: &[u8]) -> Self {
-        let parsed = str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
-        match parsed.map(|address| address.to_canonical()) {
-            Some(IpAddr::V4(address)) => Source::V4(address.octets()),
-            Some(IpAddr::V6(address)) => Source::V6Net(network_of(address)),
-            None => Source::Local,
-        }
-    }
-}
-
-fn network_of(address: Ipv6Addr) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..] = address.octets();
-    [a, b, c, d, e, f, g, h]
-}
-
-/// The ends of a list of parked bindings, linked through the bindings.
+/// The ends of a list of bindings, linked through the bindings.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Lru {
     pub(super) oldest: Option<BindingId>,
@@ -55,7 +29,7 @@ pub(super) struct Lru {
 #[derive(Debug)]
 struct Address {
     group: GroupId,
-    source: Source,
+    source: key::Address,
     /// Bindings, parked and busy.
     bindings: usize,
     /// How many of them are in each phase, or were when they were parked last.
@@ -73,7 +47,7 @@ type Heaps = [Vec<AddressId>; Phase::COUNT];
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     addresses: SlotMap<AddressId, Address>,
-    index: HashMap<(GroupId, Source), AddressId>,
+    index: HashMap<(GroupId, key::Address), AddressId>,
     /// For each group.
     heaps: Vec<Heaps>,
 }
@@ -89,7 +63,7 @@ impl Addresses {
     }
 
     /// Counts one more binding of an address, handshaking, and enters the address if it has none yet.
-    pub(super) fn add(&mut self, group: GroupId, source: Source) -> Result<AddressId, Refusal> {
+    pub(super) fn add(&mut self, group: GroupId, source: key::Address) -> Result<AddressId, Refusal> {
         let id = match self.index.get(&(group, source)) {
             Some(&id) => id,
             None => self.enter(group, source)?,
@@ -116,7 +90,7 @@ impl Addresses {
         self.lift(id, to);
     }
 
-    fn enter(&mut self, group: GroupId, source: Source) -> Result<AddressId, Refusal> {
+    fn enter(&mut self, group: GroupId, source: key::Address) -> Result<AddressId, Refusal> {
         self.addresses.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
         self.index.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
         // Each address of the group can have its place without another allocation.
@@ -301,23 +275,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_v6_site_is_one_source() {
-        let of = |text: &str| Source::of(text.as_bytes());
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-        assert_eq!(of("unix:"), of(""));
-    }
-
-    #[test]
     fn the_heaviest_is_the_one_with_most_bindings() {
         const GROUP: GroupId = GroupId(0);
         let mut addresses = Addresses::default();
         addresses.make_group(0).unwrap();
         // Sizes in an order that is neither rising nor falling.
         let sizes: Vec<usize> = (0..64).map(|n| (n * 37) % 64 + 1).collect();
-        let source = |n: usize| Source::V4([10, 0, 0, u8::try_from(n).unwrap()]);
+        let source = |n: usize| key::Address::v4([10, 0, 0, u8::try_from(n).unwrap()]);
         let ids: Vec<AddressId> = sizes
             .iter()
             .enumerate()

@@ -25,3 +25,18 @@ pub enum Refusal {
     /// There was no memory.
     NoMemory,
 }
+
+/// One value in memory of its own.
+pub(super) type Boxed<T> = Box<[T; 1]>;
+
+/// Moves a value into memory of its own.
+///
+/// # Errors
+///
+/// [`Refusal::NoMemory`].
+pub(super) fn boxed<T>(value: T) -> Result<Boxed<T>, Refusal> {
+    let mut place = Vec::new();
+    place.try_reserve_exact(1).map_err(|_| Refusal::NoMemory)?;
+    place.push(value);
+    place.into_boxed_slice().try_into().map_err(|_| Refusal::NoMemory)
+}

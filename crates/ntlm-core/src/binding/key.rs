@@ -3,13 +3,46 @@
 //! Must never take one server for another.
 
 use super::digest::Digest;
-use super::ids::Refusal;
+use super::ids::{Boxed, Refusal, boxed};
+
+/// The address of a client: the two halves of an IPv6 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address(u64, u64);
+
+impl Address {
+    /// Of a client without one of its own (a unix socket).
+    pub const LOCAL: Self = Address(0, 0);
+    /// The third quarter of an IPv6 address that maps an IPv4 address (RFC 4291 section 2.5.5.2).
+    const MAPPED: u64 = 0xffff;
+
+    /// An IPv4 address, which is the same as the IPv6 address that maps it.
+    #[inline]
+    pub const fn v4(bytes: [u8; 4]) -> Self {
+        Address(0, Self::MAPPED << 32 | u32::from_be_bytes(bytes) as u64)
+    }
+
+    /// An IPv6 address.
+    #[inline]
+    pub const fn v6([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: [u8; 16]) -> Self {
+        Address(u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
+    }
+
+    /// What counts as one address where they share the room of a group: an IPv4 address, or the /64 of an IPv6 address, since one
+    /// site is given a /64.
+    pub(super) fn source(self) -> Self {
+        if self.0 == 0 && self.1 >> 32 == Self::MAPPED { self } else { Address(self.0, 0) }
+    }
+
+    pub(super) fn to_bytes(self) -> [[u8; 8]; 2] {
+        [self.0.to_be_bytes(), self.1.to_be_bytes()]
+    }
+}
 
 /// The key that a request brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
-    /// The client's address in text, as the request has it.
-    pub address: &'a [u8],
+    /// The client's address, as the request has it.
+    pub address: Address,
     /// The value of `ntlm_key` for the request; empty without the directive.
     pub chosen: &'a [u8],
     /// Of the fields by which a proxy in front names its client; [`Digest::NONE`] where the request has none of them.
@@ -37,58 +70,79 @@ impl Site<'_> {
 /// The key that a binding was made with.
 #[derive(Debug)]
 pub(super) struct Kept {
-    pub(super) address: Vec<u8>,
-    pub(super) chosen: Vec<u8>,
+    pub(super) address: Address,
+    /// `None` where there is nothing but the address.
+    rest: Option<Boxed<Rest>>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    chosen: Vec<u8>,
     forwarded: Digest,
     tls: bool,
     host: Vec<u8>,
     port: u16,
 }
 
+impl Key<'_> {
+    /// The key of a request that brings nothing but its client's address.
+    pub const fn of(address: Address) -> Self {
+        Key { address, chosen: b"", forwarded: Digest::NONE, site: Site::NONE }
+    }
+
+    #[inline]
+    fn is_address_only(&self) -> bool {
+        self.chosen.is_empty() && self.forwarded == Digest::NONE && self.site == Site::NONE
+    }
+}
+
 impl Kept {
     pub(super) fn copy(key: Key<'_>) -> Result<Self, Refusal> {
-        let Site { tls, host, port } = key.site;
-        Ok(Kept {
-            address: copied(key.address)?,
-            chosen: copied(key.chosen)?,
-            forwarded: key.forwarded,
-            tls,
-            host: copied(host)?,
-            port,
-        })
+        let Key { address, chosen, forwarded, site: Site { tls, host, port } } = key;
+        let rest = if key.is_address_only() {
+            None
+        } else {
+            Some(boxed(Rest { chosen: copied(chosen)?, forwarded, tls, host: copied(host)?, port })?)
+        };
+        Ok(Kept { address, rest })
     }
 
     /// Whether a request with this key may have the binding.
-    pub(super) fn is(&self, key: Key<'_>) -> bool {
-        self.forwarded == key.forwarded
-            && are_equal(&self.address, key.address)
-            && are_equal(&self.chosen, key.chosen)
-            && self.is_of(key.site)
+    #[inline]
+    pub(super) fn is(&self, key: &Key<'_>) -> bool {
+        self.address == key.address
+            && match &self.rest {
+                None => key.is_address_only(),
+                Some(_) => {
+                    self.rest().is_some_and(|rest| rest.forwarded == key.forwarded)
+                        && self.chosen() == key.chosen
+                        && self.is_of(key.site)
+                }
+            }
+    }
+
+    fn rest(&self) -> Option<&Rest> {
+        let [rest] = self.rest.as_deref()?;
+        Some(rest)
+    }
+
+    /// The value of `ntlm_key`.
+    pub(super) fn chosen(&self) -> &[u8] {
+        self.rest().map_or(b"", |rest| &rest.chosen)
     }
 
     /// Names are compared without case, as nginx does; paths with it.
     pub(super) fn is_of(&self, site: Site<'_>) -> bool {
-        (self.port, self.tls, self.host.len()) == (site.port, site.tls, site.host.len())
-            && (self.host == site.host
-                || (self.host.first() != Some(&b'/') && self.host.eq_ignore_ascii_case(site.host)))
+        let own = self.site();
+        (own.port, own.tls, own.host.len()) == (site.port, site.tls, site.host.len())
+            && (own.host == site.host
+                || (own.host.first() != Some(&b'/') && own.host.eq_ignore_ascii_case(site.host)))
     }
 
     /// The server that the binding leads to.
     pub(super) fn site(&self) -> Site<'_> {
-        Site { tls: self.tls, host: &self.host, port: self.port }
+        self.rest().map_or(Site::NONE, |rest| Site { tls: rest.tls, host: &rest.host, port: rest.port })
     }
-}
-
-/// `==`, without a call for what is as long as addresses are.
-fn are_equal(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && match one.len() {
-            0 => true,
-            8..=16 => {
-                one.first_chunk::<8>() == other.first_chunk() && one.last_chunk::<8>() == other.last_chunk()
-            }
-            _ => one == other,
-        }
 }
 
 fn copied(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -101,12 +155,13 @@ fn copied(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binding::digest::Secret;
 
     const KEY: Key<'static> =
-        Key { address: b"192.0.2.1", chosen: b"", forwarded: Digest::NONE, site: Site::NONE };
+        Key { address: Address::v4([192, 0, 2, 1]), chosen: b"", forwarded: Digest::NONE, site: Site::NONE };
 
     fn finds(one: Site<'_>, other: Site<'_>) -> bool {
-        Kept::copy(Key { site: one, ..KEY }).unwrap().is(Key { site: other, ..KEY })
+        Kept::copy(Key { site: one, ..KEY }).unwrap().is(&Key { site: other, ..KEY })
     }
 
     #[test]
@@ -123,6 +178,33 @@ mod tests {
         ] {
             assert!(!finds(app, other) && !finds(other, app), "{other:?}");
         }
+    }
+
+    #[test]
+    fn each_part_of_a_key_counts() {
+        let away = Key { address: Address::v4([192, 0, 2, 2]), ..KEY };
+        let chosen = Key { chosen: b"k", ..KEY };
+        let forwarded = Key { forwarded: Secret::default().digest(&[b"x"]), ..KEY };
+        let all = [KEY, away, chosen, forwarded, Key { chosen: b"k", ..away }, Key { chosen: b"l", ..KEY }];
+        for (number, &one) in all.iter().enumerate() {
+            let kept = Kept::copy(one).unwrap();
+            for (other, key) in all.iter().enumerate() {
+                assert_eq!(kept.is(key), number == other, "{one:?} {key:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_v6_site_is_one_source() {
+        let of = |text: &str| match text.parse().unwrap() {
+            core::net::IpAddr::V4(address) => Address::v4(address.octets()).source(),
+            core::net::IpAddr::V6(address) => Address::v6(address.octets()).source(),
+        };
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_ne!(of("192.0.2.1"), Address::LOCAL);
     }
 
     #[test]

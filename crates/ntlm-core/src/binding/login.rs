@@ -5,41 +5,61 @@
 use core::fmt::Write as _;
 
 use super::challenge::Challenge;
+use super::exchange::Asked;
+use super::ids::{Boxed, boxed};
 use crate::wire::mechanism::Mechanism;
 use crate::wire::ntlmssp::Identity;
-use crate::wire::text::Text;
 
 /// The longest name that is kept, in bytes of UTF-8. Active Directory's are shorter.
 pub const LONGEST: usize = 256;
 
-/// A login that the origin accepted. Names are fit to be shown ([`Text::shown`]), and empty where the mechanism does not
+/// A login that the origin accepted. Names are fit to be shown ([`Text::shown`](crate::text::Text::shown)), and empty where the mechanism does not
 /// tell them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Login {
     /// How the client proved who it is.
     pub mechanism: Mechanism,
-    /// The user's name.
-    pub user: String,
-    /// The domain that knows the user.
-    pub domain: String,
-    /// The workstation, as the client names it.
-    pub workstation: String,
+    /// Where the user's name ends in `names`, and where the domain does.
+    user: u16,
+    domain: u16,
+    /// User, domain and workstation, one behind the other.
+    names: Box<str>,
 }
 
 impl Login {
     /// A login by a mechanism that does not tell names.
     pub fn nameless(mechanism: Mechanism) -> Self {
-        Login { mechanism, user: String::new(), domain: String::new(), workstation: String::new() }
+        Login { mechanism, user: 0, domain: 0, names: Box::default() }
     }
 
     /// A login with its names. `None` when there is no memory.
     pub fn of(mechanism: Mechanism, identity: Identity<'_>) -> Option<Self> {
-        Some(Login {
-            mechanism,
-            user: kept(identity.user)?,
-            domain: kept(identity.domain)?,
-            workstation: kept(identity.workstation)?,
-        })
+        let Identity { user, domain, workstation } = identity;
+        let [user, domain, workstation] = [user, domain, workstation].map(|name| name.shown(LONGEST));
+        let mut names = String::new();
+        names.try_reserve_exact(user.len() + domain.len() + workstation.len()).ok()?;
+        let mut ends = [0, 0, 0];
+        for (name, end) in [user, domain, workstation].iter().zip(&mut ends) {
+            write!(names, "{name}").ok()?;
+            *end = u16::try_from(names.len()).ok()?;
+        }
+        let [user, domain, _] = ends;
+        Some(Login { mechanism, user, domain, names: names.into_boxed_str() })
+    }
+
+    /// The user's name.
+    pub fn user(&self) -> &str {
+        self.names.get(..self.user.into()).unwrap_or_default()
+    }
+
+    /// The domain that knows the user.
+    pub fn domain(&self) -> &str {
+        self.names.get(self.user.into()..self.domain.into()).unwrap_or_default()
+    }
+
+    /// The workstation, as the client names it.
+    pub fn workstation(&self) -> &str {
+        self.names.get(self.domain.into()..).unwrap_or_default()
     }
 
     /// Whether they are of two users, as far as names tell: Windows does not mind their case, and who has no domain, as in
@@ -48,11 +68,11 @@ impl Login {
         let differ = |mine: &str, theirs: &str| {
             !mine.is_empty() && !theirs.is_empty() && !mine.eq_ignore_ascii_case(theirs)
         };
-        let account = |login: &Self| login.user.split('@').next().unwrap_or_default().len();
+        let account = |login: &Self| login.user().split('@').next().unwrap_or_default().len();
         differ(
-            self.user.get(..account(self)).unwrap_or_default(),
-            other.user.get(..account(other)).unwrap_or_default(),
-        ) || differ(&self.domain, &other.domain)
+            self.user().get(..account(self)).unwrap_or_default(),
+            other.user().get(..account(other)).unwrap_or_default(),
+        ) || differ(self.domain(), other.domain())
     }
 }
 
@@ -61,15 +81,26 @@ impl Login {
 pub struct Logins {
     /// Who is logged in; `None` while nobody is.
     pub current: Option<Login>,
-    /// The mechanism as the legs of an unfinished login have told it.
-    pub mechanism: Option<Mechanism>,
     /// A login goes on: its last answer was a challenge.
     pub challenged: bool,
     /// Counts what was noted: where the count is the same, so is who is logged in.
     pub notes: u32,
+    /// What the last login left behind was forgotten, the mark of its challenge too.
+    forgotten: bool,
+    /// What matters until the last login is over.
+    last: Option<Boxed<Last>>,
+}
+
+/// The last login over a binding.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Last {
+    /// The mechanism as the legs of an unfinished login have told it.
+    mechanism: Option<Mechanism>,
     /// The last challenge, whether it has been answered or not.
-    pub challenge: Option<Challenge>,
-    /// Who was logged in before the login that goes on.
+    challenge: Option<Challenge>,
+    /// The request that the origin demanded a login for.
+    asked: Option<Asked>,
+    /// Who was logged in before.
     former: Option<Login>,
 }
 
@@ -81,31 +112,87 @@ impl Logins {
         mechanism: Option<Mechanism>,
         challenged: bool,
     ) -> bool {
-        self.mechanism = mechanism;
         self.challenged = challenged;
         self.notes = self.notes.wrapping_add(1);
-        let before = self.current.take().or(self.former.take());
-        let Some(login) = login else {
-            self.former = before;
-            return false;
-        };
+        let mut before = self.current.take();
+        self.change(|last| {
+            last.mechanism = mechanism;
+            before = before.take().or(last.former.take());
+            if login.is_none() {
+                last.former = before.take();
+            }
+        });
+        let Some(login) = login else { return false };
         let another = before.is_some_and(|before| before.is_another_user(&login));
         self.current = Some(login);
         another
     }
-}
 
-fn kept(name: Text<'_>) -> Option<String> {
-    let shown = name.shown(LONGEST);
-    let mut kept = String::new();
-    kept.try_reserve_exact(shown.len()).ok()?;
-    write!(kept, "{shown}").ok()?;
-    Some(kept)
+    /// The mechanism as the legs of an unfinished login have told it.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.last()?.mechanism
+    }
+
+    /// The last challenge, whether it has been answered or not.
+    pub(super) fn challenge(&self) -> Option<Challenge> {
+        if self.forgotten { Some(Challenge::FORGOTTEN) } else { self.last()?.challenge }
+    }
+
+    /// Notes a challenge.
+    pub(super) fn set_challenge(&mut self, challenge: Challenge) {
+        self.forgotten = false;
+        self.change(|last| last.challenge = Some(challenge));
+    }
+
+    /// The request that the origin demanded a login for last.
+    pub(super) fn asked(&self) -> Option<Asked> {
+        self.last()?.asked
+    }
+
+    /// Notes such a request.
+    pub(super) fn set_asked(&mut self, asked: Option<Asked>) {
+        if self.asked() != asked {
+            self.change(|last| last.asked = asked);
+        }
+    }
+
+    /// Forgets what only matters until a login is over. An answer to its challenge that comes later is one to no challenge.
+    #[cold]
+    pub(super) fn forget_last(&mut self) {
+        self.forgotten |= self.challenge().is_some_and(|challenge| challenge.mark.is_some());
+        self.last = None;
+    }
+
+    /// Whether there is something to forget.
+    #[inline]
+    pub(super) fn has_last(&self) -> bool {
+        self.last.is_some()
+    }
+
+    fn last(&self) -> Option<&Last> {
+        let [last] = self.last.as_deref()?;
+        Some(last)
+    }
+
+    /// Changes what is known of the last login. Without memory it stays as it was: then a login is not proven, and an answer is
+    /// taken for one to the binding's challenge.
+    fn change(&mut self, change: impl FnOnce(&mut Last)) {
+        if self.last.is_none() {
+            self.last = boxed(Last::default()).ok();
+        }
+        if let Some([last]) = self.last.as_deref_mut() {
+            change(last);
+            if *last == Last::default() {
+                self.last = None;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::text::Text;
 
     #[test]
     fn names_are_kept_as_they_may_be_shown() {
@@ -116,13 +203,12 @@ mod tests {
             workstation: Text::oem(long.as_bytes()),
         };
         let login = Login::of(Mechanism::NtlmV2, identity).unwrap();
-        assert_eq!((login.user.as_str(), login.domain.as_str()), ("eve\\x0D\\x0Amallory", "AB"));
-        assert_eq!(login.workstation.len(), LONGEST);
+        assert_eq!((login.user(), login.domain()), ("eve\\x0D\\x0Amallory", "AB"));
+        assert_eq!(login.workstation().len(), LONGEST);
         assert!(!login.is_another_user(&Login::nameless(Mechanism::NtlmV2)));
-        let login = |user: &str, domain: &str| Login {
-            user: user.to_owned(),
-            domain: domain.to_owned(),
-            ..Login::nameless(Mechanism::NtlmV2)
+        let login = |user: &str, domain: &str| {
+            let [user, domain] = [user, domain].map(|name| Text::oem(name.as_bytes()));
+            Login::of(Mechanism::NtlmV2, Identity { user, domain, ..Identity::default() }).unwrap()
         };
         for (other, another) in [
             (login("alice", "corp"), false),

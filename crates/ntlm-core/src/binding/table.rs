@@ -13,9 +13,9 @@
 use slotmap::SlotMap;
 
 use super::digest::{Digest, Secret};
-use super::exchange::{Phase, Progress};
+use super::exchange::Phase;
 use super::expiry::{Place, Ring};
-use super::fairness::{AddressId, Addresses, Source};
+use super::fairness::{AddressId, Addresses};
 use super::ids::{BindingId, ClientId, GroupId, Refusal};
 use super::key::{Kept, Key};
 use super::login::Logins;
@@ -45,19 +45,26 @@ pub struct Parking {
     pub timeout: u64,
 }
 
-/// The answer to a client that asks for its binding.
+/// A binding that a request has taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim<U> {
-    /// It never had one, as far as the table remembers.
-    None,
-    /// It had one, which ended while the client connection lived on.
+pub struct Taken<U> {
+    /// The upstream connection.
+    pub upstream: U,
+    /// How far the logins on it are.
+    pub standing: Standing,
+}
+
+/// Why a request has not taken a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed<U> {
+    /// Its client never had one, as far as the table remembers.
+    Nothing,
+    /// The client had one, which ended while the client connection lived on.
     Lost,
-    /// It has one that carries another request at this moment.
+    /// The client has one that carries another request at this moment.
     Busy,
-    /// It has one that waits, but does not fit the request. It still waits.
+    /// The client has one that waits, but does not fit the request. It still waits.
     Unfit(BindingId, U),
-    /// It has this one, which is busy until [`Bindings::park`] or [`Bindings::end`].
-    Taken(U, Standing),
 }
 
 /// How far the logins on a binding are when a request takes it.
@@ -102,15 +109,6 @@ pub struct Made<C, U> {
     pub evicted: Option<Ended<C, U>>,
 }
 
-/// The outcome of parking a binding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parked<C, U> {
-    /// The binding that ended for it.
-    pub evicted: Option<Evicted<C, U>>,
-    /// The time by which the caller calls [`Bindings::expire`]; `None` where an earlier call has said it.
-    pub expire_by: Option<u64>,
-}
-
 /// A binding that ended because its group was full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evicted<C, U> {
@@ -136,8 +134,6 @@ struct Client<C> {
     /// The connection number: lets a caller's stale id be told from a live one even if ids were ever to repeat.
     number: u64,
     connection: C,
-    /// Bindings and traces in the list.
-    count: usize,
     /// Head of the list of this client's bindings and of the traces of lost ones.
     first: Option<BindingId>,
 }
@@ -146,35 +142,39 @@ struct Client<C> {
 struct Binding<U> {
     owner: ClientId,
     group: GroupId,
-    key: Kept,
-    state: State<U>,
+    state: State,
     /// The phase it was parked in last.
     phase: Phase,
+    /// The origin accepted a login that it had asked for, and no other login has begun since.
+    proven: bool,
+    key: Kept,
+    upstream: U,
     next_of_client: Option<BindingId>,
     /// Its client address, until it is lost.
     source: AddressId,
     /// The binding is in the list of its address and phase. A busy one stays there until it is parked, ends, or an eviction passes it.
     linked: bool,
+    /// The deadline that it had when it joined the list. Where the two differ, it has been used since.
+    deadline_in_list: u64,
     /// Its neighbours there.
     older: Option<BindingId>,
     newer: Option<BindingId>,
     /// The time, on the caller's clock, at which it has been parked long enough.
     deadline: u64,
     place: Place,
-    progress: Progress,
     logins: Logins,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State<U> {
-    Parked(U),
-    Busy(U),
+enum State {
+    Parked,
+    Busy,
     Lost,
 }
 
-impl<U> State<U> {
-    fn is_live(&self) -> bool {
-        !matches!(self, State::Lost)
+impl State {
+    fn is_live(self) -> bool {
+        self != State::Lost
     }
 }
 
@@ -208,7 +208,7 @@ pub struct Counts {
 }
 
 impl<U> Binding<U> {
-    fn is_for(&self, group: GroupId, key: Key<'_>) -> bool {
+    fn is_for(&self, group: GroupId, key: &Key<'_>) -> bool {
         self.group == group && self.key.is(key)
     }
 }
@@ -244,11 +244,12 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// [`Refusal::NoMemory`].
     pub fn enter(&mut self, number: u64, connection: C) -> Result<ClientId, Refusal> {
         self.clients.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
-        Ok(self.clients.insert(Client { number, connection, count: 0, first: None }))
+        Ok(self.clients.insert(Client { number, connection, first: None }))
     }
 
-    /// Gives a request the binding that its client has for a group and key, if it waits and `fits`. An id whose
-    /// connection number is another one has nothing.
+    /// Gives a request the binding that its client has for a group and key, if it waits and `fits`. It is busy until
+    /// [`Bindings::park`] or [`Bindings::end`]. An id whose connection number is another one has nothing.
+    #[inline(always)]
     pub fn claim(
         &mut self,
         client: ClientId,
@@ -256,36 +257,41 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         group: GroupId,
         key: Key<'_>,
         fits: impl FnOnce(U) -> bool,
-    ) -> Claim<U> {
-        let owner = self.clients.get(client).filter(|owner| owner.number == number);
-        let mut next = owner.and_then(|owner| owner.first);
-        while let Some(id) = next {
-            let Some(binding) = self.bindings.get_mut(id) else { break };
-            if !binding.is_for(group, key) {
+    ) -> Option<Taken<U>> {
+        let owner = self.clients.get(client).filter(|owner| owner.number == number)?;
+        let mut next = owner.first;
+        loop {
+            let binding = self.bindings.get_mut(next?)?;
+            if !binding.is_for(group, &key) {
                 next = binding.next_of_client;
                 continue;
             }
-            return match binding.state {
-                State::Lost => Claim::Lost,
-                State::Busy(_) => Claim::Busy,
-                State::Parked(upstream) if !fits(upstream) => Claim::Unfit(id, upstream),
-                State::Parked(upstream) => {
-                    binding.state = State::Busy(upstream);
-                    if let Some(group) = group_in(&mut self.groups, group) {
-                        group.unpark(binding.phase);
-                        group.busy += 1;
-                    }
-                    let Logins { challenged, notes, .. } = binding.logins;
-                    let proven = binding.progress.is_proven();
-                    Claim::Taken(upstream, Standing { challenged, proven, notes })
-                }
-            };
+            if binding.state != State::Parked || !fits(binding.upstream) {
+                return None;
+            }
+            let group = group_in(&mut self.groups, group)?;
+            group.unpark(binding.phase);
+            group.busy += 1;
+            binding.state = State::Busy;
+            let Logins { challenged, notes, .. } = binding.logins;
+            let standing = Standing { challenged, proven: binding.proven, notes };
+            return Some(Taken { upstream: binding.upstream, standing });
         }
-        Claim::None
+    }
+
+    /// Why [`Bindings::claim`] found nothing.
+    pub fn missed(&self, client: ClientId, number: u64, group: GroupId, key: Key<'_>) -> Missed<U> {
+        let owner = self.clients.get(client).filter(|owner| owner.number == number);
+        match owner.and_then(|owner| self.search(owner, group, key)) {
+            None => Missed::Nothing,
+            Some((_, Binding { state: State::Lost, .. })) => Missed::Lost,
+            Some((_, Binding { state: State::Busy, .. })) => Missed::Busy,
+            Some((id, Binding { state: State::Parked, upstream, .. })) => Missed::Unfit(id, *upstream),
+        }
     }
 
     fn search(&self, owner: &Client<C>, group: GroupId, key: Key<'_>) -> Option<(BindingId, &Binding<U>)> {
-        self.of_client(owner).find(|(_, binding)| binding.is_for(group, key))
+        self.of_client(owner).find(|(_, binding)| binding.is_for(group, &key))
     }
 
     /// A client's bindings and traces, the youngest first.
@@ -304,7 +310,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     fn spare_of_client(&self, owner: &Client<C>) -> Option<BindingId> {
         let rank = |binding: &Binding<U>| match binding.state {
             State::Lost => Some((None, 0)),
-            State::Parked(_) if binding.phase != Phase::Proven => {
+            State::Parked if binding.phase != Phase::Proven => {
                 Some((room::turn(binding.phase), binding.deadline))
             }
             _ => None,
@@ -331,34 +337,35 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let trace = match self.search(owner, group, key) {
             Some((id, Binding { state: State::Lost, .. })) => Some(id),
             Some(_) => return Err(Refusal::Taken),
-            None if owner.count < SHARE => None,
+            None if self.of_client(owner).count() < SHARE => None,
             None => Some(self.spare_of_client(owner).ok_or(Refusal::Share)?),
         };
         let kept = Kept::copy(key)?;
         self.make_group(group, timeout)?;
         self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
-        let source = self.addresses.add(group, Source::of(key.address))?;
+        let source = self.addresses.add(group, key.address.source())?;
         let mut evicted = None;
         if let Some(trace) = trace {
             evicted = self.end(trace);
             self.forget(trace);
         }
         let Some(owner) = self.clients.get_mut(client) else { return Err(Refusal::NoClient) };
-        owner.count += 1;
         let id = self.bindings.insert(Binding {
             owner: client,
             group,
-            key: kept,
-            state: State::Busy(upstream),
+            state: State::Busy,
             phase: Phase::Handshaking,
+            proven: false,
+            key: kept,
+            upstream,
             next_of_client: owner.first,
             source,
             linked: false,
+            deadline_in_list: 0,
             older: None,
             newer: None,
             deadline: 0,
             place: Place::default(),
-            progress: Progress::default(),
             logins: Logins::default(),
         });
         owner.first = Some(id);
@@ -368,41 +375,39 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Ok(Made { binding: id, evicted })
     }
 
-    /// Parks a busy binding as the most recently used of its address and phase, from `now` on. Where the group has as many
-    /// parked ones as it may have, one of them ends for it: one of the first phase that has any, of the client connection
-    /// itself or of the address with most bindings, the least recently used.
+    /// Whether a group has so many parked bindings.
+    #[inline]
+    pub fn is_full(&self, group: GroupId, connections: usize) -> bool {
+        self.group(group).is_some_and(|group| group.parked >= connections)
+    }
+
+    /// Parks a busy binding as the most recently used of its address and phase, from `now` on. Where the group is full
+    /// ([`Bindings::is_full`]), [`Bindings::evict`] comes before. Returns the time by which the caller calls [`Bindings::expire`]; `None` where an earlier call has said it.
     ///
     /// # Errors
     ///
     /// [`Refusal::NoClient`] when the id is stale, because its client has left: the caller closes the connection.
-    pub fn park(
-        &mut self,
-        id: BindingId,
-        phase: Phase,
-        connections: usize,
-        now: u64,
-    ) -> Result<Parked<C, U>, Refusal> {
-        let binding = self.bindings.get_mut(id).ok_or(Refusal::NoClient)?;
-        let State::Busy(upstream) = binding.state else { return Err(Refusal::NoClient) };
-        let group = group_in(&mut self.groups, binding.group).ok_or(Refusal::NoClient)?;
-        if group.parked >= connections {
-            let evicted = self.evict(id);
-            return Ok(Parked { evicted, ..self.park(id, phase, usize::MAX, now)? });
-        }
+    #[inline(always)]
+    pub fn park(&mut self, id: BindingId, phase: Phase, now: u64) -> Result<Option<u64>, Refusal> {
+        let Some(binding) = self.bindings.get_mut(id).filter(|binding| binding.state == State::Busy) else {
+            return Err(Refusal::NoClient);
+        };
+        let Some(group) = group_in(&mut self.groups, binding.group) else { return Err(Refusal::NoClient) };
         group.busy -= 1;
         group.parked += 1;
         group.handshaking += usize::from(phase == Phase::Handshaking);
-        binding.state = State::Parked(upstream);
-        binding.deadline = now + group.timeout;
-        let in_list = binding.linked && binding.phase == phase;
-        let (deadline, in_ring) = (binding.deadline, binding.place.slot.is_some());
-        match binding.newer {
-            None if in_list => {}
-            Some(newer) if in_list => self.renew(id, newer),
-            _ => self.move_last(id, phase),
+        if binding.logins.has_last() && binding.phase == Phase::Proven && phase == Phase::Proven {
+            // A request came after the proof: the login is over.
+            binding.logins.forget_last();
         }
-        let expire_by = if in_ring { None } else { self.join_ring(id, deadline, now) };
-        Ok(Parked { evicted: None, expire_by })
+        binding.state = State::Parked;
+        let deadline = now + group.timeout;
+        binding.deadline = deadline;
+        let in_ring = binding.place.slot.is_some();
+        if !binding.linked || binding.phase != phase {
+            self.move_last(id, phase);
+        }
+        Ok(if in_ring { None } else { self.join_ring(id, deadline, now) })
     }
 
     fn group(&self, id: GroupId) -> Option<&Group> {

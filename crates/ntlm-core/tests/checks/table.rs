@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::exchange::Phase;
 use ntlm_core::binding::ids::{BindingId, ClientId, GroupId, Refusal};
-use ntlm_core::binding::key::{Key, Site};
-use ntlm_core::binding::table::{Bindings, Claim, Counts, Ended, Evicted, SHARE, Standing};
+use ntlm_core::binding::key::{Address, Key, Site};
+use ntlm_core::binding::table::{Bindings, Counts, Ended, Evicted, Missed, SHARE, Standing, Taken};
 
 /// A binding, or the trace of one, in the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,17 +106,17 @@ pub fn decode(data: &[u8]) -> impl Iterator<Item = Event> {
 }
 
 /// Client addresses; the last two are of one /64, which counts as one address.
-const ADDRESSES: [&str; 4] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"];
+const ADDRESSES: [Address; 4] = [
+    Address::v4([192, 0, 2, 1]),
+    Address::v4([192, 0, 2, 2]),
+    Address::v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+    Address::v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]),
+];
 
 /// The lowest bits choose the address, the others are what `ntlm_key` says.
 fn key_of(key: u16, chosen: &mut [u8; 2]) -> Key<'_> {
     *chosen = (key >> 2).to_be_bytes();
-    Key {
-        address: ADDRESSES[usize::from(key & 3)].as_bytes(),
-        chosen,
-        forwarded: Digest::NONE,
-        site: Site::NONE,
-    }
+    Key { address: ADDRESSES[usize::from(key & 3)], chosen, forwarded: Digest::NONE, site: Site::NONE }
 }
 
 /// One address for the count.
@@ -249,12 +249,13 @@ impl Both {
         let cap = busy.as_ref().map_or(1, |busy| CAPS[busy.group as usize]);
         // Every binding is parked at a time of its own.
         self.clock += 1;
-        let parked = self.table.park(id, phase, cap, self.clock);
         let Some(busy) = busy else {
-            assert_eq!(parked, Err(Refusal::NoClient));
+            assert_eq!(self.table.park(id, phase, self.clock), Err(Refusal::NoClient));
             return;
         };
-        let evicted = parked.expect("it is busy").evicted;
+        let full = self.table.is_full(GroupId(busy.group), cap);
+        let evicted = if full { self.table.evict(id) } else { None };
+        self.table.park(id, phase, self.clock).expect("it is busy");
         let victims: Vec<_> = self.victim(&busy).into_iter().collect();
         if let Some(Evicted { ended, of_most }) = evicted {
             let victim = self.model.iter().find(|e| e.upstream == ended.upstream).expect("a binding");
@@ -354,21 +355,22 @@ impl Both {
             Event::Claim { client, group, key, fits, impostor } => {
                 let Some((id, number, _)) = self.client(client) else { return };
                 let expected = match self.find(number, group, key).filter(|_| !impostor) {
-                    None => Claim::None,
+                    None => Err(Missed::Nothing),
                     Some(e) => match e.state {
-                        State::Lost => Claim::Lost,
-                        State::Busy => Claim::Busy,
-                        State::Parked(_) if !fits => Claim::Unfit(e.id, e.upstream),
+                        State::Lost => Err(Missed::Lost),
+                        State::Busy => Err(Missed::Busy),
+                        State::Parked(_) if !fits => Err(Missed::Unfit(e.id, e.upstream)),
                         State::Parked(_) => {
                             e.state = State::Busy;
-                            Claim::Taken(e.upstream, Standing::default())
+                            Ok(Taken { upstream: e.upstream, standing: Standing::default() })
                         }
                     },
                 };
                 let mut chosen = [0; 2];
                 let shown = number + u64::from(impostor);
-                let claim = self.table.claim(id, shown, GroupId(group), key_of(key, &mut chosen), |_| fits);
-                assert_eq!(claim, expected);
+                let (group, key) = (GroupId(group), key_of(key, &mut chosen));
+                let taken = self.table.claim(id, shown, group, key, |_| fits);
+                assert_eq!(taken.ok_or_else(|| self.table.missed(id, shown, group, key)), expected);
             }
             Event::Taint { client, group, key, phase, park } => {
                 if let Some(binding) = self.taint(client, group, key) {

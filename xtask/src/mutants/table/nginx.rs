@@ -17,8 +17,8 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "ngx/connection.rs",
-        "Slice::from_raw((*self.as_ptr()).addr_text)",
-        "Slice::EMPTY",
+        "Address::v4(bytes.cast::<[u8; 4]>().read())",
+        "Address::LOCAL",
         &["keys::", "fairness::", "scaling::"],
     ),
     row(

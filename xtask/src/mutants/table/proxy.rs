@@ -37,7 +37,7 @@ pub const ROWS: &[Mutation] = &[
     // The binding.
     row("place.rs", "guarded.or((*us).peer.init)", "(*us).peer.init", KINDS),
     row("header_filter.rs", "peer.is_some_and(|peer| !peer.join()) || ", "", NAMES),
-    row("peer/site.rs", "if self.group().by_server { self.u.site() }", "if false { self.u.site() }", NAMES),
+    row("peer/key.rs", "if self.group().by_server { self.u.site() }", "if false { self.u.site() }", NAMES),
     row("peer/free.rs", "group.slot.filter(|_| group.by_server)", "group.slot.filter(|_| false)", TOLD),
     row("diagnose.rs", "if group.by_server { ", "if false { ", TOLD),
 ];

@@ -17,7 +17,12 @@ pub const ROWS: &[Mutation] = &[
         "        let _ = time;\n    }\n    // SAFETY",
         &["lifetime::expired_binding", "lifetime::each"],
     ),
-    row("idle.rs", "    if bound.is_closing() {\n        return;\n    }\n", "", &["lifetime::masses::"]),
+    row(
+        "idle.rs",
+        "    bound.connection().ignore_reading(Some(ngx_http_upstream_ntlm_dummy_handler));\n",
+        "",
+        &["lifetime::masses::"],
+    ),
     row(
         "idle.rs",
         "c.is_closing_by_force() || !is_client_kept(bound)",
@@ -54,18 +59,15 @@ pub const ROWS: &[Mutation] = &[
         "Readable::Closed => {}",
         &["lifetime::origin_ending", "lifetime::end_between"],
     ),
-    row("idle.rs", "                && ended.phase == Some(Phase::Handshaking)\n", "", &["diagnoses::"])
-        .known(),
-    row("idle.rs", "                && challenged == Some(true)\n", "", &["diagnoses::"]),
-    row("idle.rs", "                && now().saturating_sub(bound.parked()) < LEG\n", "", &["diagnoses::"])
-        .known(),
+    row("idle.rs", " && ended.phase == Some(Phase::Handshaking)", "", &["diagnoses::"]).known(),
+    row("idle.rs", "awaited == Some(true)", "true", &["diagnoses::"]),
     row(
         "idle.rs",
         "(!ended.shared).then_some(ended.client)",
         "Some(ended.client)",
         &["keys::", "scaling::", "floods::client_speaking"],
     ),
-    row("idle.rs", "if ROW.closed.get() < BATCH {", "if true {", &["lifetime::masses::"]).known(),
+    row("idle.rs", "if ROW.closed.get() < BATCH ||", "if true ||", &["lifetime::masses::"]).known(),
     row("idle.rs", "} else if bound.is_http1() {", "} else {", &["multiplexed::"]).known(),
     row(
         "idle.rs",
@@ -83,27 +85,27 @@ pub const ROWS: &[Mutation] = &[
         &["lifetime::expired_client", "isolation::client_in_recycled"],
     ),
     row("client.rs", "        leave(id);\n        return", "        return", &["faults::memory"]).known(),
-    row("worker.rs", "***kept == server", "true", &["balancing::", "variables::"]),
+    row("worker.rs", "kept.is(&route)", "true", &["balancing::", "variables::"]),
     row(
         "worker.rs",
-        "if servers.len() == SERVERS {",
+        "if routes.len() == ROUTES {",
         "if true {",
         &["balancing::", "variables::", "lifetime::", "isolation::", "proxy_ntlm::"],
     )
     .known(),
-    row("bound.rs", "connection.requests().saturating_sub(1)", "0", &["caps::"]),
+    row("bound.rs", "u32::try_from(connection.requests()).ok()?.saturating_sub(1)", "0", &["caps::"]),
     row("bound.rs", "            since: now(),", "            since: 0,", &["caps::"]),
     row(
-        "bound.rs",
-        "(client.is_open() && client.number() == number)",
+        "idle.rs",
+        "client.is_open() && client.number() == number",
         "client.is_open()",
         &["lifetime::masses::"],
     )
     .known(),
     row(
-        "bound.rs",
-        "(client.is_open() && client.number() == number)",
-        "(client.number() == number)",
+        "idle.rs",
+        "client.is_open() && client.number() == number",
+        "client.number() == number",
         &["lifetime::masses::"],
     )
     .known(),

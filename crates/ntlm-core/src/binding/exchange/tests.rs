@@ -30,7 +30,7 @@ const HEALTHY: Exchange = Exchange {
 const UNASKED: Exchange = Exchange { progress: Progress { proven: false, asked: None }, ..HEALTHY };
 
 fn connection(exchange: Exchange) -> Connection {
-    exchange.verdict(&Limits::default()).connection
+    exchange.verdict(&Limits::NONE).connection
 }
 
 fn end(exchange: Exchange) -> Option<End> {
@@ -79,23 +79,24 @@ fn limits_count_this_request_and_passed_milliseconds() {
             Connection::Close(end) => Some(end),
             _ => None,
         };
-    assert_eq!(by(HEALTHY, Some(4), None), None);
-    assert_eq!(by(HEALTHY, Some(3), None), Some(End::RequestCap));
-    assert_eq!(by(HEALTHY, None, Some(500)), None);
-    assert_eq!(by(HEALTHY, None, Some(499)), Some(End::TimeCap));
+    let Limits { requests: any, time: ever } = Limits::NONE;
+    assert_eq!(by(HEALTHY, 4, ever), None);
+    assert_eq!(by(HEALTHY, 3, ever), Some(End::RequestCap));
+    assert_eq!(by(HEALTHY, any, 500), None);
+    assert_eq!(by(HEALTHY, any, 499), Some(End::TimeCap));
 }
 
 #[test]
 fn limits_never_cut_a_handshake() {
     let challenge = Exchange { status: 401, token: true, ..HEALTHY };
-    let limits = Limits { requests: Some(1), time: Some(1) };
+    let limits = Limits { requests: 1, time: 1 };
     assert_eq!(challenge.verdict(&limits).connection, Connection::Keep(Phase::Handshaking));
 }
 
 #[test]
 fn demand_then_acceptance_is_proof() {
     for status in [101, 200, 204, 302, 304, 404, 410] {
-        let verdict = Exchange { status, ..HEALTHY }.verdict(&Limits::default());
+        let verdict = Exchange { status, ..HEALTHY }.verdict(&Limits::NONE);
         assert_eq!((verdict.login, verdict.connection), (Login::Proven, Connection::Keep(Phase::Proven)));
     }
 }
@@ -115,24 +116,24 @@ fn answers_without_a_demand_prove_nothing() {
         Exchange { status: 500, ..HEALTHY },
         Exchange { status: 503, ..HEALTHY },
     ] {
-        let verdict = exchange.verdict(&Limits::default());
+        let verdict = exchange.verdict(&Limits::NONE);
         assert_eq!((verdict.login, verdict.connection), (Login::Nothing, Connection::Keep(Phase::Unproven)));
     }
 }
 
 #[test]
 fn mutual_token_is_proof_without_a_demand() {
-    let verdict = Exchange { token: true, ..UNASKED }.verdict(&Limits::default());
+    let verdict = Exchange { token: true, ..UNASKED }.verdict(&Limits::NONE);
     assert_eq!((verdict.login, verdict.connection), (Login::Proven, Connection::Keep(Phase::Proven)));
 }
 
 #[test]
 fn new_login_ends_the_proof_of_the_last() {
     let proven = Progress { proven: true, asked: None };
-    let refused = Exchange { status: 401, progress: proven, ..HEALTHY }.verdict(&Limits::default());
+    let refused = Exchange { status: 401, progress: proven, ..HEALTHY }.verdict(&Limits::NONE);
     assert_eq!((refused.login, refused.progress.proven), (Login::Refused, false));
     let denied = Exchange { status: 401, credentials: false, progress: proven, ..HEALTHY };
-    let denied = denied.verdict(&Limits::default());
+    let denied = denied.verdict(&Limits::NONE);
     assert_eq!((denied.connection, denied.progress.proven), (Connection::Keep(Phase::Handshaking), true));
     let after = Exchange { credentials: false, progress: denied.progress, ..HEALTHY };
     assert_eq!(connection(after), Connection::Keep(Phase::Proven));
@@ -142,8 +143,8 @@ fn new_login_ends_the_proof_of_the_last() {
 fn only_a_demand_starts_a_login() {
     let demand = |offer| Exchange { status: 401, credentials: false, offer, ..UNASKED };
     for (offer, proven) in [(true, true), (false, false)] {
-        let progress = demand(offer).verdict(&Limits::default()).progress;
-        let verdict = Exchange { progress, ..HEALTHY }.verdict(&Limits::default());
+        let progress = demand(offer).verdict(&Limits::NONE).progress;
+        let verdict = Exchange { progress, ..HEALTHY }.verdict(&Limits::NONE);
         assert_eq!(verdict.login == Login::Proven, proven);
     }
 }
@@ -151,7 +152,7 @@ fn only_a_demand_starts_a_login() {
 #[test]
 fn bare_401_is_a_refusal() {
     for status in [401, 407] {
-        let answer = |token| Exchange { status, token, ..HEALTHY }.verdict(&Limits::default());
+        let answer = |token| Exchange { status, token, ..HEALTHY }.verdict(&Limits::NONE);
         assert_eq!((answer(true).login, answer(false).login), (Login::GoesOn, Login::Refused));
         assert_eq!(answer(true).connection, Connection::Keep(Phase::Handshaking));
     }
@@ -161,9 +162,9 @@ fn bare_401_is_a_refusal() {
 fn retry_with_credentials_leaves_the_client_alone() {
     for outcome in [Outcome::Failed, Outcome::Next] {
         let failed = Exchange { outcome, kept_alive: false, ..HEALTHY };
-        assert_eq!(failed.verdict(&Limits::default()).client, Client::Stays);
+        assert_eq!(failed.verdict(&Limits::NONE).client, Client::Stays);
         let anonymous = Exchange { credentials: false, ..failed };
-        assert_eq!(anonymous.verdict(&Limits::default()).client, Client::Leaves);
+        assert_eq!(anonymous.verdict(&Limits::NONE).client, Client::Leaves);
     }
 }
 
@@ -193,10 +194,10 @@ fn answer_of_no_origin_shows_nothing() {
             Exchange { from_cache: true, ..answered },
             Exchange { outcome: Outcome::Failed, ..answered },
         ] {
-            let verdict = exchange.verdict(&Limits::default());
+            let verdict = exchange.verdict(&Limits::NONE);
             assert_eq!((verdict.login, verdict.progress), (Login::Nothing, UNASKED.progress), "{exchange:?}");
         }
-        assert_ne!(answered.verdict(&Limits::default()).progress, UNASKED.progress);
+        assert_ne!(answered.verdict(&Limits::NONE).progress, UNASKED.progress);
     }
 }
 
@@ -208,7 +209,7 @@ fn lost_login_is_told_unless_another_begins() {
         (false, false, Client::Stays),
         (false, true, Client::Stays),
     ] {
-        let kept = Exchange { lost, credentials, ..HEALTHY }.verdict(&Limits::default());
+        let kept = Exchange { lost, credentials, ..HEALTHY }.verdict(&Limits::NONE);
         assert_eq!(
             (matches!(kept.connection, Connection::Keep(_)), kept.client),
             (true, client),

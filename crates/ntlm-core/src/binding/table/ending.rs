@@ -20,15 +20,15 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
     pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
-        let Binding { owner, group, state, phase, .. } = *self.bindings.get(id)?;
-        let (upstream, phase) = match state {
-            State::Parked(upstream) => (upstream, Some(phase)),
-            State::Busy(upstream) => (upstream, None),
+        let Binding { owner, group, state, phase, upstream, .. } = *self.bindings.get(id)?;
+        let phase = match state {
+            State::Parked => Some(phase),
+            State::Busy => None,
             State::Lost => return None,
         };
         self.lose(id);
         let shared = self.is_shared(owner, group, id);
-        if self.bindings.get(id).is_some_and(|binding| binding.key.chosen.len() > TRACED) {
+        if self.bindings.get(id).is_some_and(|binding| binding.key.chosen().len() > TRACED) {
             self.forget(id);
         }
         let client = self.clients.get(owner)?.connection;
@@ -49,15 +49,11 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// Removes a binding, or the trace of one, altogether. Returns the connection of a binding.
     pub(super) fn forget(&mut self, id: BindingId) -> Option<Left<U>> {
-        let left = match self.bindings.get(id)?.state {
-            State::Parked(upstream) => Some(Left { upstream, busy: false }),
-            State::Busy(upstream) => Some(Left { upstream, busy: true }),
-            State::Lost => None,
-        };
+        let Binding { state, upstream, .. } = *self.bindings.get(id)?;
+        let left = state.is_live().then_some(Left { upstream, busy: state == State::Busy });
         self.lose(id);
         let binding = self.bindings.remove(id)?;
         let owner = self.clients.get_mut(binding.owner)?;
-        owner.count -= 1;
         if owner.first == Some(id) {
             owner.first = binding.next_of_client;
         } else {
@@ -80,8 +76,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let state = core::mem::replace(&mut binding.state, State::Lost);
         let Some(group) = group_in(&mut self.groups, binding.group) else { return };
         match state {
-            State::Parked(_) => group.unpark(phase),
-            State::Busy(_) => group.busy -= 1,
+            State::Parked => group.unpark(phase),
+            State::Busy => group.busy -= 1,
             State::Lost => return,
         }
         self.unlink(id);

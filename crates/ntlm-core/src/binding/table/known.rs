@@ -1,6 +1,6 @@
 //! Reads and notes facts of bindings in the table.
 
-use super::{Bindings, Counts, State};
+use super::{Binding, Bindings, Counts, State};
 use crate::binding::exchange::{Phase, Progress};
 use crate::binding::ids::{BindingId, ClientId, GroupId};
 use crate::binding::key::Key;
@@ -15,13 +15,15 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// The phase that the exchanges over a binding have shown.
     pub fn progress(&self, id: BindingId) -> Progress {
-        self.bindings.get(id).map(|binding| binding.progress).unwrap_or_default()
+        let of = |binding: &Binding<U>| Progress::of(binding.proven, binding.logins.asked());
+        self.bindings.get(id).map(of).unwrap_or_default()
     }
 
     /// Notes what the exchanges over a binding have shown.
     pub fn set_progress(&mut self, id: BindingId, progress: Progress) {
         if let Some(binding) = self.bindings.get_mut(id) {
-            binding.progress = progress;
+            binding.proven = progress.is_proven();
+            binding.logins.set_asked(progress.asked());
         }
     }
 
@@ -64,7 +66,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             self.of_client(owner).any(|(_, binding)| {
                 binding.group == group
                     && binding.key.is_of(key.site)
-                    && binding.key.chosen == key.chosen
+                    && binding.key.chosen() == key.chosen
                     && binding.key.address != key.address
             })
         })
@@ -80,11 +82,11 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     pub fn open_challenge(&self, client: ClientId) -> Option<(GroupId, &[u8])> {
         let owner = self.clients.get(client)?;
         let mut open = self.of_client(owner).filter(|(_, binding)| {
-            matches!(binding.state, State::Parked(_))
+            matches!(binding.state, State::Parked)
                 && binding.phase == Phase::Handshaking
                 && binding.logins.challenged
         });
-        open.next().map(|(_, binding)| (binding.group, binding.key.chosen.as_slice()))
+        open.next().map(|(_, binding)| (binding.group, binding.key.chosen()))
     }
 
     /// Client connections in the table.

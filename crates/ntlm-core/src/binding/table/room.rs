@@ -15,14 +15,14 @@ pub(super) fn turn(phase: Phase) -> Option<usize> {
     ORDER.iter().position(|&other| other == phase)
 }
 
-/// How many addresses are looked at for the one that has waited longest. All of them may have been in use since the last
-/// eviction, and an eviction must not take longer for that.
+/// How many addresses are looked at for the one that has waited longest, and how many of its bindings. All of them may have been in
+/// use since the last eviction, and an eviction must not take longer for that.
 const LOOKS: usize = 32;
 
 impl<C: Copy, U: Copy> Bindings<C, U> {
-    /// Ends a parked binding to make room for another one of its group.
-    #[cold]
-    pub(super) fn evict(&mut self, newcomer: BindingId) -> Option<Evicted<C, U>> {
+    /// Ends a parked binding of a full group to make room for another one, which is about to be parked: one of the first phase that has
+    /// any, of the client connection itself or of the address with most bindings, the least recently used.
+    pub fn evict(&mut self, newcomer: BindingId) -> Option<Evicted<C, U>> {
         let Binding { owner, group, source, .. } = *self.bindings.get(newcomer)?;
         let (phase, heaviest, oldest) = self.first_to_lose(group)?;
         // A client with many keys pays itself, unless another address has many more.
@@ -63,15 +63,34 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// The least recently used parked binding of an address and phase. Busy ones that come before it leave the list.
+    /// The least recently used parked binding of an address and phase, as far as [`LOOKS`] tell. Busy ones that come before it leave
+    /// the list.
     fn oldest_parked(&mut self, address: AddressId, phase: Phase) -> Option<BindingId> {
-        loop {
-            let oldest = self.addresses.list(address, phase)?.oldest?;
-            if matches!(self.bindings.get(oldest)?.state, State::Parked(_)) {
-                return Some(oldest);
+        let mut found: Option<(u64, BindingId)> = None;
+        let mut next = self.addresses.list(address, phase)?.oldest;
+        let mut looks = 0;
+        while let Some(id) = next.filter(|_| looks < LOOKS) {
+            let Binding { state, deadline, deadline_in_list, newer, .. } = *self.bindings.get(id)?;
+            next = newer;
+            if state != State::Parked {
+                self.unlink(id);
+                continue;
             }
-            self.unlink(oldest);
+            looks += 1;
+            if found.is_none_or(|(first, _)| deadline < first) {
+                found = Some((deadline, id));
+            }
+            if deadline == deadline_in_list {
+                // All that come behind it joined the list later, and so have been used later.
+                break;
+            }
+            let newest = self.addresses.list(address, phase)?.newest;
+            let last = newest.and_then(|newest| self.bindings.get(newest));
+            if last.is_some_and(|last| last.deadline_in_list <= deadline) {
+                self.move_last(id, phase);
+            }
         }
+        found.map(|(_, id)| id)
     }
 
     /// The least recently used parked binding of a client in a group and phase, and how many bindings it has there beside the
@@ -88,7 +107,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             let counts = |it: &Binding<U>| it.group == group && it.phase == phase && it.state.is_live();
             self.of_client(owner).filter(move |&(id, binding)| id != newcomer && counts(binding))
         };
-        let parked = others().filter(|(_, binding)| matches!(binding.state, State::Parked(_)));
+        let parked = others().filter(|(_, binding)| matches!(binding.state, State::Parked));
         let (id, _) = parked.min_by_key(|(_, binding)| binding.deadline)?;
         Some((id, others().count()))
     }

@@ -32,17 +32,25 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// Notes the challenge that a client was given over a binding.
     pub fn note_challenge(&mut self, id: BindingId, challenge: Challenge) {
         if let Some(binding) = self.bindings.get_mut(id) {
-            binding.logins.challenge = Some(challenge);
+            binding.logins.set_challenge(challenge);
         }
+    }
+
+    /// Whether the client may still be about to answer the challenge that it was given over a binding, at the time `now`.
+    pub fn awaits_answer(&self, id: BindingId, now: u64) -> bool {
+        self.bindings.get(id).is_some_and(|binding| {
+            let challenge = binding.logins.challenge();
+            binding.logins.challenged && challenge.is_some_and(|challenge| challenge.is_fresh(now))
+        })
     }
 
     /// The state of the binding for a request that arrives at the time `now`. `client` is `None` while the client connection has never had a binding.
     pub fn meet(&self, client: Option<ClientId>, number: u64, group: GroupId, key: Key<'_>, now: u64) -> Met {
         let owner = client.and_then(|client| self.clients.get(client)).filter(|owner| owner.number == number);
         match owner.and_then(|owner| self.search(owner, group, key)).map(|(_, binding)| binding) {
-            Some(binding) if matches!(binding.state, State::Busy(_)) => Met::Busy,
-            Some(binding) if matches!(binding.state, State::Parked(_)) => {
-                let challenge = binding.logins.challenge;
+            Some(binding) if matches!(binding.state, State::Busy) => Met::Busy,
+            Some(binding) if matches!(binding.state, State::Parked) => {
+                let challenge = binding.logins.challenge();
                 let fresh = challenge.is_some_and(|challenge| challenge.is_fresh(now));
                 Met::Waiting { challenge, awaited: fresh && binding.logins.challenged }
             }
@@ -74,7 +82,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     fn login(&self, number: u64, group: GroupId, key: Key<'_>) -> BegunLogin {
         let Key { address, chosen, forwarded, site: Site { tls, host, port } } = key;
         let (forwarded, tls, port) = (forwarded.to_bytes(), [u8::from(tls)], port.to_be_bytes());
-        let key = self.secret.digest(&[address, chosen, &forwarded, &tls, host, &port]);
+        let key =
+            self.secret.digest(&[address.to_bytes().as_flattened(), chosen, &forwarded, &tls, host, &port]);
         BegunLogin { number, group, key }
     }
 }

@@ -12,7 +12,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         for group in (0u32..).map(GroupId).take(self.groups.len()) {
             while let Some(id) = group_in(&mut self.groups, group)?.ring.due(now) {
                 let Binding { state, deadline, .. } = *self.bindings.get(id)?;
-                let parked = matches!(state, State::Parked(_));
+                let parked = matches!(state, State::Parked);
                 if parked && deadline <= now {
                     return self.end(id);
                 }
@@ -29,26 +29,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.groups.iter().filter_map(|group| group.ring.next_time()).min()
     }
 
-    /// Moves a binding that is followed by `newer` to the new end of its list.
-    pub(super) fn renew(&mut self, id: BindingId, newer: BindingId) {
-        let Some(binding) = self.bindings.get_mut(id) else { return };
-        let older = binding.older;
-        let Some(list) = self.addresses.list(binding.source, binding.phase) else { return };
-        let last = list.newest.replace(id);
-        binding.older = last;
-        binding.newer = None;
-        match older.and_then(|older| self.bindings.get_mut(older)) {
-            Some(older) => older.newer = Some(newer),
-            None => list.oldest = Some(newer),
-        }
-        if let Some(newer) = self.bindings.get_mut(newer) {
-            newer.older = older;
-        }
-        if let Some(last) = last.and_then(|last| self.bindings.get_mut(last)) {
-            last.newer = Some(id);
-        }
-    }
-
     /// Moves a parked binding to the new end of the list of its address and a phase.
     pub(super) fn move_last(&mut self, id: BindingId, phase: Phase) {
         self.unlink(id);
@@ -60,6 +40,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
         let before = core::mem::replace(&mut binding.phase, phase);
         binding.linked = true;
+        binding.deadline_in_list = binding.deadline;
         binding.older = older;
         let (source, deadline) = (binding.source, binding.deadline);
         if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {

@@ -6,8 +6,8 @@ use super::*;
 use crate::binding::digest::Digest;
 use crate::binding::exchange::Phase;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
-use crate::binding::key::{Key, Site};
-use crate::binding::table::{BegunLogin, Bindings, Claim};
+use crate::binding::key::{Address, Key, Site};
+use crate::binding::table::{BegunLogin, Bindings};
 use crate::wire::ntlmssp::TargetInfo;
 
 const NONE: Met = Met::Nothing;
@@ -156,7 +156,7 @@ struct World {
 }
 
 const GROUP: GroupId = GroupId(0);
-const KEY: Key<'_> = Key { address: b"::1", chosen: b"", forwarded: Digest::NONE, site: Site::NONE };
+const KEY: Key<'_> = Key { address: Address::LOCAL, chosen: b"", forwarded: Digest::NONE, site: Site::NONE };
 
 impl World {
     fn new(protocol: Protocol, repeatable: bool, same_tick: bool, logins: usize) -> Self {
@@ -208,10 +208,7 @@ impl World {
                 if met == Met::Nothing && leg == Leg::Begins {
                     begun = self.table.begin_login(1, GROUP, KEY);
                 }
-                match self.table.claim(self.client, 1, GROUP, KEY, |_| true) {
-                    Claim::Taken(server, _) => Some(server),
-                    _ => None,
-                }
+                self.table.claim(self.client, 1, GROUP, KEY, |_| true).map(|taken| taken.upstream)
             }
             Way::Apart => None,
         };
@@ -259,7 +256,7 @@ impl World {
                 let mark = mark(time);
                 self.table.note_challenge(id, Challenge { at: 0, ntlm: true, mark });
             }
-            self.table.park(id, phase, 100, 0).unwrap();
+            self.table.park(id, phase, 0).unwrap();
         }
         if let Some(begun) = begun {
             self.table.end_login(begun);
