@@ -50,7 +50,7 @@ pub struct Conf {
     /// [`ON`] or [`OFF`].
     guard: usize,
     guard_said: Said,
-    /// A directive of the block that is useless without `ntlm`.
+    /// A directive of the block that is useless without `ntlm`: any but `ntlm` and `ntlm_guard`.
     companion: Said,
 }
 

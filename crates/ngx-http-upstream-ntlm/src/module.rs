@@ -20,8 +20,8 @@ use crate::ngx::{Pool, Status, add_zone, context_index, module_tag, unix_time, z
 use crate::stats::{Shared, Slot};
 use crate::{conf, fields, header_filter, idle, location, peer, proxy, status, variables, worker};
 
-/// The shared memory, whose name no other zone should have, and its bytes: what is counted, and nginx's own of it. It
-/// must never change, or a reload would lose what was counted.
+/// The shared memory, whose name no other zone should have, and its bytes: what is counted, and nginx's own of it. Name and size must
+/// never change, or a reload would lose what was counted.
 const ZONE: &str = "ngx_http_upstream_ntlm_module";
 const ZONE_SIZE: usize = 512 * 1024;
 const _: () = assert!(size_of::<Shared>() < ZONE_SIZE - 64 * 1024);

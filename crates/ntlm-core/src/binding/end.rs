@@ -6,14 +6,45 @@
 /// Why a tainted upstream connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The exchange over it failed, or the connection did.
+    // After a request; exchange.rs decides.
+    /// Its group has no `ntlm`, and the guard closes what is tainted.
+    Guarded,
+    /// Its request is one that no client waits for (`mirror`).
+    Background,
+    /// A cached answer took the place of the server's.
+    Cached,
+    /// The exchange over it failed, or the connection did, or TLS waits for something on it.
     Broken,
-    /// The server closes it, or its response was not read to the end.
-    NotKeptAlive,
-    /// The server answered before it had read the whole request.
-    RequestUnsent,
     /// nginx asks the next server instead of passing this answer on (`proxy_next_upstream http_404`).
     AnotherServer,
+    /// It carried `ntlm_requests` requests.
+    RequestCap,
+    /// It was bound for `ntlm_time`.
+    TimeCap,
+    /// The server answered before it had read the whole request.
+    RequestUnsent,
+    /// The server closes it, or its response was not read to the end.
+    NotKeptAlive,
+    /// The worker is exiting. (It ends bindings that wait, too.)
+    Exiting,
+    /// `ntlm_key` is empty for its request, or cannot be evaluated.
+    NoKey,
+
+    // Where it is to be kept all the same, but cannot be bound or parked: the table's `bind` and `park`, and the module.
+    /// Its client has another binding for the group and key.
+    Taken,
+    /// Its client has as many bindings as one client connection may have.
+    Share,
+    /// Its client connection is gone.
+    NoClient,
+    /// There was no memory.
+    NoMemory,
+    /// The settings that it was made with cannot be evaluated.
+    UnknownWay,
+    /// nginx cannot register its read event.
+    Unwatched,
+
+    // While it waits.
     /// The server closed it while it was parked.
     ServerClosed,
     /// The server sent data that no request asked for.
@@ -24,34 +55,12 @@ pub enum End {
     Timeout,
     /// `ntlm N` was reached and this one was the first to go.
     Evicted,
+    /// Its client connection has a newer binding, and had as many as one may have.
+    MadeRoom,
     /// `worker_connections` ran short and this one was the first to go.
     Shortage,
-    /// It carried `ntlm_requests` requests.
-    RequestCap,
-    /// It was bound for `ntlm_time`.
-    TimeCap,
-    /// The worker is exiting.
-    Exiting,
     /// The next request of its client uses other transport settings.
     AnotherTransport,
-    /// Its request is one that no client waits for (`mirror`).
-    Background,
-    /// A cached answer took the place of the server's.
-    Cached,
-    /// `ntlm_key` is empty for its request, or cannot be evaluated.
-    NoKey,
-    /// Its client has another binding for the group and key.
-    Taken,
-    /// Its client has as many bindings as one client connection may have.
-    Share,
-    /// Its client connection is gone.
-    NoClient,
-    /// There was no memory.
-    NoMemory,
-    /// nginx cannot register its read event.
-    Unwatched,
-    /// Its group has no `ntlm`, and the guard closes what is tainted.
-    Guarded,
 }
 
 /// The counter of the end of a binding.
@@ -120,30 +129,32 @@ const fn row(text: &'static str, by: EndedBy, client: Client) -> Row {
 
 impl End {
     /// Every end.
-    pub const ALL: [End; 23] = [
-        End::Broken,
-        End::NotKeptAlive,
-        End::RequestUnsent,
-        End::AnotherServer,
-        End::ServerClosed,
-        End::UnsolicitedData,
-        End::ClientLeft,
-        End::Timeout,
-        End::Evicted,
-        End::Shortage,
-        End::RequestCap,
-        End::TimeCap,
-        End::Exiting,
-        End::AnotherTransport,
+    pub const ALL: [End; 25] = [
+        End::Guarded,
         End::Background,
         End::Cached,
+        End::Broken,
+        End::AnotherServer,
+        End::RequestCap,
+        End::TimeCap,
+        End::RequestUnsent,
+        End::NotKeptAlive,
+        End::Exiting,
         End::NoKey,
         End::Taken,
         End::Share,
         End::NoClient,
         End::NoMemory,
+        End::UnknownWay,
         End::Unwatched,
-        End::Guarded,
+        End::ServerClosed,
+        End::UnsolicitedData,
+        End::ClientLeft,
+        End::Timeout,
+        End::Evicted,
+        End::MadeRoom,
+        End::Shortage,
+        End::AnotherTransport,
     ];
 
     fn row(self) -> Row {
@@ -171,6 +182,8 @@ impl End {
             End::Share => row("the client connection has too many", Other, Stays),
             End::NoClient => row("the client connection is gone", Other, Leaves),
             End::NoMemory => row("there is no memory", Other, Leaves),
+            End::UnknownWay => row("its settings cannot be evaluated", Other, Leaves),
+            End::MadeRoom => row("its client connection has a newer one", Other, Stays),
             End::Unwatched => row("nginx cannot register its read event", Other, Leaves),
             End::Guarded => row("its upstream has no \"ntlm\" directive", Other, Stays),
         }
@@ -226,7 +239,7 @@ mod tests {
     #[test]
     fn operators_are_told_of_their_own_limits() {
         let limits: Vec<End> = End::ALL.into_iter().filter(|end| end.is_limit()).collect();
-        let told = [End::Evicted, End::Shortage, End::RequestCap, End::TimeCap, End::AnotherTransport];
+        let told = [End::RequestCap, End::TimeCap, End::Evicted, End::Shortage, End::AnotherTransport];
         assert_eq!(limits, told);
     }
 }

@@ -158,15 +158,28 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// Whether the binding is kept, in the phase that it was in, as [`Exchange::verdict`] says.
+    /// Why the binding cannot be kept.
+    #[inline(always)]
+    fn obstacle(&self, limits: &Limits, in_login: bool) -> Option<End> {
+        if self.broken {
+            return Some(End::Broken);
+        }
+        if !in_login && let Some(cap) = limits.reached(self.requests, self.age) {
+            return Some(cap);
+        }
+        if !self.request_sent {
+            return Some(End::RequestUnsent);
+        }
+        if !self.kept_alive {
+            return Some(End::NotKeptAlive);
+        }
+        self.exiting.then_some(End::Exiting)
+    }
+
+    /// Whether the binding is kept, in the phase that it was in.
     #[inline(always)]
     pub fn is_kept(&self, limits: &Limits) -> bool {
-        !self.broken
-            && self.kept_alive
-            && self.request_sent
-            && !self.exiting
-            && self.requests < limits.requests
-            && self.age <= limits.time
+        self.obstacle(limits, false).is_none()
     }
 }
 
@@ -313,24 +326,10 @@ impl Exchange {
         if self.outcome == Outcome::Next {
             return Some(End::AnotherServer);
         }
-        if phase != Phase::Handshaking
-            && let Some(cap) = limits.reached(self.requests, self.age)
-        {
-            return Some(cap);
-        }
-        if !self.request_sent {
-            return Some(End::RequestUnsent);
-        }
-        if !self.kept_alive {
-            return Some(End::NotKeptAlive);
-        }
-        if self.exiting {
-            return Some(End::Exiting);
-        }
-        if !self.keyed {
-            return Some(End::NoKey);
-        }
-        None
+        let Exchange { broken, kept_alive, request_sent, exiting, requests, age, .. } = *self;
+        let plain = Plain { broken, kept_alive, request_sent, exiting, requests, age };
+        let obstacle = plain.obstacle(limits, phase == Phase::Handshaking);
+        obstacle.or((!self.keyed).then_some(End::NoKey))
     }
 
     /// What the operator can do about an end, while the client is still there. `replaced`: `error_page` takes the place of

@@ -123,7 +123,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// `NTLM` carries nothing but NTLMSSP messages (MS-NTHT §2.1); the other schemes carry any token of GSS-API.
+/// `NTLM` carries nothing but NTLMSSP messages (MS-NTHT §2.1); `CredSSP` no token of GSS-API, the other schemes any.
 fn unwrap(scheme: Scheme, token: &[u8]) -> Inner<'_> {
     match scheme {
         Scheme::Ntlm if message_type(token).is_some() => Inner::Ntlmssp(token),

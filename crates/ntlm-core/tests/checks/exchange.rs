@@ -4,7 +4,7 @@
 use ntlm_core::binding::digest::{Digest, Secret};
 use ntlm_core::binding::end::{Client, End};
 use ntlm_core::binding::exchange::{
-    Asked, Connection, Exchange, Limits, Login, Outcome, Phase, Progress, Verdict,
+    Asked, Connection, Exchange, Limits, Login, Outcome, Phase, Plain, Progress, Verdict,
 };
 
 /// Bytes of one exchange.
@@ -26,6 +26,7 @@ pub fn check(data: &[u8]) {
         check_connection(&exchange, &verdict);
         check_client(&exchange, &verdict);
         check_login(&exchange, &verdict, &limits, &demanded);
+        check_plain(&exchange, &verdict, &limits);
         let is_answer = exchange.status != 0 && !exchange.from_cache && exchange.outcome != Outcome::Failed;
         if is_answer && is_unauthorized(exchange.status) && exchange.offer {
             demanded.push(exchange.asked.target);
@@ -87,6 +88,20 @@ fn check_login(exchange: &Exchange, verdict: &Verdict, limits: &Limits, demanded
         }
         _ => {}
     }
+}
+
+/// What the module asks after a request that is no leg of a login is what the whole verdict says.
+fn check_plain(exchange: &Exchange, verdict: &Verdict, limits: &Limits) {
+    let Exchange { bound, guarded, credentials, token, keyed, outcome, status, .. } = *exchange;
+    let is_leg = credentials || token || is_unauthorized(status);
+    if !bound || guarded || is_leg || !keyed || outcome != Outcome::Done {
+        return;
+    }
+    let Exchange { broken, kept_alive, request_sent, exiting, requests, age, .. } = *exchange;
+    let plain = Plain { broken, kept_alive, request_sent, exiting, requests, age };
+    let phase = if exchange.progress.is_proven() { Phase::Proven } else { Phase::Unproven };
+    assert_eq!(plain.is_kept(limits), verdict.connection == Connection::Keep(phase), "{exchange:?}");
+    assert_eq!(verdict.progress, exchange.progress, "{exchange:?}");
 }
 
 fn is_unauthorized(status: usize) -> bool {
