@@ -5,6 +5,7 @@
 //! be another's.
 #![expect(unsafe_code, reason = "what hangs on the pool of an upstream connection")]
 
+use core::cell::RefCell;
 use core::ptr::NonNull;
 
 use ntlm_core::binding::ids::BindingId;
@@ -22,13 +23,14 @@ struct Inner {
     connection: Connection,
     binding: BindingId,
     group: NonNull<Group>,
-    /// In memory that lives as long as the worker where `is_kept_for_good`, else as long as the connection.
+    /// In memory that lives as long as the worker, or as the connection.
     route: NonNull<Route>,
     /// When the request that bound it ended.
     since: u64,
     /// `c->requests` before that request.
     requests_before: u32,
-    is_kept_for_good: bool,
+    /// The server is in memory that lives as long as the worker, else as long as the connection.
+    is_server_kept: bool,
     /// The client speaks HTTP/1.x.
     http1: bool,
 }
@@ -37,31 +39,20 @@ const _: () = assert!(size_of::<Inner>() <= 128 - size_of::<nginx_sys::ngx_pool_
 
 /// Where a bound connection leads, and how.
 #[derive(Clone, Copy)]
-pub struct Route {
-    /// The server.
-    pub server: Server,
-    /// The settings that the connection was made with.
-    pub transport: Transport,
+struct Route {
+    server: NonNull<Server>,
+    transport: Transport,
 }
 
 impl Route {
-    /// Whether they are the same.
-    pub fn is(&self, other: &Self) -> bool {
-        self.server == other.server && self.transport.is(&other.transport)
+    /// A route to a server that the worker keeps.
+    fn to(server: &'static Server, transport: Transport) -> Self {
+        Route { server: NonNull::from(server), transport }
     }
 
-    /// A copy in memory that the worker never frees. `None` when there is no memory.
-    pub fn kept_for_good(self) -> Option<Self> {
-        Some(Route {
-            server: self.server.kept_by(Slice::kept_for_good)?,
-            transport: self.transport.kept_by(Slice::kept_for_good)?,
-        })
-    }
-
-    fn copied_to(self, pool: Pool) -> Option<NonNull<Self>> {
-        let keep = |bytes: Slice| pool.copy(bytes.as_bytes());
-        let (server, transport) = (self.server.kept_by(keep)?, self.transport.kept_by(keep)?);
-        pool.place(Route { server, transport })
+    /// Whether it leads to a server that the worker keeps, in the same way.
+    fn is_to(&self, server: &'static Server, transport: &Transport) -> bool {
+        self.server == NonNull::from(server) && self.transport.is(transport)
     }
 }
 
@@ -100,14 +91,23 @@ impl Transport {
         })
     }
 
+    /// Whether there is nothing in it that a client could choose.
+    fn is_plain(&self) -> bool {
+        self.has_no_tls() && self.local_address.as_bytes().is_empty()
+    }
+
+    #[inline]
+    fn has_no_tls(&self) -> bool {
+        #[cfg(nginx_tls)]
+        return self.tls.is_none();
+        #[cfg(not(nginx_tls))]
+        true
+    }
+
     /// Whether a request without TLS takes this way.
     #[inline]
     pub fn is_plain_of(&self, u: Upstream) -> bool {
-        #[cfg(nginx_tls)]
-        if self.tls.is_some() {
-            return false;
-        }
-        self.protocol == u.protocol() && self.local_address == u.peer().local_address()
+        self.has_no_tls() && self.protocol == u.protocol() && self.local_address == u.peer().local_address()
     }
 
     /// Whether they are the same.
@@ -124,7 +124,7 @@ impl Transport {
     }
 
     /// A copy of the settings; the bytes that they refer to are where `keep` puts them.
-    pub fn kept_by(self, keep: impl Fn(Slice) -> Option<Slice>) -> Option<Self> {
+    fn kept_by(self, keep: impl Fn(Slice) -> Option<Slice>) -> Option<Self> {
         Some(Transport {
             local_address: keep(self.local_address)?,
             #[cfg(nginx_tls)]
@@ -170,25 +170,82 @@ impl Tls {
     }
 }
 
+/// What the worker keeps of where bound connections lead, so that nginx finds the name of the server when it logs a request whose
+/// connection is gone.
+struct Kept {
+    servers: RefCell<Vec<&'static Server>>,
+    routes: RefCell<Vec<&'static Route>>,
+}
+
+/// The most servers, and routes, that are kept. There is no end to the names that `proxy_pass` with variables may give.
+const MOST: usize = 1024;
+
+// SAFETY: nginx runs the events of a worker, and so all of this module, on one thread.
+unsafe impl Sync for Kept {}
+
+static KEPT: Kept = Kept { servers: RefCell::new(Vec::new()), routes: RefCell::new(Vec::new()) };
+
+/// A server in memory that is never freed. `None` when there are [`MOST`] others, or no memory.
+fn keep_server(server: Server) -> Option<&'static Server> {
+    keep(&KEPT.servers, |kept| *kept == server, || server.kept_by(Slice::kept_for_good))
+}
+
+/// A route in memory that is never freed.
+fn keep_route(server: &'static Server, transport: Transport) -> Option<&'static Route> {
+    keep(&KEPT.routes, |kept| kept.is_to(server, &transport), || Some(Route::to(server, transport)))
+}
+
+fn keep<T>(
+    all: &RefCell<Vec<&'static T>>,
+    is_it: impl Fn(&T) -> bool,
+    make: impl FnOnce() -> Option<T>,
+) -> Option<&'static T> {
+    let mut all = all.try_borrow_mut().ok()?;
+    if let Some(kept) = all.iter().find(|kept| is_it(kept)) {
+        return Some(kept);
+    }
+    if all.len() == MOST {
+        return None;
+    }
+    all.try_reserve(1).ok()?;
+    let mut place = Vec::new();
+    place.try_reserve_exact(1).ok()?;
+    place.push(make()?);
+    let kept: &'static T = place.leak().first()?;
+    all.push(kept);
+    Some(kept)
+}
+
 impl Bound {
-    /// Notes where an upstream connection leads, in its own pool: the route, or `kept` where the worker keeps that.
-    /// `None` when there is no memory.
+    /// Notes where an upstream connection leads, in its own pool as far as the worker does not keep it. `None` when there is no memory.
     pub fn new(
         connection: Connection,
-        route: Route,
-        kept: Option<&'static Route>,
+        server: Server,
+        transport: Transport,
         group: NonNull<Group>,
         http1: bool,
     ) -> Option<Self> {
         let pool = connection.pool()?;
+        let kept = keep_server(server);
+        let route = match kept.filter(|_| transport.is_plain()).and_then(|kept| keep_route(kept, transport)) {
+            Some(route) => NonNull::from(route),
+            None => {
+                let keep = |bytes: Slice| pool.copy(bytes.as_bytes());
+                let server = match kept {
+                    Some(kept) => NonNull::from(kept),
+                    None => pool.place(server.kept_by(keep)?)?,
+                };
+                pool.place(Route { server, transport: transport.kept_by(keep)? })?
+            }
+        };
         let inner = Inner {
             connection,
             binding: BindingId::default(),
             group,
-            route: kept.map(NonNull::from).or_else(|| route.copied_to(pool))?,
+            route,
             since: now(),
             requests_before: u32::try_from(connection.requests()).ok()?.saturating_sub(1),
-            is_kept_for_good: kept.is_some(),
+            is_server_kept: kept.is_some(),
             http1,
         };
         pool.place(inner).map(Bound)
@@ -268,7 +325,7 @@ impl Bound {
     #[inline]
     pub fn offer(self, pc: Peer, pool: Pool) -> bool {
         let inner = self.inner();
-        let server = if inner.is_kept_for_good { Some(self.server()) } else { self.server_copied_to(pool) };
+        let server = if inner.is_server_kept { Some(self.server()) } else { self.server_copied_to(pool) };
         let Some(server) = server else { return false };
         inner.connection.wake();
         // SAFETY: the server lives as long as the worker, or is in the pool of the request.
@@ -278,7 +335,7 @@ impl Bound {
 
     fn server(&self) -> NonNull<Server> {
         // SAFETY: the route lives as long as the worker, or as the connection.
-        NonNull::from(unsafe { &self.inner().route.as_ref().server })
+        unsafe { self.inner().route.as_ref().server }
     }
 
     #[cold]

@@ -359,18 +359,21 @@ impl NtlmPeer {
         let taken = if self.parts.is_none() && !self.u.is_tls() {
             let key = Key::of(self.r.connection().address());
             let fits = |bound: Bound| bound.transport().is_plain_of(self.u);
-            table().and_then(|mut table| table.claim(id, owner.number(), self.group().id, key, fits))
+            let taken =
+                table().and_then(|mut table| table.claim(id, owner.number(), self.group().id, key, fits));
+            if taken.is_none() {
+                self.miss(owner, id);
+            }
+            taken
         } else {
             self.claim_by_all(owner, id)
         };
-        let Some(Taken { upstream: bound, standing }) = taken else {
-            self.miss(owner, id);
-            return false;
-        };
+        let Some(Taken { upstream: bound, standing }) = taken else { return false };
         debug!(self.r.log(), "using bound upstream connection {}", bound.connection().fd());
         self.note(Facts::CHALLENGED.when(standing.challenged).and(Facts::PROVEN.when(standing.proven)));
         self.binding.set(bound.binding());
         self.binding_use.set(BindingUse::Reused);
+        // nginx counts this request when it has the connection (ngx_http_upstream_connect).
         self.carried.set(bound.carried() + 1);
         self.notes.set(Some(standing.notes));
         count(bound, Counter::Reused);

@@ -9,7 +9,7 @@ use nginx_sys::{NGX_PROCESS_HELPER, ngx_cycle_t, ngx_int_t, ngx_process, ngx_uin
 use ntlm_core::binding::end::End;
 use ntlm_core::binding::table::Bindings;
 
-use crate::bound::{Bound, Route};
+use crate::bound::Bound;
 use crate::credentials;
 use crate::group::{Group, Main};
 use crate::ngx::{Connection, Process, Status, Timer, context_index, main_conf, now};
@@ -20,28 +20,19 @@ pub type Table = Bindings<Connection, Bound>;
 
 /// Milliseconds between two publications of the live numbers.
 const LIVE_INTERVAL: u64 = 500;
-/// The most routes that are kept for good. There is no end to the names that `proxy_pass` with variables may give.
-const ROUTES: usize = 1024;
 
 struct Worker {
     table: Cell<Option<&'static RefCell<Table>>>,
     conf: Cell<Option<&'static Main>>,
     /// Its place in the shared memory.
     place: Cell<Option<usize>>,
-    /// The routes of bound connections, no more than [`ROUTES`].
-    routes: RefCell<Vec<&'static Route>>,
 }
 
 // SAFETY: nginx runs the events of a worker, and so all of this module, on one thread; its thread pools only read and
 // write files.
 unsafe impl Sync for Worker {}
 
-static WORKER: Worker = Worker {
-    table: Cell::new(None),
-    conf: Cell::new(None),
-    place: Cell::new(None),
-    routes: RefCell::new(Vec::new()),
-};
+static WORKER: Worker = Worker { table: Cell::new(None), conf: Cell::new(None), place: Cell::new(None) };
 
 /// The table of this worker, for a statement that calls nothing of nginx; `None` while another one has it.
 #[inline]
@@ -52,25 +43,6 @@ pub fn table() -> Option<RefMut<'static, Table>> {
 /// Runs `decide` on the table of this worker. `decide` must not call nginx; a nested call gets `None`.
 pub fn with_table<R>(decide: impl FnOnce(&mut Table) -> R) -> Option<R> {
     table().map(|mut table| decide(&mut table))
-}
-
-/// Keeps a route for as long as the worker lives, so that nginx finds the name of the server when it logs a request whose connection
-/// is gone. `None` when there are [`ROUTES`] others, or no memory.
-pub fn keep_route(route: Route) -> Option<&'static Route> {
-    let mut routes = WORKER.routes.try_borrow_mut().ok()?;
-    if let Some(kept) = routes.iter().find(|kept| kept.is(&route)) {
-        return Some(kept);
-    }
-    if routes.len() == ROUTES {
-        return None;
-    }
-    routes.try_reserve(1).ok()?;
-    let mut place = Vec::new();
-    place.try_reserve_exact(1).ok()?;
-    place.push(route.kept_for_good()?);
-    let kept: &'static Route = place.leak().first()?;
-    routes.push(kept);
-    Some(kept)
 }
 
 /// The counters and diagnoses that all workers share; `None` before nginx has set up the shared memory.

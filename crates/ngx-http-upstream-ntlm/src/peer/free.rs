@@ -14,13 +14,13 @@ use ntlm_core::binding::table::{Evicted, Made};
 use ntlm_core::diagnosis::Diagnosis;
 
 use super::{BindingUse, Facts, NtlmPeer, Source};
-use crate::bound::{Bound, Route, Transport};
+use crate::bound::{Bound, Transport};
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
 use crate::log::{debug, info};
 use crate::ngx::{Connection, Peer, Server, Slice, Status, is_exiting, now};
 use crate::stats::{Counter, Name};
-use crate::worker::{count, count_end, keep_route, table, with_table};
+use crate::worker::{count, count_end, table, with_table};
 use crate::{client, idle};
 
 impl NtlmPeer {
@@ -172,12 +172,9 @@ impl NtlmPeer {
     fn bind(&self, pc: Peer, c: Connection, phase: Phase, verdict: &Verdict) -> Result<(), End> {
         let owner = self.r.client_connection();
         let id = client::find_or_enter(owner)?;
-        let bound = Transport::of(self.r, self.u)
-            .and_then(|transport| {
-                let route = Route { server: Server::of(pc), transport };
-                Bound::new(c, route, keep_route(route), self.group, self.r.is_http1())
-            })
-            .ok_or(End::NoMemory)?;
+        let transport = Transport::of(self.r, self.u).ok_or(End::UnknownWay)?;
+        let bound = Bound::new(c, Server::of(pc), transport, self.group, self.r.is_http1());
+        let bound = bound.ok_or(End::NoMemory)?;
         let group = self.group();
         let made = self.with_key(|key| {
             let mut table = table().ok_or(Refusal::NoMemory)?;
@@ -186,7 +183,7 @@ impl NtlmPeer {
         });
         let (Made { binding, evicted }, mixed) = made.ok_or(End::NoKey)?.map_err(end_of)?;
         if let Some(ended) = evicted {
-            idle::close(ended, End::Share);
+            idle::close(ended, End::MadeRoom);
         }
         bound.set_binding(binding);
         self.binding.set(binding);

@@ -114,7 +114,11 @@ impl NtlmPeer {
     pub(super) fn claim_by_all(&self, owner: Connection, id: ClientId) -> Option<Taken<Bound>> {
         let transport = Transport::of(self.r, self.u)?;
         let fits = |bound: Bound| bound.transport().is(&transport);
-        self.with_key(|key| table()?.claim(id, owner.number(), self.group().id, key, fits)).flatten()
+        let taken = self.with_key(|key| table()?.claim(id, owner.number(), self.group().id, key, fits));
+        if taken.flatten().is_none() {
+            self.miss(owner, id);
+        }
+        taken.flatten()
     }
 
     /// The client has no binding that waits for this request, and fits it.

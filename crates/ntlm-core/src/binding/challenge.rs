@@ -44,17 +44,21 @@ impl Mark {
         Mark { time, present: 0, names: Digest::NONE }
     }
 
+    /// That of no message. `present` has a bit for each name, and there are fewer than eight.
+    const OF_NOTHING: Self = Mark { time: 0, present: u8::MAX, names: Digest::NONE };
+
     /// Whether an answer with `self` may be one to a challenge with `other`. Clients repeat the time stamp as it is; where they
     /// leave names out, only the time stamp tells.
     fn may_answer(self, other: Self) -> bool {
-        self.time == other.time && (self.present != other.present || self.names == other.names)
+        other != Self::OF_NOTHING
+            && self.time == other.time
+            && (self.present != other.present || self.names == other.names)
     }
 }
 
 impl Challenge {
     /// One to which no answer belongs any more.
-    pub const FORGOTTEN: Self =
-        Challenge { at: 0, ntlm: true, mark: Some(Mark { time: 0, present: u8::MAX, names: Digest::NONE }) };
+    pub const FORGOTTEN: Self = Challenge { at: 0, ntlm: true, mark: Some(Mark::OF_NOTHING) };
 
     /// Whether an answer may be one to this challenge. What cannot be told is taken for one.
     pub fn may_be_answered_by(&self, answer: Option<Mark>) -> bool {
@@ -117,6 +121,16 @@ mod tests {
             assert_eq!(challenge(given).may_be_answered_by(answer), expected, "{answer:?}");
             assert!(challenge(None).may_be_answered_by(answer));
         }
+    }
+
+    #[test]
+    fn nothing_answers_a_forgotten_challenge_but_what_cannot_be_told() {
+        let secret = Secret::default();
+        for time in [0, 1, u64::MAX] {
+            let answer = Mark::of(TargetInfo::of(&info(&[(7, &time.to_le_bytes())])), &secret);
+            assert!(answer.is_some() && !Challenge::FORGOTTEN.may_be_answered_by(answer));
+        }
+        assert!(Challenge::FORGOTTEN.may_be_answered_by(None));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! An address has a list of its parked bindings for each phase, in the order in which they joined it, and a place in one heap for each
 //! phase: on top the address with most bindings in it, then with most in all, then the one that has waited longest. A request that
-//! takes a binding leaves it in its list. When one is to be evicted, those at the beginning that have been used since they joined
-//! move to the end. The heaps are put in order when a binding is made, ends, or when one is to be evicted.
+//! takes a binding leaves it in its list; one in use moves to the end now and then. When one is to be evicted, those at the
+//! beginning that have been used since they joined move, too. The heaps are put in order when a binding is made, ends, or when one is to be evicted.
 
 use core::cmp::Reverse;
 use std::collections::HashMap;

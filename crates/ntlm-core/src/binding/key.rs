@@ -10,8 +10,8 @@ use super::ids::{Boxed, Refusal, boxed};
 pub struct Address(u64, u64);
 
 impl Address {
-    /// Of a client without one of its own (a unix socket).
-    pub const LOCAL: Self = Address(0, 0);
+    /// Of a client without one of its own (a unix socket). No client has the IPv6 address that these bits are.
+    pub const LOCAL: Self = Address(u64::MAX, u64::MAX);
     /// The third quarter of an IPv6 address that maps an IPv4 address (RFC 4291 section 2.5.5.2).
     const MAPPED: u64 = 0xffff;
 

@@ -5,7 +5,7 @@
 use core::fmt::Write as _;
 
 use super::challenge::Challenge;
-use super::exchange::Asked;
+use super::exchange::{Asked, Phase};
 use super::ids::{Boxed, boxed};
 use crate::wire::mechanism::Mechanism;
 use crate::wire::ntlmssp::Identity;
@@ -85,6 +85,8 @@ pub struct Logins {
     pub challenged: bool,
     /// Counts what was noted: where the count is the same, so is who is logged in.
     pub notes: u32,
+    /// The request that has the binding is a leg of a login.
+    in_leg: bool,
     /// What the last login left behind was forgotten, the mark of its challenge too.
     forgotten: bool,
     /// What matters until the last login is over.
@@ -149,18 +151,22 @@ impl Logins {
         self.last()?.asked
     }
 
-    /// Notes such a request.
-    pub(super) fn set_asked(&mut self, asked: Option<Asked>) {
+    /// Notes what a leg of a login has shown.
+    pub(super) fn end_leg(&mut self, asked: Option<Asked>) {
+        self.in_leg = true;
         if self.asked() != asked {
             self.change(|last| last.asked = asked);
         }
     }
 
-    /// Forgets what only matters until a login is over. An answer to its challenge that comes later is one to no challenge.
+    /// A request ends after which the binding is in this phase. Where it was no leg, and the login is proven, what only matters until a
+    /// login is over is forgotten. An answer to its challenge that comes later is one to no challenge.
     #[cold]
-    pub(super) fn forget_last(&mut self) {
-        self.forgotten |= self.challenge().is_some_and(|challenge| challenge.mark.is_some());
-        self.last = None;
+    pub(super) fn end_request(&mut self, phase: Phase) {
+        if !core::mem::take(&mut self.in_leg) && phase == Phase::Proven {
+            self.forgotten |= self.challenge().is_some_and(|challenge| challenge.mark.is_some());
+            self.last = None;
+        }
     }
 
     /// Whether there is something to forget.

@@ -36,6 +36,10 @@ pub const SHARE: usize = 256;
 /// The longest `ntlm_key`, in bytes, of which a trace is kept when its binding ends: a client chooses how long its keys are.
 const TRACED: usize = 64;
 
+/// How often in a timeout of its group a binding that is in use moves to the end of its list. So the list is in the order of their
+/// last use but for those that were used within one part of so many of the timeout.
+const MOVES: u64 = 64;
+
 /// How a group keeps parked bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parking {
@@ -306,7 +310,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     }
 
     /// What a client with [`SHARE`] bindings and traces can do without: a trace, else the least recently used parked binding
-    /// whose login is not proven, a handshake before others.
+    /// whose login is not proven, in the order of `room.rs`.
     fn spare_of_client(&self, owner: &Client<C>) -> Option<BindingId> {
         let rank = |binding: &Binding<U>| match binding.state {
             State::Lost => Some((None, 0)),
@@ -396,15 +400,15 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         group.busy -= 1;
         group.parked += 1;
         group.handshaking += usize::from(phase == Phase::Handshaking);
-        if binding.logins.has_last() && binding.phase == Phase::Proven && phase == Phase::Proven {
-            // A request came after the proof: the login is over.
-            binding.logins.forget_last();
+        if binding.logins.has_last() {
+            binding.logins.end_request(phase);
         }
         binding.state = State::Parked;
         let deadline = now + group.timeout;
         binding.deadline = deadline;
         let in_ring = binding.place.slot.is_some();
-        if !binding.linked || binding.phase != phase {
+        let used = deadline.saturating_sub(binding.deadline_in_list);
+        if !binding.linked || binding.phase != phase || used > group.timeout / MOVES {
             self.move_last(id, phase);
         }
         Ok(if in_ring { None } else { self.join_ring(id, deadline, now) })

@@ -136,9 +136,9 @@ pub const ROWS: &[Mutation] = &[
     row("peer/key.rs", "[&before, name, value.as_bytes()]", "[&[], name, value.as_bytes()]", KEYS),
     row("peer/key.rs", "[&before, name, value.as_bytes()]", "[&before, &[], value.as_bytes()]", KEYS),
     // The way to a server.
-    row("bound.rs", "self.protocol == u.protocol() && ", "", WAYS),
+    row("bound.rs", "self.has_no_tls() && self.protocol == u.protocol() && ", "self.has_no_tls() && ", WAYS),
     row("bound.rs", " && self.local_address == u.peer().local_address()", "", WAYS),
-    row("bound.rs", "        if self.tls.is_some() {\n            return false;\n        }\n", "", WAYS),
+    row("bound.rs", "self.has_no_tls() && self.protocol == u", "self.protocol == u", WAYS),
     row("bound.rs", "self.protocol == other.protocol && ", "", WAYS),
     row("bound.rs", "self.local_address == other.local_address && ", "", WAYS),
     row("bound.rs", "if u.is_tls() { Some(Tls::of(r, u)?) } else { None }", "None", WAYS),

@@ -1,6 +1,6 @@
 //! Connections that wait, and the client connections that they belong to.
 
-use super::{Mutation, row};
+use super::{Mutation, WAYS, row};
 
 pub const ROWS: &[Mutation] = &[
     // Waiting.
@@ -85,10 +85,11 @@ pub const ROWS: &[Mutation] = &[
         &["lifetime::expired_client", "isolation::client_in_recycled"],
     ),
     row("client.rs", "        leave(id);\n        return", "        return", &["faults::memory"]).known(),
-    row("worker.rs", "kept.is(&route)", "true", &["balancing::", "variables::"]),
+    row("bound.rs", "|kept| *kept == server", "|_| true", &["balancing::", "variables::"]),
+    row("bound.rs", "kept.is_to(server, &transport)", "kept.is_to(server, &kept.transport)", WAYS),
     row(
-        "worker.rs",
-        "if routes.len() == ROUTES {",
+        "bound.rs",
+        "if all.len() == MOST {",
         "if true {",
         &["balancing::", "variables::", "lifetime::", "isolation::", "proxy_ntlm::"],
     )

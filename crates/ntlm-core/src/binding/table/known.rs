@@ -23,7 +23,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     pub fn set_progress(&mut self, id: BindingId, progress: Progress) {
         if let Some(binding) = self.bindings.get_mut(id) {
             binding.proven = progress.is_proven();
-            binding.logins.set_asked(progress.asked());
+            binding.logins.end_leg(progress.asked());
         }
     }
 

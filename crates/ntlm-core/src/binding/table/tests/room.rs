@@ -50,6 +50,28 @@ fn full_group_evicts_by_phase_first() {
 }
 
 #[test]
+fn idle_binding_goes_before_many_in_use() {
+    let mut crowd = Crowd::new(102);
+    let busy: Vec<ClientId> = (0..100).map(|_| crowd.client()).collect();
+    for &client in &busy {
+        crowd.park(client, "192.0.2.1", b"", Phase::Proven);
+    }
+    let (idle, _) = crowd.arrive("192.0.2.1", Phase::Proven);
+    for _ in 0..3 {
+        crowd.clock += WAIT / 4;
+        for &client in &busy {
+            let key = Key { address: at("192.0.2.1"), ..HOME };
+            let (id, _) = crowd.table.of_client(&crowd.table.clients[client]).next().unwrap();
+            assert!(crowd.table.claim(client, 1, MAIL, key, |_| true).is_some());
+            crowd.clock += 1;
+            crowd.table.park(id, Phase::Proven, crowd.clock).unwrap();
+        }
+    }
+    assert_eq!(crowd.arrive("192.0.2.1", Phase::Proven).1, None);
+    assert_eq!(crowd.arrive("192.0.2.1", Phase::Proven).1, Some(idle));
+}
+
+#[test]
 fn address_with_most_bindings_pays_first() {
     let mut crowd = Crowd::new(4);
     let (_alice, _) = crowd.arrive("192.0.2.1", Phase::Proven);
