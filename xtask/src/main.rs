@@ -292,8 +292,11 @@ struct DemoArgs {
     #[arg(long)]
     once: bool,
     /// An origin of your own, instead of the one that comes with the demo
-    #[arg(long, value_name = "URL", value_parser = demo::parse_upstream)]
-    upstream: Option<String>,
+    #[arg(long, value_name = "URL")]
+    upstream: Option<demo::ServerUrl>,
+    /// Log in at that origin as alice, DOMAIN\alice or alice@example.com; the password is asked for, or in NTLM_PROBE_PASSWORD
+    #[arg(long, value_name = "NAME", requires = "upstream")]
+    user: Option<String>,
     /// Listen here as well, for browsers on other machines
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<std::net::SocketAddr>,

@@ -1,8 +1,10 @@
 //! The command line: help, the ways of the password, what is printed where.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 
+use ntlm_testkit::demo::{Demo, Login, Options};
 use ntlm_testkit::{Origin, password_of};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -164,4 +166,28 @@ async fn the_help_has_examples_and_the_exit_statuses() {
         assert!(shown.stdout.contains(part), "{part}");
     }
     assert!(!shown.stdout.contains("--password <"), "a password must not be an argument");
+}
+
+#[tokio::test]
+async fn demo_logs_in_at_given_server() {
+    let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
+    // The environment is that of all tests.
+    let with_password = folder.path().join("ntlm-probe");
+    let script = format!("#!/bin/sh\nNTLM_PROBE_PASSWORD={} exec '{PROBE}' \"$@\"\n", password_of("alice"));
+    std::fs::write(&with_password, script).unwrap();
+    std::fs::set_permissions(&with_password, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (user, is_fine) in [("alice", true), ("bob", false)] {
+        let options = Options {
+            nginx: std::env::var_os("NTLM_NGINX").unwrap().into(),
+            module: std::env::var_os("NTLM_MODULE").filter(|module| !module.is_empty()).map(PathBuf::from),
+            upstream: Some(origin.url("/inbox").parse().unwrap()),
+            login: Some(Login { user: format!("EXAMPLE\\{user}"), probe: with_password.clone() }),
+            listen: None,
+            once: true,
+        };
+        let demo = Demo::show(options).await.unwrap();
+        assert_eq!(demo.is_fine(), is_fine, "{user}");
+    }
+    let served = origin.ledger().into_iter().any(|entry| entry.identity.as_deref() == Some("alice"));
+    assert!(served, "{}", origin.ledger_text());
 }

@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use ntlm_testkit::demo::{Demo, Options, parse_upstream};
+use ntlm_testkit::demo::{Demo, Login, Options, ServerUrl};
 use tokio::signal::unix::{SignalKind, signal};
-use url::Url;
 
 /// Shows a Windows login (NTLM) through nginx, without and with the module.
 #[derive(Debug, Parser)]
@@ -25,8 +24,14 @@ struct Arguments {
     #[arg(long)]
     once: bool,
     /// Put nginx with the module in front of this server, instead of one that comes with the demonstration.
-    #[arg(long, value_name = "URL", value_parser = parse_upstream)]
-    upstream: Option<Url>,
+    #[arg(long, value_name = "URL")]
+    upstream: Option<ServerUrl>,
+    /// Log in at that server as this user; the password is asked for, or in NTLM_PROBE_PASSWORD.
+    #[arg(long, value_name = "NAME", requires_all = ["upstream", "probe"])]
+    user: Option<String>,
+    /// The ntlm-probe that logs in.
+    #[arg(long, value_name = "FILE")]
+    probe: Option<PathBuf>,
     /// Listen here as well, for browsers on other machines.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -34,7 +39,8 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { nginx, module, once, upstream, listen } = Arguments::parse();
+    let Arguments { nginx, module, once, upstream, user, probe, listen } = Arguments::parse();
+    let login = user.zip(probe).map(|(user, probe)| Login { user, probe });
     let (mut terminated, mut interrupted) =
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
             (Ok(terminated), Ok(interrupted)) => (terminated, interrupted),
@@ -49,7 +55,7 @@ async fn main() -> ExitCode {
     tokio::pin!(stop);
 
     // A task, so that a panic in it is a sentence here.
-    let mut show = tokio::spawn(Demo::show(Options { nginx, module, upstream, listen, once }));
+    let mut show = tokio::spawn(Demo::show(Options { nginx, module, upstream, login, listen, once }));
     let shown = tokio::select! {
         shown = &mut show => shown,
         () = &mut stop => {

@@ -8,17 +8,16 @@ mod proof;
 mod scenario;
 mod screen;
 mod upstream;
+mod url;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-
-use url::Url;
 
 use crate::nginx::Builder;
 use crate::{Nginx, Origin};
 use screen::Screen;
 
-pub use self::upstream::parse as parse_upstream;
+pub use self::url::ServerUrl;
 
 /// The choices of the user who runs the demonstration.
 #[derive(Clone, Debug)]
@@ -28,11 +27,22 @@ pub struct Options {
     /// The module to load; nothing if it is built in.
     pub module: Option<PathBuf>,
     /// A server to put nginx in front of, instead of one that comes with the demonstration.
-    pub upstream: Option<Url>,
+    pub upstream: Option<ServerUrl>,
+    /// Who logs in at that server.
+    pub login: Option<Login>,
     /// Where nginx with the module listens as well.
     pub listen: Option<SocketAddr>,
-    /// It ends after the verdict, so there is no use in saying how to go on.
+    /// It ends after the verdict: addresses and files would be gone before they are read, so none is printed.
     pub once: bool,
+}
+
+/// A login at a server of the user's own.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// `alice`, `DOMAIN\alice` or `alice@example.com`.
+    pub user: String,
+    /// `ntlm-probe`, which plays the login, and asks for the password or finds it in its environment.
+    pub probe: PathBuf,
 }
 
 /// A demonstration after its show, still running. Dropping it stops everything.
@@ -152,13 +162,15 @@ fn machine() -> String {
 }
 
 /// The lines of a configuration that matter, as they are in the file, and where the file is.
-fn print_configuration(nginx: &Nginx, template: &str, screen: Screen) {
+fn print_configuration(nginx: &Nginx, template: &str, options: &Options, screen: Screen) {
     let port = nginx.socket_addr("").port().to_string();
     println!("{}\n", screen.bold("The configuration"));
     let load = Nginx::binary().load_module();
     for line in load.lines().chain(template.replace("{{port}}", &port).lines()) {
         println!("{}", format!("    {line}").trim_end());
     }
-    println!("\n  The whole file, as long as this runs: {}", nginx.prefix().join("nginx.conf").display());
-    println!("  Its log: {}", nginx.prefix().join("error.log").display());
+    if !options.once {
+        println!("\n  The whole file, as long as this runs: {}", nginx.prefix().join("nginx.conf").display());
+        println!("  Its log: {}", nginx.prefix().join("error.log").display());
+    }
 }

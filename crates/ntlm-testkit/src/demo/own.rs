@@ -85,7 +85,7 @@ pub(super) async fn show(options: &Options, screen: Screen) -> Result<Demo, Stri
     let conf = WITH.replace("{{listen}}", &options.listen_line());
     let with = start(builder().conf(&conf).conf(WITH_POOL), options).await?;
     let without = start(builder().without_module().conf(WITHOUT), options).await?;
-    introduce(&origin, version, screen);
+    introduce(&origin, version, options, screen);
 
     let direct = scenario::play(&origin).await;
     let title = |text: &str| println!("\n{}", screen.bold(text));
@@ -135,7 +135,7 @@ pub(super) async fn show(options: &Options, screen: Screen) -> Result<Demo, Stri
     let verdict = proof::judge(&observed);
 
     println!();
-    print_configuration(&with, &conf.replace("{{origin}}", &origin.address()), screen);
+    print_configuration(&with, &conf.replace("{{origin}}", &origin.address()), options, screen);
     if !options.once {
         invite(&with, &without, options, screen);
     }
@@ -162,11 +162,12 @@ fn pool_remark(pools: bool) -> &'static str {
     if pools { " (\"keepalive 0;\", as before nginx 1.29.7)" } else { "" }
 }
 
-fn introduce(origin: &Origin, (major, minor, patch): (u32, u32, u32), screen: Screen) {
+fn introduce(origin: &Origin, (major, minor, patch): (u32, u32, u32), options: &Options, screen: Screen) {
     let title =
         format!("Windows login (NTLM) through nginx {major}.{minor}.{patch}, without and with the module");
     println!("{}\n", screen.bold(&title));
-    println!("  A server that demands a login was started at {}. Its users:", origin.url("/"));
+    let place = if options.once { String::new() } else { format!(" at {}", origin.url("/")) };
+    println!("  A server that demands a login was started{place}. Its users:");
     for user in ["alice", "bob"] {
         println!("    {user:<6} password {}", password_of(user));
     }

@@ -1,17 +1,16 @@
 //! The module in front of a server of the user's own: what it answers to a request without a password, and what that
 //! means.
 //!
-//! It must never ask for, send or store credentials.
+//! It must never see a password: where a login is wanted, `ntlm-probe` asks for it and plays the login.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::{Host, Url};
-
 use super::screen::Screen;
-use super::{Demo, Options, Watched, print_configuration, start};
+use super::url::ServerUrl;
+use super::{Demo, Login, Options, Watched, address, print_configuration, start};
 use crate::{Client, Nginx, Request, Response};
 
 /// How long the server may take. Shorter than the clients' patience, so that what nginx says of it is seen.
@@ -32,6 +31,10 @@ server {
         proxy_set_header Host {{host}};
         proxy_redirect   {{scheme}}://{{host}}/ /;
 {{ssl}}    }
+
+    location = /ntlm-status {
+        ntlm_status html;
+    }
 }
 ";
 
@@ -46,47 +49,16 @@ const SSL: &str = "
 const LOG: &str = "log_format demo '$status\t$connection\t$request_method $request_uri\t$upstream_header_time';\n\
                    access_log {{prefix}}/requests.log demo;\n";
 
-/// The URL of a server to stand in front of.
-///
-/// # Errors
-/// When it is none, in words for people.
-pub fn parse(text: &str) -> Result<Url, String> {
-    if !text.contains("://") {
-        return Err(format!("write it with http:// or https:// in front, such as https://{text}"));
-    }
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("\"{}\" is neither http nor https", url.scheme()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("leave name and password out: your client will ask for them".to_owned());
-    }
-    if url.port() == Some(0) {
-        return Err("0 is no port to connect to".to_owned());
-    }
-    // It is written into a configuration.
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-    match url.host_str() {
-        Some(host) if !host.is_empty() && host.chars().all(plain) => Ok(url),
-        host => Err(format!("\"{}\" is no name of a host", host.unwrap_or_default())),
-    }
-}
-
-pub(super) async fn show(url: &Url, options: &Options, screen: Screen) -> Result<Demo, String> {
-    let name = url.host_str().unwrap_or_default();
-    // As browsers write it: the port only if it is not the scheme's own.
-    let host = url.port().map_or(name.to_owned(), |port| format!("{name}:{port}"));
-    let port = url.port_or_known_default().unwrap_or_default();
-    resolves(url, name, port).await?;
-
-    let https = url.scheme() == "https";
+pub(super) async fn show(url: &ServerUrl, options: &Options, screen: Screen) -> Result<Demo, String> {
+    resolves(url).await?;
+    let host = url.host_field();
     let configuration = HTTP
         .replace("{{listen}}", &options.listen_line())
-        .replace("{{ssl}}", if https { SSL } else { "" })
-        .replace("{{server}}", &format!("{name}:{port}"))
+        .replace("{{ssl}}", if url.https { SSL } else { "" })
+        .replace("{{server}}", &url.place())
         .replace("{{scheme}}", url.scheme())
         .replace("{{host}}", &host)
-        .replace("{{name}}", name);
+        .replace("{{name}}", &url.host);
     let timeout = TIMEOUT.as_secs();
     let limits = format!("proxy_connect_timeout {timeout}s;\n");
     let nginx = start(Nginx::builder().conf(LOG).conf(&limits).conf(&configuration), options).await?;
@@ -98,37 +70,59 @@ pub(super) async fn show(url: &Url, options: &Options, screen: Screen) -> Result
         "{}\n",
         screen.bold(&format!("nginx {major}.{minor}.{patch} with the module in front of {origin}"))
     );
-    let path = match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    };
-    if !options.once {
-        println!("  address  {}\n", screen.bold(&options.address(&nginx, &path)));
-    }
-
-    let answer = ask(&nginx, &path).await?;
+    let path = &url.target;
+    let answer = ask(&nginx, path).await?;
     // nginx gives answers of its own when the server does not; there is nothing to stay up for then.
     if !tail.answered().await {
         return Err(format!("{origin} did not answer: {}", reason(&nginx, &answer)));
     }
-    explain(&answer, &path, screen);
+    explain(&answer, path, screen);
+    let login = match &options.login {
+        Some(login) => Some((&login.user, log_in(&nginx, path, login, screen).await?)),
+        None => None,
+    };
     println!();
-    print_configuration(&nginx, configuration.trim_start(), screen);
-    // An address that is gone when it is read is none.
+    print_configuration(&nginx, configuration.trim_start(), options, screen);
     if !options.once {
-        let address = options.address(&nginx, &path);
-        invite(url, &nginx, &answer, &path, &address, screen);
+        invite(url, &nginx, &answer, options, screen);
     }
-    println!("\n{} {origin} answered {} through nginx", screen.good("OK:"), answer.status);
-    Ok(Demo { fine: true, _nginxes: vec![nginx], watched: Watched::Log(tail), screen })
+    println!();
+    let fine = match login {
+        None => {
+            println!("{} {origin} answered {} through nginx", screen.good("OK:"), answer.status);
+            true
+        }
+        Some((user, true)) => {
+            println!("{} {user} logged in at {origin} through nginx", screen.good("OK:"));
+            true
+        }
+        Some((user, false)) => {
+            println!(
+                "{} {user} was not logged in at {origin} through nginx: see above",
+                screen.bad("FAILED:")
+            );
+            false
+        }
+    };
+    Ok(Demo { fine, _nginxes: vec![nginx], watched: Watched::Log(tail), screen })
+}
+
+/// Whether the probe logs in through nginx; it asks for the password, and tells what it saw.
+async fn log_in(nginx: &Nginx, path: &str, login: &Login, screen: Screen) -> Result<bool, String> {
+    println!("\n{}\n", screen.bold(&format!("With the password of {}", login.user)));
+    let mut probe = tokio::process::Command::new(&login.probe);
+    probe.arg(address(nginx, "", path)).arg("--user").arg(&login.user).kill_on_drop(true);
+    let status = probe.status().await.map_err(|error| format!("{}: {error}", login.probe.display()))?;
+    Ok(status.success())
 }
 
 /// nginx looks the name up as it starts, and is silent for minutes if no name server answers.
-async fn resolves(url: &Url, name: &str, port: u16) -> Result<(), String> {
-    if !matches!(url.host(), Some(Host::Domain(_))) {
+async fn resolves(url: &ServerUrl) -> Result<(), String> {
+    if !url.has_name() {
         return Ok(());
     }
-    match tokio::time::timeout(TIMEOUT, tokio::net::lookup_host((name, port))).await {
+    let name = &url.host;
+    match tokio::time::timeout(TIMEOUT, tokio::net::lookup_host(url.place())).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("the name {name} has no address here: {error}")),
         Err(_) => Err(format!("no name server answered for {name} within {} s", TIMEOUT.as_secs())),
@@ -225,9 +219,10 @@ fn explain(answer: &Response, path: &str, screen: Screen) {
     println!("  {moral}");
 }
 
-fn invite(url: &Url, nginx: &Nginx, answer: &Response, path: &str, address: &str, screen: Screen) {
+fn invite(url: &ServerUrl, nginx: &Nginx, answer: &Response, options: &Options, screen: Screen) {
     let schemes = schemes(answer);
     let offers = |wanted: &str| schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case(wanted));
+    let address = options.address(nginx, &url.target);
     println!("\n{}\n", screen.bold("Try it"));
     println!("  browser  {address}");
     if offers("NTLM") || !offers("Negotiate") {
@@ -236,13 +231,16 @@ fn invite(url: &Url, nginx: &Nginx, answer: &Response, path: &str, address: &str
         println!("             '{address}' '{address}' '{address}'");
         println!("           asks for the password, and logs in once for all three");
     }
-    if let (true, Some(Host::Domain(name))) = (offers("Negotiate"), url.host()) {
-        let port = nginx.socket_addr("").port();
+    if offers("Negotiate") && url.has_name() {
+        let (name, port) = (&url.host, nginx.socket_addr("").port());
         println!(
-            "  Kerberos curl --negotiate -u : --resolve {name}:{port}:127.0.0.1 'http://{name}:{port}{path}'"
+            "  Kerberos curl --negotiate -u : --resolve {name}:{port}:127.0.0.1 'http://{name}:{port}{}'",
+            url.target
         );
         println!("           needs a ticket (kinit), which is for the server's name: hence --resolve");
     }
+    println!("  status   {}", options.address(nginx, "/ntlm-status"));
+    println!("  probe    cargo run -p ntlm-probe -- '{address}' --user 'DOMAIN\\name'");
 }
 
 /// The end of the request log.
@@ -302,35 +300,6 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_of_servers_are_taken() {
-        for url in
-            ["http://a", "https://mail.example.com:8443/owa/?x=1", "http://[::1]:81/", "HTTP://10.0.0.1"]
-        {
-            assert!(parse(url).is_ok(), "{url}");
-        }
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        let nonsense = [
-            "",
-            "mail.example.com",
-            "localhost:80",
-            "ftp://a",
-            "http://",
-            "http://a:99999",
-            "https://u:p@a/",
-            "http://a:0",
-            "http://a;b/",
-            "http://a{b",
-            "http://a b/",
-        ];
-        for url in nonsense {
-            assert!(parse(url).is_err(), "{url}");
-        }
-    }
 
     #[test]
     fn schemes_are_found_in_lists_and_in_fields() {

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 const HINT: &str = "run this through \"cargo xtask test\"";
 
 /// The nginx under test.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binary {
     /// `NTLM_NGINX_WRAP` and `NTLM_NGINX`.
     command: Vec<String>,
@@ -37,7 +37,8 @@ pub(super) fn choose(path: &Path, module: Option<&Path>) -> Result<(), String> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let module = module.map(|module| absolute(module).display().to_string());
     let binary = Binary::ask(&path.display().to_string(), module)?;
-    BINARY.set(binary).map_err(|_| "another nginx was chosen before".to_owned())
+    let chosen = BINARY.get_or_init(|| binary.clone());
+    if *chosen == binary { Ok(()) } else { Err("another nginx was chosen before".to_owned()) }
 }
 
 /// The `load_module` line for a file.

@@ -89,6 +89,7 @@ async fn login_fails_without_the_module_and_succeeds_with() {
     assert_eq!(shown.exit, Some(0), "{shown:#?}");
     assert!(shown.last_line().starts_with("OK: 401 401 200 200 200"), "{shown:#?}");
 
+    nothing_that_is_gone(&shown, &[]);
     let without = shown.table("nginx without the module");
     assert_eq!(statuses(&without), ["401"; 8], "{shown:#?}");
 
@@ -99,6 +100,17 @@ async fn login_fails_without_the_module_and_succeeds_with() {
     assert_eq!(connections, [connections[0]; 5], "{shown:#?}");
     for bobs in with.iter().filter(|row| row.0 == "bob") {
         assert_ne!(bobs.2, connections[0], "{shown:#?}");
+    }
+}
+
+/// With `--once`, nginx and its files are gone when somebody reads of them. `others` are addresses that stay.
+fn nothing_that_is_gone(shown: &Shown, others: &[&str]) {
+    for text in ["  address ", "curl --ntlm", "  browser ", "nginx.conf", "error.log", "ntlm-probe"] {
+        assert!(!shown.stdout.contains(text), "{text:?} in {shown:#?}");
+    }
+    for url in shown.stdout.split("http://127.0.0.1").skip(1) {
+        let port = url.split(|c: char| c != ':' && !c.is_ascii_digit()).next().unwrap_or_default();
+        assert!(others.contains(&&*format!("127.0.0.1{port}")), "127.0.0.1{port} is gone: {shown:#?}");
     }
 }
 
@@ -156,12 +168,41 @@ async fn logins_offered_by_given_server_are_listed() {
     {
         assert!(shown.stdout.contains(text), "no {text:?} in {shown:#?}");
     }
-    // nginx is gone by now, so that nobody is told of its address.
-    for text in ["  address ", "curl --ntlm", "  browser "] {
-        assert!(!shown.stdout.contains(text), "{text:?} in {shown:#?}");
-    }
+    nothing_that_is_gone(&shown, &[&origin.address()]);
     assert!(shown.last_line().starts_with("OK: "), "{shown:#?}");
     assert_eq!(origin.ledger()[0].target, "/owa?x=1");
+}
+
+/// An `ntlm-probe` that says how it was called, and ends as it was told.
+fn stand_in(folder: &Path, exit: i32) -> PathBuf {
+    let probe = folder.join(format!("probe-{exit}"));
+    std::fs::write(&probe, format!("#!/bin/sh\nprintf 'called: %s\\n' \"$*\"\nexit {exit}\n")).unwrap();
+    std::fs::set_permissions(&probe, std::fs::Permissions::from_mode(0o755)).unwrap();
+    probe
+}
+
+#[tokio::test]
+async fn probe_logs_in_at_given_server() {
+    let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
+    let upstream = ["--upstream", &origin.url("/owa?x=1"), "--user", "EXAMPLE\\alice"];
+    for (exit, last) in
+        [(0, "OK: EXAMPLE\\alice logged in at"), (6, "FAILED: EXAMPLE\\alice was not logged in at")]
+    {
+        let probe = stand_in(folder.path(), exit);
+        let shown = once(&[&upstream[..], &["--probe", probe.to_str().unwrap()]].concat()).await;
+        assert_eq!(shown.exit, Some(i32::from(exit != 0)), "{shown:#?}");
+        assert!(shown.last_line().starts_with(last), "{shown:#?}");
+        let called = shown.stdout.lines().find_map(|line| line.strip_prefix("called: http://127.0.0.1:"));
+        assert!(
+            called.is_some_and(|called| called.ends_with("/owa?x=1 --user EXAMPLE\\alice")),
+            "{shown:#?}"
+        );
+    }
+    // Nobody logs in without a server, or without the probe.
+    let probe = stand_in(folder.path(), 0);
+    for arguments in [&upstream[..], &["--user", "alice", "--probe", probe.to_str().unwrap()]] {
+        assert_eq!(once(arguments).await.exit, Some(2), "{arguments:?}");
+    }
 }
 
 #[tokio::test]
@@ -201,6 +242,8 @@ async fn malformed_url_is_refused_with_a_reason() {
         ("ftp://mail.example.com", "neither http nor https"),
         ("https://alice:secret@mail.example.com/", "leave name and password out"),
         ("http://a;b/", "no name of a host"),
+        ("http://a:99999/", "99999 is no port"),
+        ("http://a/b c", "such as %20"),
     ] {
         let shown = once(&["--upstream", url]).await;
         assert_eq!(shown.exit, Some(2), "{shown:#?}");
@@ -312,8 +355,12 @@ async fn demo_listens_where_told_with_status_and_probe() {
 
     let mut upstream = Up::start(&["--upstream", &origin.url("/"), "--listen", &listen.to_string()]);
     assert_eq!(address(&upstream.line("  browser ").await), listen);
+    assert_eq!(address(&upstream.line("  status ").await), listen);
+    assert!(upstream.line("  probe ").await.contains(&format!("-- 'http://{listen}/' --user")));
     upstream.line("Up until Ctrl-C").await;
-    Client::connect(listen).await.login("alice", "/").await;
+    let mut alice = Client::connect(listen).await;
+    alice.login("alice", "/").await;
+    assert!(alice.get("/ntlm-status").await.text().contains("<html"));
     upstream.signal(Signal::SIGINT);
     assert_eq!(upstream.exit().await, Some(0));
 
