@@ -1,4 +1,6 @@
 //! Prepares everything the demo needs, then becomes it: Ctrl-C and the exit status are the demo's own.
+//!
+//! Must build nothing that the demo does not use: whoever tries the module for the first time waits for it.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -14,6 +16,9 @@ mod url;
 
 pub use self::url::ServerUrl;
 
+/// The demo logs in by a few lines of its own, and its origin speaks neither TLS nor WebSockets.
+pub const DEMO_FEATURES: &[&str] = &["--no-default-features"];
+
 /// `cargo xtask demo`
 pub fn command(args: &DemoArgs) -> Result<()> {
     if let Some(url) = args.upstream.as_ref().filter(|url| !url.is_known()) {
@@ -22,7 +27,7 @@ pub fn command(args: &DemoArgs) -> Result<()> {
     packages::ensure(&[Need::Fetch, Need::Module, Need::Suite])?;
     let built = build::build(&args.nginx)?;
 
-    let mut demo = Command::new(testkit_binary("ntlm-demo")?);
+    let mut demo = Command::new(testkit_binary_with("ntlm-demo", DEMO_FEATURES)?);
     demo.arg("--nginx").arg(built.nginx);
     if let Some(module) = built.module {
         demo.arg("--module").arg(module);

@@ -8,7 +8,7 @@ use crate::build;
 use crate::nginx::{self, Nginx, Tested};
 use crate::packages::{self, Need};
 use crate::suite::{self, Suite};
-use crate::{TestArgs, deny, docs, interop, package, paths, promtool, tidy, ui};
+use crate::{TestArgs, demo, deny, docs, interop, package, paths, promtool, tidy, ui};
 
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
@@ -92,6 +92,11 @@ fn lint() -> Result<()> {
         let mut plain = with_packages("clippy");
         plain.args(["--all-targets", "--features", suite::FEATURES, "--", "-D", "warnings"]);
         ui::run(&mut plain)
+    })?;
+    ui::stage("clippy on the demo, which is compiled without the tests' features", || {
+        let mut clippy = cargo("clippy");
+        clippy.args(["--package", "ntlm-testkit", "--bin", "ntlm-demo"]).args(demo::DEMO_FEATURES);
+        ui::run(clippy.args(["--", "-D", "warnings"]))
     })?;
     ui::stage("rustdoc", || {
         let mut plain = with_packages("doc");

@@ -7,6 +7,7 @@ pub mod http1;
 #[cfg(feature = "http2")]
 pub mod http2;
 mod message;
+#[cfg(feature = "sspi")]
 pub mod ntlm;
 pub mod spnego;
 

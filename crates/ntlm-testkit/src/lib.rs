@@ -4,6 +4,11 @@
 //! It must never know the module under test: what it sees is nginx, bytes and logs. Everything listens on loopback,
 //! on ports the kernel hands out; no wait is longer than [`patience`]; where nothing announces what is waited for, [`pause`] parts two looks at it.
 
+#![cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, unused_imports, reason = "the demo does without what only tests use")
+)]
+
 use std::future::Future;
 use std::sync::OnceLock;
 use std::task::Poll;
@@ -15,13 +20,17 @@ pub mod chaos;
 pub mod client;
 pub mod demo;
 pub mod dns;
+#[cfg(feature = "full")]
 pub mod flood;
+#[cfg(feature = "full")]
 pub mod interop;
 pub mod nginx;
 pub mod ntlm;
 pub mod origin;
+#[cfg(feature = "full")]
 pub mod pki;
 pub mod ports;
+#[cfg(feature = "full")]
 pub mod record;
 mod stream;
 

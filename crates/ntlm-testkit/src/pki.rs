@@ -10,6 +10,10 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+use crate::stream::Secured;
 
 /// The names the server certificate is good for.
 pub const SERVER_NAMES: [&str; 5] = ["localhost", "origin.example", "*.example.com", "127.0.0.1", "::1"];
@@ -93,18 +97,13 @@ impl Pki {
     /// # Errors
     /// When `folder` cannot be written to.
     pub fn write_to(&self, folder: &Path) -> io::Result<Files> {
-        let write = |name: &str, pem: &str| -> io::Result<PathBuf> {
-            let path = folder.join(name);
-            std::fs::write(&path, pem)?;
-            Ok(path)
-        };
-        Ok(Files {
-            ca: write("ca.pem", &self.ca_pem)?,
-            cert: write("cert.pem", &self.server.cert_pem)?,
-            key: write("key.pem", &self.server.key_pem)?,
-            client_cert: write("client_cert.pem", &self.client.cert_pem)?,
-            client_key: write("client_key.pem", &self.client.key_pem)?,
-        })
+        let files = Files::of(folder);
+        std::fs::write(&files.ca, &self.ca_pem)?;
+        std::fs::write(&files.cert, &self.server.cert_pem)?;
+        std::fs::write(&files.key, &self.server.key_pem)?;
+        std::fs::write(&files.client_cert, &self.client.cert_pem)?;
+        std::fs::write(&files.client_key, &self.client.key_pem)?;
+        Ok(files)
     }
 }
 
@@ -121,6 +120,33 @@ pub struct Files {
     pub client_cert: PathBuf,
     /// The client's key.
     pub client_key: PathBuf,
+}
+
+impl Files {
+    /// Those of a folder that they were written to.
+    pub(crate) fn of(folder: &Path) -> Self {
+        let path = |name: &str| folder.join(format!("{name}.pem"));
+        Self {
+            ca: path("ca"),
+            cert: path("cert"),
+            key: path("key"),
+            client_cert: path("client_cert"),
+            client_key: path("client_key"),
+        }
+    }
+}
+
+impl Secured for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+
+    fn queue_key_update(&mut self) -> bool {
+        match self {
+            Self::Server(stream) => stream.get_mut().1.refresh_traffic_keys().is_ok(),
+            Self::Client(stream) => stream.get_mut().1.refresh_traffic_keys().is_ok(),
+        }
+    }
 }
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {

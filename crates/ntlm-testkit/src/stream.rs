@@ -2,19 +2,28 @@
 //!
 //! It must never interpret what passes through it.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsStream;
 
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<dyn Secured>),
     Unix(UnixStream),
+}
+
+/// TLS over TCP.
+pub(crate) trait Secured: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin {
+    /// What carries it.
+    fn tcp(&self) -> &TcpStream;
+
+    /// Queues a TLS 1.3 KeyUpdate; `false` where there is none to send.
+    fn queue_key_update(&mut self) -> bool;
 }
 
 impl Stream {
@@ -22,7 +31,7 @@ impl Stream {
     pub(crate) fn reset_on_drop(&self) {
         let tcp = match self {
             Self::Tcp(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Tls(tls) => tls.tcp(),
             Self::Unix(_) => return,
         };
         // Fails only on a socket that is gone already.
@@ -32,10 +41,7 @@ impl Stream {
     /// Queues a TLS 1.3 KeyUpdate; `false` where there is none to send.
     pub(crate) fn queue_key_update(&mut self) -> bool {
         match self {
-            Self::Tls(tls) => match tls.as_mut() {
-                TlsStream::Server(stream) => stream.get_mut().1.refresh_traffic_keys().is_ok(),
-                TlsStream::Client(stream) => stream.get_mut().1.refresh_traffic_keys().is_ok(),
-            },
+            Self::Tls(tls) => tls.queue_key_update(),
             _ => false,
         }
     }

@@ -3,6 +3,7 @@
 //! Each check returns one sentence for each finding. [`KNOWN`] lists the findings that are not mended yet; an entry without a
 //! finding fails the check, so the list shrinks.
 
+mod demo;
 pub mod files;
 mod imports;
 pub mod links;
@@ -69,6 +70,7 @@ fn findings(root: &Path) -> Result<Vec<String>> {
     found.extend(links::outside_the_book(&texts));
 
     let metadata = metadata(root)?;
+    found.extend(demo::too_much(root)?);
     found.extend(versions::too_old(&metadata)?);
     found.extend(versions::other_rusts(&metadata, &texts)?);
     found.extend(versions::other_places(env!("CARGO_PKG_VERSION"), &texts));

@@ -5,10 +5,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, UnixStream};
-use tokio_rustls::TlsConnector;
 
 use super::{Endpoint, tls};
 use crate::stream::Stream;
@@ -95,11 +93,8 @@ impl Builder {
             let Stream::Tcp(tcp) = stream else {
                 return Err(io::ErrorKind::Unsupported.into());
             };
-            let name = self.server_name.clone().unwrap_or_else(|| "localhost".to_owned());
-            let name =
-                ServerName::try_from(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-            let connector = TlsConnector::from(tls::config(&["http/1.1"], self.certified));
-            stream = Stream::Tls(Box::new(connector.connect(name, tcp).await?.into()));
+            let name = self.server_name.as_deref().unwrap_or("localhost");
+            stream = tls::over(tcp, name, self.certified).await?;
         }
         Ok(stream)
     }

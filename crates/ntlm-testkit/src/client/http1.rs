@@ -9,10 +9,9 @@ use ntlm_client::http1::Wire;
 use tokio::io::AsyncWriteExt as _;
 
 use super::connect::Builder;
-use super::login::must_be_in;
-use super::{Login, Request, Response, Scheme, Target, kerberos_token};
+use super::{Request, Response, Target};
 use crate::stream::Stream;
-use crate::{password_of, within};
+use crate::within;
 
 /// A client with one connection.
 pub struct Client {
@@ -20,7 +19,8 @@ pub struct Client {
     host: String,
     name: Option<String>,
     /// Between [`Client::leg1`] and [`Client::leg3`].
-    login: Option<Login>,
+    #[cfg(feature = "full")]
+    pub(super) login: Option<super::Login>,
 }
 
 impl fmt::Debug for Client {
@@ -45,7 +45,13 @@ impl Builder {
     pub async fn try_connect(&self, target: impl Target) -> io::Result<Client> {
         let wire = Wire::new(self.open(target.endpoint()).await?);
         let host = self.host.clone().unwrap_or_else(|| "localhost".to_owned());
-        Ok(Client { wire, host, name: self.name.clone(), login: None })
+        Ok(Client {
+            wire,
+            host,
+            name: self.name.clone(),
+            #[cfg(feature = "full")]
+            login: None,
+        })
     }
 }
 
@@ -138,53 +144,6 @@ impl Client {
         within(self.wire.read_exactly(count), || format!("{count} bytes did not come"))
             .await
             .unwrap_or_else(|broken| panic!("no bytes: {broken:?}"))
-    }
-
-    // Logins.
-
-    /// Logs in by NTLM with the user's own password and returns all responses; panics unless the last one serves `user`.
-    pub async fn login(&mut self, user: &str, path: &str) -> Vec<Response> {
-        let responses = self.login_with("NTLM", user, &password_of(user), path).await;
-        must_be_in(user, &responses);
-        responses
-    }
-
-    /// Tries to log in, and returns all responses, however it ends.
-    pub async fn login_with(
-        &mut self,
-        scheme: impl Into<Scheme>,
-        user: &str,
-        password: &str,
-        path: &str,
-    ) -> Vec<Response> {
-        self.login_as(Login::new(scheme, user, password), Request::get(path)).await
-    }
-
-    /// Drives `login`, with `request` on each leg, and returns all responses, however it ends.
-    pub async fn login_as(&mut self, login: Login, request: Request) -> Vec<Response> {
-        let field = login.field();
-        login.drive(async |value| self.request(request.clone().header(field, value)).await).await
-    }
-
-    /// Logs in by a simulated Kerberos ticket: one leg.
-    pub async fn login_in_one_leg(&mut self, user: &str, path: &str) -> Response {
-        let value = format!("Negotiate {}", kerberos_token(user, &password_of(user)));
-        self.get_with(path, "Authorization", &value).await
-    }
-
-    /// The first leg of an NTLM login of `user`, alone.
-    pub async fn leg1(&mut self, user: &str, path: &str) -> Response {
-        let mut login = Login::new("NTLM", user, &password_of(user));
-        let value = login.first();
-        self.login = Some(login);
-        self.get_with(path, "Authorization", &value).await
-    }
-
-    /// The last leg of the login [`Self::leg1`] began; `challenge` is the response to that, or another one's.
-    pub async fn leg3(&mut self, challenge: &Response, path: &str) -> Response {
-        let mut login = self.login.take().expect("leg1 comes before leg3");
-        let value = login.next(challenge).unwrap_or_else(|| panic!("no challenge in {challenge:?}"));
-        self.get_with(path, "Authorization", &value).await
     }
 
     // Ends.

@@ -10,7 +10,7 @@ use ntlm_client::http2;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::streams::{self, Streams};
 use super::{Endpoint, Request, Response, Target, tls};
@@ -83,7 +83,7 @@ impl Client {
             let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
             let tls = TlsConnector::from(tls::config(&["h2"], false)).connect(name, tcp).await?;
             assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "the server does not offer h2");
-            Ok::<_, io::Error>(Stream::Tls(Box::new(tls.into())))
+            Ok::<_, io::Error>(Stream::Tls(Box::new(TlsStream::from(tls))))
         };
         let stream = within(connect, || format!("no connection to {address}")).await?;
         let (send, connection) = within(http2::begin(stream), || format!("no HTTP/2 with {address}"))

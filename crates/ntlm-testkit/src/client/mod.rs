@@ -11,10 +11,14 @@ pub mod http1;
 pub mod http2;
 #[cfg(feature = "http3")]
 pub mod http3;
+#[cfg(feature = "full")]
 mod login;
+#[cfg(feature = "full")]
+mod logins;
 mod message;
 #[cfg(feature = "http2")]
 pub mod streams;
+#[cfg_attr(not(feature = "full"), path = "clear.rs")]
 mod tls;
 
 use std::net::SocketAddr;
@@ -22,6 +26,7 @@ use std::path::PathBuf;
 
 pub use self::connect::Builder;
 pub use self::http1::Client;
+#[cfg(feature = "full")]
 pub use self::login::{Login, Scheme, kerberos_token};
 pub use self::message::Response;
 pub use ntlm_client::{Body, Request};

@@ -3,6 +3,7 @@
 //!
 //! It must never say what it did not see: every verdict is a comparison of what was observed.
 
+mod login;
 mod own;
 mod proof;
 mod scenario;

@@ -4,8 +4,9 @@
 
 use std::io;
 
+use super::login;
 use super::screen::Screen;
-use crate::client::{Login, Target};
+use crate::client::Target;
 use crate::{Client, Request, Response, password_of};
 
 /// The statuses of a login and two more requests on one connection, where nothing is in the way.
@@ -58,9 +59,9 @@ impl Person {
 
     /// The two requests of a login.
     async fn log_in(&mut self, path: &str) -> [Result<Response, String>; 2] {
-        let mut login = Login::new("NTLM", self.name, &password_of(self.name));
-        let first = self.ask(path, Some(&login.first())).await;
-        let reply = first.as_ref().ok().and_then(|response| login.next(response));
+        let first = self.ask(path, Some(&login::first())).await;
+        let password = password_of(self.name);
+        let reply = first.as_ref().ok().and_then(|response| login::answer(response, self.name, &password));
         let second = match reply {
             Some(value) => self.ask(path, Some(&value)).await,
             None => Err("there was no challenge".to_owned()),

@@ -76,6 +76,7 @@ impl Way {
 #[derive(Debug)]
 pub struct Fronts {
     nginx: Nginx,
+    ca: std::path::PathBuf,
 }
 
 /// A request as nginx logged it.
@@ -126,13 +127,14 @@ location / {{
                 );
             }
         }
-        Self { nginx: Nginx::builder().conf(&conf).workers(2).start().await }
+        let nginx = Nginx::builder().conf(&conf).workers(2).start().await;
+        Self { ca: nginx.files().ca, nginx }
     }
 
     /// The authority that its certificate, and that of every server, is from.
     #[must_use]
     pub fn ca(&self) -> &std::path::Path {
-        &self.nginx.files().ca
+        &self.ca
     }
 
     /// Where `way` to `site` begins.

@@ -13,7 +13,6 @@ use super::form::Form;
 use super::process::Process;
 use super::{Nginx, binary, logs, poll};
 use crate::Origin;
-use crate::pki::{Files, pki};
 use crate::ports::Reserved;
 
 /// Builds an [`Nginx`].
@@ -188,9 +187,9 @@ impl Builder {
     /// Starts it, and waits until all workers serve; panics with its log if they do not.
     pub async fn start(self) -> Nginx {
         Form::of_run().prepare().await;
-        let (prefix, files) = folder();
+        let prefix = folder();
         let mut ports = BTreeMap::new();
-        self.write(prefix.path(), &files, &mut ports);
+        self.write(prefix.path(), &mut ports);
         let child = self
             .command(prefix.path())
             .stdout(Stdio::null())
@@ -203,7 +202,6 @@ impl Builder {
             master: self.master,
             allowed: self.allowed,
             ports,
-            files,
             prefix,
             judged: false,
         };
@@ -223,8 +221,8 @@ impl Builder {
 
     /// Runs `nginx -t` on the configuration.
     pub async fn config_test(self) -> ConfigTest {
-        let (prefix, files) = folder();
-        self.write(prefix.path(), &files, &mut BTreeMap::new());
+        let prefix = folder();
+        self.write(prefix.path(), &mut BTreeMap::new());
         let mut command = tokio::process::Command::from(self.command(prefix.path()));
         command.arg("-t").stdin(Stdio::null()).kill_on_drop(true);
         let output =
@@ -237,10 +235,9 @@ impl Builder {
 
     /// Puts this configuration in the place of `nginx`'s; it may name no new port.
     pub(super) fn rewrite(&self, nginx: &Nginx) {
-        let text =
-            self.fill(&self.text(nginx.prefix.path()), nginx.prefix.path(), &nginx.files, &mut |name| {
-                nginx.ports.get(name).unwrap_or_else(|| panic!("port \"{name}\" is new")).port()
-            });
+        let text = self.fill(&self.text(nginx.prefix.path()), nginx.prefix.path(), &mut |name| {
+            nginx.ports.get(name).unwrap_or_else(|| panic!("port \"{name}\" is new")).port()
+        });
         std::fs::write(nginx.prefix.path().join("nginx.conf"), text).expect("a file in the prefix");
     }
 
@@ -255,8 +252,8 @@ impl Builder {
         command
     }
 
-    fn write(&self, prefix: &Path, files: &Files, ports: &mut BTreeMap<String, Reserved>) {
-        let text = self.fill(&self.text(prefix), prefix, files, &mut |name| {
+    fn write(&self, prefix: &Path, ports: &mut BTreeMap<String, Reserved>) {
+        let text = self.fill(&self.text(prefix), prefix, &mut |name| {
             let reserve = || {
                 let reserved = if name.starts_with("v6") { Reserved::v6() } else { Reserved::v4() };
                 reserved.expect("a free port")
@@ -321,7 +318,7 @@ impl Builder {
         form.write(&http).filter(|_| self.module).unwrap_or(http)
     }
 
-    fn fill(&self, text: &str, prefix: &Path, files: &Files, port: &mut dyn FnMut(&str) -> u16) -> String {
+    fn fill(&self, text: &str, prefix: &Path, port: &mut dyn FnMut(&str) -> u16) -> String {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
@@ -330,11 +327,9 @@ impl Builder {
             let path = |path: &Path| path.display().to_string();
             filled.push_str(&match name {
                 "prefix" => path(prefix),
-                "ca" => path(&files.ca),
-                "cert" => path(&files.cert),
-                "key" => path(&files.key),
-                "client_cert" => path(&files.client_cert),
-                "client_key" => path(&files.client_key),
+                "ca" | "cert" | "key" | "client_cert" | "client_key" => {
+                    path(&prefix.join(format!("{name}.pem")))
+                }
                 "load_module" => match &self.module_path {
                     Some(path) => binary::load_module(path),
                     None => binary::get().load_module(),
@@ -354,11 +349,12 @@ impl Builder {
     }
 }
 
-fn folder() -> (tempfile::TempDir, Files) {
+fn folder() -> tempfile::TempDir {
     let prefix = tempfile::Builder::new().prefix("ntlm-nginx-").tempdir().expect("a temporary folder");
-    let files = pki().write_to(prefix.path()).expect("a temporary folder to write to");
+    #[cfg(feature = "full")]
+    crate::pki::pki().write_to(prefix.path()).expect("a temporary folder to write to");
     let logs = prefix.path().join("logs");
     std::fs::create_dir(&logs).expect("a folder in the prefix");
     std::os::unix::fs::symlink("../error.log", logs.join("error.log")).expect("a link in the prefix");
-    (prefix, files)
+    prefix
 }

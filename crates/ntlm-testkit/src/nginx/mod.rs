@@ -30,7 +30,6 @@ pub struct Nginx {
     master: bool,
     allowed: Vec<String>,
     ports: BTreeMap<String, Reserved>,
-    files: crate::pki::Files,
     prefix: tempfile::TempDir,
     judged: bool,
 }
@@ -86,9 +85,10 @@ impl Nginx {
     }
 
     /// The PEM files behind `{{ca}}`, `{{cert}}`, `{{key}}`, `{{client_cert}}`, `{{client_key}}`.
+    #[cfg(feature = "full")]
     #[must_use]
-    pub fn files(&self) -> &crate::pki::Files {
-        &self.files
+    pub fn files(&self) -> crate::pki::Files {
+        crate::pki::Files::of(self.prefix())
     }
 
     // Its processes.

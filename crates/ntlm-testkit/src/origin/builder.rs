@@ -6,28 +6,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use rustls::ServerConfig;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-
 use super::Origin;
 use super::judge::Judge;
 use super::listen::Place;
-use super::ntlm::{Policy, Protection, channel_bindings};
+use super::ntlm::Policy;
 use super::shared::Shared;
-use crate::pki::{pki, provider};
+use super::tls::Security;
 use crate::ports::Reserved;
-
-/// The TLS versions an origin offers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TlsVersions {
-    /// 1.2 and 1.3.
-    #[default]
-    Both,
-    /// 1.2 alone.
-    V12,
-    /// 1.3 alone.
-    V13,
-}
 
 #[derive(Debug, Default)]
 enum Listen {
@@ -43,14 +28,11 @@ enum Listen {
 pub struct Builder {
     name: Option<String>,
     listen: Listen,
-    tls: Option<TlsVersions>,
-    client_ca: bool,
-    no_resumption: bool,
+    security: Security,
     users: HashMap<String, String>,
     judge: Option<Judge>,
     echo: bool,
     policy: Policy,
-    protection: Option<Protection>,
 }
 
 impl Builder {
@@ -82,33 +64,6 @@ impl Builder {
         self
     }
 
-    /// Speaks TLS 1.2 and 1.3, with the server certificate of [`crate::pki::pki`].
-    #[must_use]
-    pub fn tls(self) -> Self {
-        self.tls_versions(TlsVersions::Both)
-    }
-
-    /// Speaks these versions of TLS.
-    #[must_use]
-    pub fn tls_versions(mut self, versions: TlsVersions) -> Self {
-        self.tls = Some(versions);
-        self
-    }
-
-    /// Asks TLS clients for a certificate of the tests' authority; none is fine too, and the ledger shows which.
-    #[must_use]
-    pub fn client_ca(mut self) -> Self {
-        self.client_ca = true;
-        self
-    }
-
-    /// Sends no session tickets and resumes nothing.
-    #[must_use]
-    pub fn no_resumption(mut self) -> Self {
-        self.no_resumption = true;
-        self
-    }
-
     /// Knows this user (and, from the first call on, only the users so named).
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {
@@ -127,13 +82,6 @@ impl Builder {
     #[must_use]
     pub fn clock_ahead(mut self, seconds: i64) -> Self {
         self.policy.clock_ahead = seconds;
-        self
-    }
-
-    /// Extended Protection: checks the channel bindings of logins against its own certificate.
-    #[must_use]
-    pub fn extended_protection(mut self, protection: Protection) -> Self {
-        self.protection = Some(protection);
         self
     }
 
@@ -169,57 +117,59 @@ impl Builder {
             (_, Some(reserved)) => Place::Tcp(reserved.address()),
             (_, None) => Place::Unix(folder.path().join("origin.sock")),
         };
-        let tls = self.tls.map(|versions| self.server_config(versions));
+        self.security.write_to(folder.path());
         let origin = Origin {
-            tls,
-            files: pki().write_to(folder.path()).expect("a temporary folder to write to"),
+            tls: self.security.acceptor(),
             shared: Arc::new(Shared::new(
                 self.name.unwrap_or_else(|| "origin".to_owned()),
-                Policy {
-                    protection: self
-                        .protection
-                        .map(|protection| (protection, channel_bindings(&pki().server.chain()[0]))),
-                    ..self.policy
-                },
+                Policy { protection: self.security.protection(), ..self.policy },
                 self.users,
                 self.echo,
                 self.judge,
             )),
             place,
             life: Mutex::default(),
-            _folder: folder,
+            folder,
             _reserved: reserved,
         };
         origin.start_again().await;
         origin
     }
+}
 
-    fn server_config(&self, versions: TlsVersions) -> Arc<ServerConfig> {
-        let versions: &[_] = match versions {
-            TlsVersions::Both => &[&rustls::version::TLS12, &rustls::version::TLS13],
-            TlsVersions::V12 => &[&rustls::version::TLS12],
-            TlsVersions::V13 => &[&rustls::version::TLS13],
-        };
-        let builder = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(versions)
-            .expect("TLS versions the provider knows");
-        let builder = if self.client_ca {
-            let verifier = WebPkiClientVerifier::builder_with_provider(pki().roots(), provider())
-                .allow_unauthenticated()
-                .build()
-                .expect("a verifier for client certificates");
-            builder.with_client_cert_verifier(verifier)
-        } else {
-            builder.with_no_client_auth()
-        };
-        let identity = &pki().server;
-        let mut config = builder
-            .with_single_cert(identity.chain(), identity.key())
-            .expect("the server certificate of the tests");
-        if self.no_resumption {
-            config.send_tls13_tickets = 0;
-            config.session_storage = Arc::new(NoServerSessionStorage {});
-        }
-        Arc::new(config)
+#[cfg(feature = "full")]
+impl Builder {
+    /// Speaks TLS 1.2 and 1.3, with the server certificate of [`crate::pki::pki`].
+    #[must_use]
+    pub fn tls(self) -> Self {
+        self.tls_versions(super::TlsVersions::Both)
+    }
+
+    /// Speaks these versions of TLS.
+    #[must_use]
+    pub fn tls_versions(mut self, versions: super::TlsVersions) -> Self {
+        self.security.versions = Some(versions);
+        self
+    }
+
+    /// Asks TLS clients for a certificate of the tests' authority; none is fine too, and the ledger shows which.
+    #[must_use]
+    pub fn client_ca(mut self) -> Self {
+        self.security.client_ca = true;
+        self
+    }
+
+    /// Sends no session tickets and resumes nothing.
+    #[must_use]
+    pub fn no_resumption(mut self) -> Self {
+        self.security.no_resumption = true;
+        self
+    }
+
+    /// Extended Protection: checks the channel bindings of logins against its own certificate.
+    #[must_use]
+    pub fn extended_protection(mut self, protection: super::Protection) -> Self {
+        self.security.protection = Some(protection);
+        self
     }
 }

@@ -37,6 +37,14 @@ pub(super) struct Connection {
     pub(super) requests: u64,
 }
 
+/// A connection, and what its TLS handshake told.
+pub(super) struct Secured {
+    pub(super) stream: Stream,
+    pub(super) sni: Option<String>,
+    pub(super) client_certificate: bool,
+    pub(super) resumed: bool,
+}
+
 /// The connection's next act after a request.
 enum Next {
     Request,

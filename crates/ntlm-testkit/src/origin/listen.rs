@@ -7,16 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rustls::{HandshakeKind, ServerConfig};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
 use super::auth::Auth;
 use super::command::{Command, Handle};
-use super::connection::Connection;
+use super::connection::{Connection, Secured};
 use super::judge::Judged;
 use super::shared::Shared;
+use super::tls::Acceptor;
 use crate::stream::Stream;
 
 /// An address to listen at.
@@ -69,7 +68,7 @@ pub(super) enum Life {
 /// Accepts until told to stop, then resets every connection it accepted.
 pub(super) async fn accept(
     listener: Listener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Acceptor>,
     shared: Arc<Shared>,
     mut life: watch::Receiver<Life>,
 ) {
@@ -95,7 +94,7 @@ pub(super) async fn accept(
 async fn serve(
     id: u64,
     stream: Stream,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Acceptor>,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedReceiver<Command>,
     idle: Arc<AtomicBool>,
@@ -103,15 +102,15 @@ async fn serve(
 ) {
     let handshake = async {
         match (stream, tls) {
-            (Stream::Tcp(tcp), Some(config)) => secure(tcp, config).await,
-            (stream, _) => Some((stream, None, false, false)),
+            (Stream::Tcp(tcp), Some(acceptor)) => acceptor.secure(tcp).await,
+            (stream, _) => Some(Secured { stream, sni: None, client_certificate: false, resumed: false }),
         }
     };
     let secured = tokio::select! {
         _ = life.wait_for(|life| *life == Life::Stopped) => None,
         secured = handshake => secured,
     };
-    let Some((stream, sni, client_certificate, resumed)) = secured else {
+    let Some(Secured { stream, sni, client_certificate, resumed }) = secured else {
         shared.forget(id);
         return;
     };
@@ -134,13 +133,4 @@ async fn serve(
         _ = life.wait_for(|life| *life == Life::Stopped) => connection.stream.reset_on_drop(),
         () = connection.run() => {}
     }
-}
-
-async fn secure(tcp: TcpStream, config: Arc<ServerConfig>) -> Option<(Stream, Option<String>, bool, bool)> {
-    let tls = TlsAcceptor::from(config).accept(tcp).await.ok()?;
-    let (_, session) = tls.get_ref();
-    let sni = session.server_name().map(str::to_owned);
-    let certified = session.peer_certificates().is_some();
-    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    Some((Stream::Tls(Box::new(tls.into())), sni, certified, resumed))
 }

@@ -13,9 +13,12 @@ mod http;
 mod judge;
 mod ledger;
 mod listen;
-mod ntlm;
+pub(crate) mod ntlm;
 mod shared;
 pub(crate) mod spnego;
+#[cfg_attr(not(feature = "full"), path = "clear.rs")]
+mod tls;
+#[cfg_attr(not(feature = "full"), path = "no_websocket.rs")]
 mod websocket;
 
 use std::fmt;
@@ -24,15 +27,16 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use rustls::ServerConfig;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub use self::builder::{Builder, TlsVersions};
+pub use self::builder::Builder;
 pub use self::http::body_hash;
 pub use self::judge::Judge;
 pub use self::ledger::{Entry, Leg};
 pub use self::ntlm::{DOMAIN, Protection};
+#[cfg(feature = "full")]
+pub use self::tls::TlsVersions;
 
 pub(crate) use self::auth::{KERBEROS, ROUND};
 pub(crate) use self::judge::name_of;
@@ -40,6 +44,7 @@ pub(crate) use self::judge::name_of;
 use self::command::Command;
 use self::listen::{Life, Listener, Place};
 use self::shared::Shared;
+use self::tls::Acceptor;
 use crate::background::runtime;
 use crate::ports::Reserved;
 
@@ -84,10 +89,9 @@ use crate::ports::Reserved;
 pub struct Origin {
     shared: Arc<Shared>,
     place: Place,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Acceptor>,
     life: Mutex<Option<(watch::Sender<Life>, JoinHandle<()>)>>,
-    _folder: tempfile::TempDir,
-    files: crate::pki::Files,
+    folder: tempfile::TempDir,
     _reserved: Option<Reserved>,
 }
 
@@ -156,9 +160,10 @@ impl Origin {
     }
 
     /// The PEM files of authority, server and client; they live as long as the origin.
+    #[cfg(feature = "full")]
     #[must_use]
-    pub fn files(&self) -> &crate::pki::Files {
-        &self.files
+    pub fn files(&self) -> crate::pki::Files {
+        crate::pki::Files::of(self.folder.path())
     }
 
     // The ledger.

@@ -8,11 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use md4::{Digest as _, Md4};
 use md5::Md5;
-use sha2::Sha256;
 
 /// The domain of every user.
 pub const DOMAIN: &str = "EXAMPLE";
-const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
+pub(crate) const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
 
 const UNICODE: u32 = 0x0000_0001;
 const OEM: u32 = 0x0000_0002;
@@ -55,14 +54,6 @@ impl Default for Policy {
     fn default() -> Self {
         Self { computer: "ORIGIN".to_owned(), clock_ahead: 0, protection: None }
     }
-}
-
-/// The hash of the channel bindings `tls-server-end-point` of a certificate signed with SHA-256 (RFC 5929 4.1, MS-NLMP 2.2.2.1).
-pub(crate) fn channel_bindings(certificate: &[u8]) -> [u8; 16] {
-    let token = [b"tls-server-end-point:", &Sha256::digest(certificate)[..]].concat();
-    // gss_channel_bindings_struct: no addresses, and the token.
-    let bindings = [&[0; 16][..], &(token.len() as u32).to_le_bytes(), &token].concat();
-    Md5::digest(bindings).into()
 }
 
 /// A CHALLENGE message, and what must be remembered of it.
@@ -171,7 +162,7 @@ fn bindings_in(blob: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
+pub(crate) fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     let mut mac = <Hmac<Md5>>::new_from_slice(key).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);
@@ -179,7 +170,7 @@ fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     mac.finalize().into_bytes().into()
 }
 
-fn field_at(message: &[u8], position: usize) -> Option<&[u8]> {
+pub(crate) fn field_at(message: &[u8], position: usize) -> Option<&[u8]> {
     let length = u16::from_le_bytes(message.get(position..position + 2)?.try_into().ok()?);
     let offset = u32_at(message, position + 4)? as usize;
     message.get(offset..offset.checked_add(usize::from(length))?)
@@ -189,7 +180,7 @@ fn u32_at(message: &[u8], position: usize) -> Option<u32> {
     Some(u32::from_le_bytes(message.get(position..position + 4)?.try_into().ok()?))
 }
 
-fn utf16(text: &str) -> Vec<u8> {
+pub(crate) fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
@@ -199,7 +190,7 @@ fn from_utf16(bytes: &[u8]) -> String {
 }
 
 /// Now, in steps of 100 ns since 1601, by a clock that is `ahead` seconds ahead.
-fn filetime(ahead: i64) -> u64 {
+pub(crate) fn filetime(ahead: i64) -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = since_1970.as_nanos() as u64 / 100 + 116_444_736_000_000_000;
     now.saturating_add_signed(ahead * 10_000_000)
