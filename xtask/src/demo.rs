@@ -24,6 +24,9 @@ pub fn command(args: &DemoArgs) -> Result<()> {
     if let Some(url) = args.upstream.as_ref().filter(|url| !url.is_known()) {
         bail!("the name {} has no address here", url.host);
     }
+    if let Some(listen) = args.listen {
+        std::net::TcpListener::bind(listen).with_context(|| format!("cannot listen at {listen}"))?;
+    }
     packages::ensure(&[Need::Fetch, Need::Module, Need::Suite])?;
     let built = build::build(&args.nginx)?;
 

@@ -68,6 +68,11 @@ impl Demo {
     /// # Errors
     /// When it cannot be started, in words for people.
     pub async fn show(options: Options) -> Result<Self, String> {
+        if let Some(listen) = options.listen {
+            // "nginx -t" says nothing of an address that is taken.
+            std::net::TcpListener::bind(listen)
+                .map_err(|error| format!("cannot listen at {listen}: {error}"))?;
+        }
         Nginx::choose(&options.nginx, options.module.as_deref())?;
         let screen = Screen::of_stdout();
         match &options.upstream {

@@ -364,6 +364,11 @@ async fn demo_listens_where_told_with_status_and_probe() {
     upstream.signal(Signal::SIGINT);
     assert_eq!(upstream.exit().await, Some(0));
 
+    let taken = origin.address();
+    let shown = once(&["--listen", &taken]).await;
+    assert_eq!(shown.exit, Some(1), "{shown:#?}");
+    assert!(shown.last_line().starts_with(&format!("FAILED: cannot listen at {taken}: ")), "{shown:#?}");
+
     let shown = once(&["--listen", "8080"]).await;
     assert_eq!((shown.exit, shown.stderr.contains("--listen <ADDRESS:PORT>")), (Some(2), true), "{shown:#?}");
 }
