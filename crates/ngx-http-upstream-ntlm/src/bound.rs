@@ -12,6 +12,7 @@ use ntlm_core::binding::ids::BindingId;
 
 use crate::group::Group;
 use crate::ngx::{Connection, Peer, Pool, Request, Server, Slice, Upstream, now};
+use crate::stats::Number;
 
 /// A bound upstream connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ struct Inner {
     is_server_kept: bool,
     /// The client speaks HTTP/1.x.
     http1: bool,
+    /// The server's number among those that are counted.
+    number: Number,
 }
 
 const _: () = assert!(size_of::<Inner>() <= 128 - size_of::<nginx_sys::ngx_pool_t>());
@@ -247,6 +250,7 @@ impl Bound {
             requests_before: u32::try_from(connection.requests()).ok()?.saturating_sub(1),
             is_server_kept: kept.is_some(),
             http1,
+            number: Number::OTHER,
         };
         pool.place(inner).map(Bound)
     }
@@ -302,6 +306,16 @@ impl Bound {
     /// Notes the binding that the table made for it.
     pub fn set_binding(self, binding: BindingId) {
         self.change(|inner| inner.binding = binding);
+    }
+
+    /// The number of its server among those that are counted.
+    pub fn number(self) -> Number {
+        self.inner().number
+    }
+
+    /// Notes the number of its server.
+    pub fn set_number(self, number: Number) {
+        self.change(|inner| inner.number = number);
     }
 
     /// The transport settings that it was made with.

@@ -23,7 +23,7 @@ use crate::{conf, fields, header_filter, idle, location, peer, proxy, status, va
 /// The shared memory, whose name no other zone should have, and its bytes: what is counted, and nginx's own of it. Name and size must
 /// never change, or a reload would lose what was counted.
 const ZONE: &str = "ngx_http_upstream_ntlm_module";
-const ZONE_SIZE: usize = 512 * 1024;
+const ZONE_SIZE: usize = 1024 * 1024;
 const _: () = assert!(size_of::<Shared>() < ZONE_SIZE - 64 * 1024);
 
 static mut NGX_HTTP_UPSTREAM_NTLM_COMMANDS: [ngx_command_t; conf::DIRECTIVES.len() + 3] = {

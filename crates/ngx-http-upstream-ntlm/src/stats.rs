@@ -13,7 +13,7 @@ use ntlm_core::mechanism::Mechanism;
 
 use crate::ngx::Process;
 
-pub use sites::{Name, Sites};
+pub use sites::{Counted, Name, Number, Sites};
 
 /// The groups that can be counted; more are not.
 const SLOTS: usize = 128;
@@ -71,7 +71,6 @@ pub struct Slot {
     troubles: [Trouble; Diagnosis::ALL.len()],
     lately: Lately,
     live: [Live; PROCESSES],
-    /// Of a line `proxy_ntlm`.
     sites: Sites,
 }
 
@@ -257,7 +256,7 @@ impl Slot {
         self.counters.get(counter as usize).map_or(0, |number| number.load(Relaxed))
     }
 
-    /// The servers that a line `proxy_ntlm` reaches.
+    /// The servers of the group.
     pub fn sites(&self) -> &Sites {
         &self.sites
     }

@@ -18,7 +18,7 @@ use ntlm_core::mechanism::Mechanism;
 use crate::conf::Directive;
 use crate::group::{Group, Location};
 use crate::ngx::{Request, unix_time};
-use crate::stats::{Counter, Shared, Slot, Verdict};
+use crate::stats::{Counted, Counter, Shared, Slot, Verdict};
 use crate::worker;
 
 /// The page, which asks its own path for the numbers.
@@ -235,18 +235,18 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
                 Quoted(kind.remedy().as_bytes())
             )?;
         }
-        out.write_str("]")?;
-        if group.by_server {
-            let mut comma = "";
-            out.write_str(",\"servers\":[")?;
-            slot.sites().each(|name, bound| {
-                write!(out, "{comma}{{\"name\":\"{}\",\"bound\":{bound}}}", Quoted(name.as_bytes()))?;
-                comma = ",";
-                Ok(())
-            })?;
-            write!(out, "],\"other_servers_bound\":{}", slot.sites().others())?;
-        }
-        out.write_str("}")?;
+        let mut comma = "";
+        out.write_str("],\"servers\":[")?;
+        slot.sites().each(|name, Counted { bound, ended, failed }| {
+            let name = Quoted(name.as_bytes());
+            write!(
+                out,
+                "{comma}{{\"name\":\"{name}\",\"bound\":{bound},\"ended\":{ended},\"failed\":{failed}}}"
+            )?;
+            comma = ",";
+            Ok(())
+        })?;
+        write!(out, "],\"other_servers_bound\":{}}}", slot.sites().others())?;
     }
     out.write_str("]}\n")
 }
@@ -271,6 +271,30 @@ fn metric(
 ) -> fmt::Result {
     write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n")?;
     counted().try_for_each(|(group, slot)| samples(out, name, Quoted(group.name.as_bytes()), group, slot))
+}
+
+/// A metric of servers: its name, its help, and its number.
+type OfServer = (&'static str, &'static str, fn(&Counted) -> u64);
+
+/// The servers of each group.
+fn servers(out: &mut Text) -> fmt::Result {
+    let metrics: [OfServer; 3] = [
+        ("nginx_ntlm_server_bindings_made_total", "Bindings made to a server.", |of| of.bound),
+        ("nginx_ntlm_server_bindings_ended_total", "Bindings that their server ended.", |of| of.ended),
+        (
+            "nginx_ntlm_server_failures_total",
+            "Bindings that their server ended in the middle of a request.",
+            |of| of.failed,
+        ),
+    ];
+    metrics.into_iter().try_for_each(|(name, help, number)| {
+        metric(out, name, "counter", help, |out, name, upstream, _, slot| {
+            slot.sites().each(|server, counted| {
+                let (server, number) = (Quoted(server.as_bytes()), number(&counted));
+                writeln!(out, "{name}{{upstream=\"{upstream}\",server=\"{server}\"}} {number}")
+            })
+        })
+    })
 }
 
 fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
@@ -352,6 +376,7 @@ fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
             })
         },
     )?;
+    servers(out)?;
     let since = shared.since();
     for (name, help, value) in [
         ("nginx_ntlm_workers", "Worker processes at work.", shared.workers()),

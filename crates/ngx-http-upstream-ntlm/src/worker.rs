@@ -6,7 +6,7 @@
 use core::cell::{Cell, RefCell, RefMut};
 
 use nginx_sys::{NGX_PROCESS_HELPER, ngx_cycle_t, ngx_int_t, ngx_process, ngx_uint_t};
-use ntlm_core::binding::end::End;
+use ntlm_core::binding::end::{End, EndedBy};
 use ntlm_core::binding::table::Bindings;
 
 use crate::bound::Bound;
@@ -80,6 +80,9 @@ pub fn count(bound: Bound, counter: Counter) {
 pub fn count_end(bound: Bound, end: End) {
     if let Some(slot) = bound.group().slot {
         slot.count_end(end.by());
+        if end.by() == EndedBy::Server {
+            slot.sites().count_end(bound.number(), end == End::Broken);
+        }
     }
     touch();
 }

@@ -190,8 +190,12 @@ impl NtlmPeer {
         self.binding_use.set(BindingUse::Bound);
         self.carried.set(bound.carried());
         count(bound, Counter::Bound);
-        if let Some(slot) = group.slot.filter(|_| group.by_server) {
-            self.with_key(|key| slot.sites().count(&Name::of(key.site)));
+        if let Some(slot) = group.slot {
+            let of_server = || Some(Name::of_server(pc.name().as_bytes()));
+            let name = if group.by_server { self.with_key(|key| Name::of(key.site)) } else { of_server() };
+            if let Some(name) = name {
+                bound.set_number(slot.sites().count(&name));
+            }
         }
         if mixed {
             diagnose(pc.log(), group, Diagnosis::MixedClients);

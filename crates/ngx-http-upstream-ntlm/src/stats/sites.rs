@@ -1,6 +1,8 @@
-//! The servers that a line `proxy_ntlm` reaches, in memory that the workers share: the first few by name, the others together.
+//! The servers of a group, in memory that the workers share: the first few by name, the others together. Written to when a
+//! connection is bound, and when its server ends it.
 //!
-//! Must never grow: clients may choose the names.
+//! Must never grow, since clients may choose the names that `proxy_ntlm` reaches; nor be written to by a request that a binding
+//! serves.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -9,7 +11,7 @@ use core::sync::atomic::{Ordering::Acquire, Ordering::Release};
 use ntlm_core::binding::key as asked;
 
 /// Servers that are shown by name.
-const NAMED: usize = 8;
+const NAMED: usize = 16;
 /// The longest name; of longer ones it is the beginning.
 const LONGEST: usize = 96;
 /// The length of a name that is being written.
@@ -26,9 +28,33 @@ pub struct Sites {
 #[repr(C)]
 struct Site {
     bound: AtomicU64,
+    /// Bindings that the server ended.
+    ended: AtomicU64,
+    /// Those of them that it ended in the middle of a request.
+    failed: AtomicU64,
     /// 0 where the place is free.
     length: AtomicU32,
     name: [AtomicU8; LONGEST],
+}
+
+/// The number of a server in [`Sites`]: that of its place, or more than there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Number(u8);
+
+impl Number {
+    /// A server that is not shown by name.
+    pub const OTHER: Number = Number(u8::MAX);
+}
+
+/// What was counted of a server.
+#[derive(Clone, Copy)]
+pub struct Counted {
+    /// Bindings made to it.
+    pub bound: u64,
+    /// Bindings that it ended.
+    pub ended: u64,
+    /// Those of them that it ended in the middle of a request.
+    pub failed: u64,
 }
 
 /// A name of a server, as it is shown.
@@ -50,6 +76,13 @@ impl Name {
         if port != 0 {
             let _ = fmt::Write::write_fmt(&mut name, format_args!(":{port}"));
         }
+        name
+    }
+
+    /// That of a server of a group, as `$upstream_addr` shows it.
+    pub fn of_server(text: &[u8]) -> Self {
+        let mut name = Name { bytes: [0; LONGEST], length: 0 };
+        name.push(text);
         name
     }
 
@@ -99,19 +132,32 @@ impl Site {
 }
 
 impl Sites {
-    /// Counts a binding to a server.
-    pub fn count(&self, name: &Name) {
+    /// Counts a binding to a server, and gives the server's number.
+    pub fn count(&self, name: &Name) -> Number {
         let name = name.as_bytes();
-        let known = self.named.iter().find(|site| site.name().is_some_and(|mine| mine.as_bytes() == name));
-        let place = known.or_else(|| self.named.iter().find(|site| site.take(name)));
-        place.map_or(&self.others, |site| &site.bound).fetch_add(1, Relaxed);
+        let known =
+            self.named.iter().position(|site| site.name().is_some_and(|mine| mine.as_bytes() == name));
+        let place = known.or_else(|| self.named.iter().position(|site| site.take(name)));
+        let site = place.and_then(|place| self.named.get(place));
+        site.map_or(&self.others, |site| &site.bound).fetch_add(1, Relaxed);
+        place.and_then(|place| u8::try_from(place).ok()).map_or(Number::OTHER, Number)
     }
 
-    /// Calls `show` with each server and the bindings made to it.
-    pub fn each(&self, mut show: impl FnMut(&Name, u64) -> fmt::Result) -> fmt::Result {
+    /// Counts a binding that its server ended: in the middle of a request, or not.
+    pub fn count_end(&self, server: Number, failed: bool) {
+        if let Some(site) = self.named.get(usize::from(server.0)) {
+            site.ended.fetch_add(1, Relaxed);
+            site.failed.fetch_add(u64::from(failed), Relaxed);
+        }
+    }
+
+    /// Calls `show` with each server and what was counted of it.
+    pub fn each(&self, mut show: impl FnMut(&Name, Counted) -> fmt::Result) -> fmt::Result {
         for site in &self.named {
             if let Some(name) = site.name() {
-                show(&name, site.bound.load(Relaxed))?;
+                let [bound, ended, failed] =
+                    [&site.bound, &site.ended, &site.failed].map(|number| number.load(Relaxed));
+                show(&name, Counted { bound, ended, failed })?;
             }
         }
         Ok(())
@@ -126,7 +172,9 @@ impl Sites {
     pub fn reset(&self) {
         self.others.store(0, Relaxed);
         for site in &self.named {
-            site.bound.store(0, Relaxed);
+            for number in [&site.bound, &site.ended, &site.failed] {
+                number.store(0, Relaxed);
+            }
             site.length.store(0, Release);
         }
     }

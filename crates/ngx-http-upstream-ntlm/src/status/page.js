@@ -102,7 +102,7 @@ function table(caption, ...heads) {
   const fill = (entries) => arrange(body, entries.map(([key, label, numbers, tone]) => {
     if (!rows.has(key)) rows.set(key, el("tr", {}, el("th", { scope: "row" }, label), ...numbers.map(() => el("td"))));
     const tr = rows.get(key);
-    numbers.forEach((number, i) => say(tr.children[i + 1], count(number)));
+    numbers.forEach((number, i) => say(tr.children[i + 1], typeof number === "number" ? count(number) : number));
     tr.className = tone ?? (numbers.some(Boolean) ? "" : "none");
     return tr;
   }));
@@ -181,10 +181,11 @@ class Group {
     this.logins = chart(el("span", {}, el("b", { class: "one" }, "accepted"), ", ", el("b", { class: "two" }, "refused"), " /s"));
     this.handshakes = table("Logins", "mechanism", "accepted", "refused");
     this.ended = table("How bindings ended", "because", "times");
+    this.servers = table("Servers", "server", "bindings made", "ended by it", "in the middle of a request");
     this.note = el("p", { class: "note" }, el("b", {}, "NTLMv1 "), "can be cracked. The access log names who still uses it " +
       "($ntlm_mechanism, $ntlm_user, $ntlm_workstation): mend those clients, then refuse it at the server.");
     const explained = (key, label, what) => el("div", { title: what }, figure(key, label), el("p", { class: "soft" }, what));
-    this.details = el("details", {}, el("summary", {}, "Bindings, logins by mechanism, and how bindings ended"),
+    this.details = el("details", {}, el("summary", {}, "Bindings, logins by mechanism, servers, and how bindings ended"),
       el("dl", { class: "explained" },
         explained("parked", "parked", "upstream connections that wait for their client"),
         explained("busy", "busy", "those that carry a request"),
@@ -193,7 +194,7 @@ class Group {
         explained("reused", "reused", "requests that a binding served"),
         explained("lost", "lost", "requests whose binding was gone"),
         explained("fallback", "turned back", "requests over HTTP/2 that were sent back to HTTP/1.1")),
-      el("div", { class: "tables" }, this.handshakes.node, this.ended.node));
+      el("div", { class: "tables" }, this.handshakes.node, this.ended.node), this.servers.node);
     this.limits = el("code");
     this.node = el("section", { class: "card", id, "aria-labelledby": `${id}-name` },
       el("div", { class: "head" }, this.name, this.limits),
@@ -256,6 +257,10 @@ class Group {
     this.handshakes.fill(Object.entries(group.handshakes).map(([mechanism, of]) =>
       [mechanism, mechanism, [of.accepted, of.refused], mechanism === "NTLMv1" && old ? "old" : undefined]));
     this.note.hidden = !old || !group.timeout_msec;
+    const others = group.other_servers_bound;
+    this.servers.node.hidden = !group.servers?.length;
+    this.servers.fill([...(group.servers ?? []).map((of) => [`server ${of.name}`, of.name, [of.bound, of.ended, of.failed]]),
+      ...others ? [["others", "others", [others, "–", "–"]]] : []]);
     this.ended.fill(Object.entries(group.ended).map(([why, times]) => [why, ENDED[why] ?? why, [times]]));
   }
 }
@@ -316,7 +321,7 @@ function sum(groups) {
     if (typeof a === "number") return a + b;
     return Object.fromEntries(Object.entries(a).map(([key, value]) => [key, add(value, b[key] ?? 0)]));
   };
-  const numbers = groups.map(({ name, timeout_msec, diagnoses, ...rest }) => rest);
+  const numbers = groups.map(({ name, timeout_msec, diagnoses, servers, other_servers_bound, ...rest }) => rest);
   return { ...numbers.reduce(add), name: `All ${groups.length} groups` };
 }
 

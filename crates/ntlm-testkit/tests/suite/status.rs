@@ -46,6 +46,54 @@ fn counted(status: &Value, pointer: &str) -> u64 {
     status.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {status:#}"))
 }
 
+#[tokio::test]
+async fn servers_of_group_show_bindings_and_failures() {
+    let (one, other) = (Origin::start().await, Origin::start().await);
+    let servers = format!("server {}; server {}; ntlm;", one.address(), other.address());
+    let nginx = Nginx::builder()
+        .conf(&format!(
+            "upstream mail {{ {servers} }} server {{ listen 127.0.0.1:{{{{port}}}}; location / {{ proxy_pass http://mail; }}
+               location = /status {{ ntlm_status; }} location = /metrics {{ ntlm_status prometheus; }} }}"
+        ))
+        .start()
+        .await;
+    // The balancer's turns lead one to each server.
+    let mut alice = Client::connect(&nginx).await;
+    alice.login("alice", "/").await;
+    let mut bob = Client::connect(&nginx).await;
+    bob.login("bob", "/").await;
+    let is_hers =
+        |origin: &Origin| origin.ledger().iter().any(|entry| entry.identity.as_deref() == Some("alice"));
+    let (hers, his) = if is_hers(&one) { (one, other) } else { (other, one) };
+    // Neither requests that a binding serves nor the end of a client count as the server's.
+    alice.get("/").await;
+    for user in ["carol", "dave"] {
+        let mut client = Client::connect(&nginx).await;
+        client.login(user, "/").await;
+        client.close().await;
+    }
+    until(&nginx, "/groups/0/ended/client", 2).await;
+    bob.get("/?close=read").await;
+    hers.stop().await;
+    until(&nginx, "/groups/0/ended/server", 2).await;
+
+    let status = status(&nginx).await;
+    let shown = status["groups"][0]["servers"].as_array().unwrap();
+    let of = |origin: &Origin| shown.iter().find(|server| server["name"] == origin.address()).unwrap();
+    let numbers = |origin: &Origin| ["bound", "ended", "failed"].map(|key| of(origin)[key].as_u64().unwrap());
+    assert_eq!((shown.len(), numbers(&hers), numbers(&his)), (2, [2, 1, 0], [2, 1, 1]), "{status:#}");
+    assert_eq!(status["groups"][0]["other_servers_bound"], 0);
+
+    let metrics = Client::connect(&nginx).await.get("/metrics").await.text();
+    for (metric, counts) in [("bindings_made", [2, 2]), ("bindings_ended", [1, 1]), ("failures", [0, 1])] {
+        for (origin, count) in [&hers, &his].into_iter().zip(counts) {
+            let labels = format!("upstream=\"mail\",server=\"{}\"", origin.address());
+            let line = format!("nginx_ntlm_server_{metric}_total{{{labels}}} {count}\n");
+            assert!(metrics.contains(&line), "{line} is not in {metrics}");
+        }
+    }
+}
+
 /// The text with each number replaced.
 fn shape(text: &str) -> String {
     let mut shape = String::new();
@@ -71,7 +119,7 @@ async fn the_shape_stays_as_it_is() {
              \"ended\":{{\"client\":#,\"server\":#,\"timeout\":#,\"evicted\":#,\"shortage\":#,\"capped\":#,\"other\":#}},\
              \"handshakes\":{{\"NTLMv#\":{{\"accepted\":#,\"refused\":#}},\"NTLMv#\":{{\"accepted\":#,\"refused\":#}},\
              \"Kerberos\":{{\"accepted\":#,\"refused\":#}},\"IAKerb\":{{\"accepted\":#,\"refused\":#}},\
-             \"Negotiate\":{{\"accepted\":#,\"refused\":#}}}},\"diagnoses\":[]}}"
+             \"Negotiate\":{{\"accepted\":#,\"refused\":#}}}},\"diagnoses\":[],\"servers\":[],\"other_servers_bound\":#}}"
         )
     };
     let expected = format!(

@@ -68,6 +68,7 @@ async fn the_page_shows_the_numbers_as_they_change() {
     // Rates need two answers, and a line is drawn of them.
     page.wait_for("document.querySelectorAll('svg path.one')[2].getAttribute('d').includes('L')").await;
 
+    assert!(text.contains(&format!("{}\t2\t0\t0", origin.address())), "{text}");
     alice.close().await;
     page.wait_text("parked\n1\nof 50").await;
     page.wait_text("client left\t1").await;

@@ -38,6 +38,6 @@ pub const ROWS: &[Mutation] = &[
     row("place.rs", "guarded.or((*us).peer.init)", "(*us).peer.init", KINDS),
     row("header_filter.rs", "peer.is_some_and(|peer| !peer.join()) || ", "", NAMES),
     row("peer/key.rs", "if self.group().by_server { self.u.site() }", "if false { self.u.site() }", NAMES),
-    row("peer/free.rs", "group.slot.filter(|_| group.by_server)", "group.slot.filter(|_| false)", TOLD),
+    row("peer/free.rs", "if group.by_server { self.with_key", "if false { self.with_key", TOLD),
     row("diagnose.rs", "if group.by_server { ", "if false { ", TOLD),
 ];
