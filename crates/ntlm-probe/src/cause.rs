@@ -300,8 +300,8 @@ impl Cause {
                  the name of the upstream block by default"
             }
             Self::NoNtlmOffered => {
-                "add the providers Negotiate and NTLM to Windows authentication in IIS, and see that no proxy takes \
-                 WWW-Authenticate out of answers"
+                "add the providers Negotiate and NTLM to Windows authentication in IIS, and see that no proxy asks \
+                 for a login of its own (NGINX: auth_basic) or takes WWW-Authenticate out of answers"
             }
             Self::KerberosOnly => {
                 "use a client that has a Kerberos ticket for HTTP/HOST, or add the provider NTLM in IIS; a server \

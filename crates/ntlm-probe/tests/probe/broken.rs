@@ -118,6 +118,7 @@ async fn no_login_there() {
     .await;
     rows.named("Basic and Digest only", page("/basic"), "no-ntlm-offered", 4, "providers Negotiate and NTLM")
         .await;
+    rows.named("`auth_basic` in the proxy", page("/basic"), "no-ntlm-offered", 4, "NGINX: auth_basic").await;
     let command = page("/hidden");
     rows.named(
         "`proxy_hide_header WWW-Authenticate`",
