@@ -17,6 +17,7 @@ mod handshakes;
 mod isolation;
 mod keys;
 mod lifetime;
+mod long_lived;
 mod monitoring;
 mod multiplexed;
 mod origin_itself;
