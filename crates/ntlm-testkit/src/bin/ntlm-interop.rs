@@ -14,7 +14,7 @@ use ntlm_testkit::interop::front::{Fronts, Way};
 use ntlm_testkit::interop::matrix::{self, Stage};
 use ntlm_testkit::interop::servers::{Servers, Site};
 use ntlm_testkit::interop::world::World;
-use ntlm_testkit::interop::{USERS, clients, mixed, scale};
+use ntlm_testkit::interop::{USERS, clients, libraries, mixed, scale};
 use ntlm_testkit::pki::pki;
 use ntlm_testkit::record::Recorder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,6 +115,9 @@ async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
     }
     for site in sites.iter().filter(|site| site.name == "domain") {
         findings.extend(scale::run(world, &args.tools, site, &wanted).await?);
+    }
+    if args.server.is_empty() {
+        findings.extend(libraries::run(world, &args.tools, &args.client).await?);
     }
     if args.log {
         println!("{}", fronts.errors());

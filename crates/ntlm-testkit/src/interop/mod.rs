@@ -5,6 +5,7 @@
 
 pub mod clients;
 pub mod front;
+pub mod libraries;
 pub mod matrix;
 pub mod mixed;
 pub mod scale;
