@@ -42,12 +42,19 @@ pub(super) const CLIENTS: &[Client] = &[
         command: |job| curl(job, &["--negotiate"]),
         ..CURL
     },
-    Client { name: "curl --ntlm, 10 MB", answers: 2, command: |job| upload(job, &["--ntlm"]), ..CURL },
+    Client { name: "curl --ntlm, 10 MB", answers: 2, command: |job| upload(job, 10, &["--ntlm"]), ..CURL },
+    Client {
+        name: "curl --ntlm, 100 MB",
+        quick: false,
+        answers: 2,
+        command: |job| upload(job, 100, &["--ntlm"]),
+        ..CURL
+    },
     Client {
         name: "curl --negotiate (Kerberos), 10 MB",
         proof: Proof::Kerberos,
         answers: 2,
-        command: |job| upload(job, &["--negotiate"]),
+        command: |job| upload(job, 10, &["--negotiate"]),
         ..CURL
     },
     Client { name: "wget", answers: 3, command: wget, ..CURL },
@@ -88,8 +95,8 @@ fn curl(job: &Job<'_>, scheme: &[&str]) -> Command {
     run_curl(job, scheme, &parts)
 }
 
-fn upload(job: &Job<'_>, scheme: &[&str]) -> Command {
-    let body = format!("@{}", job.body(10_000_000).display());
+fn upload(job: &Job<'_>, megabytes: usize, scheme: &[&str]) -> Command {
+    let body = format!("@{}", job.body(megabytes * 1_000_000).display());
     let post = vec!["--data-binary".to_owned(), body];
     run_curl(job, scheme, &[("upload", post), ("after", vec![])])
 }

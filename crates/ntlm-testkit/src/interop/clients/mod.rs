@@ -3,6 +3,7 @@
 //! It must never help a client along: it gets an address, a name and a password, or a ticket.
 
 mod command_line;
+mod languages;
 mod scripts;
 
 use std::fmt;
@@ -88,7 +89,7 @@ impl fmt::Display for Said {
 /// All of them.
 #[must_use]
 pub fn all() -> Vec<Client> {
-    [command_line::CLIENTS, scripts::CLIENTS].concat()
+    [command_line::CLIENTS, scripts::CLIENTS, languages::CLIENTS].concat()
 }
 
 impl Client {
