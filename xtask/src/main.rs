@@ -108,12 +108,28 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Instructions of a bound request, beside those of NGINX's own keep-alive (a few minutes under callgrind)
-    Bound {
-        /// The NGINX to measure with
+    /// What a bound request, its client's memory and a login cost, beside NGINX's own keep-alive and HAProxy: as JSON
+    Bound(BoundArgs),
+    /// Count the instructions of a few requests, and fail where they have grown since the last release
+    Check {
+        /// The NGINX to count with
         #[arg(long, value_name = "NAME", default_value = nginx::DEFAULT)]
         nginx: String,
     },
+}
+
+/// The options of `cargo xtask bench bound`.
+#[derive(Args)]
+struct BoundArgs {
+    /// The NGINX versions to measure with
+    #[arg(long, value_name = "NAME", num_args = 1.., default_values = ["1.22", "1.30"])]
+    nginx: Vec<String>,
+    /// Write into docs/performance, as the numbers of a release, in place of target/bench
+    #[arg(long)]
+    keep: bool,
+    /// Measure only this: instructions, memory, load, logins
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
 }
 
 /// The options of `cargo xtask test`.
@@ -351,7 +367,8 @@ fn main() -> ExitCode {
         Command::Asan(args) => asan::command(&args),
         Command::Deny => deny::command(),
         Command::Docs => docs::command(),
-        Command::Bench { what: Bench::Bound { nginx } } => bench::bound(&nginx),
+        Command::Bench { what: Bench::Bound(args) } => bench::bound(&args),
+        Command::Bench { what: Bench::Check { nginx } } => bench::check(&nginx),
         Command::Chaos(args) => chaos::command(&args),
         Command::Crowd(args) => crowd::command(&args),
         Command::Flood(args) => flood::command(&args),

@@ -81,7 +81,7 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("util-linux", &[Package], "namespaces"),
     ("xz-utils", &[Package], "the sources' tarballs"),
     ("apache2-bin", &[Interop], "Apache httpd"),
-    ("haproxy", &[Interop], "a balancer in front of NGINX"),
+    ("haproxy", &[Bench, Interop], "a balancer in front of NGINX, and one to compare with"),
     ("krb5-admin-server", &[Interop], "the principals of a KDC"),
     ("krb5-kdc", &[Interop], "a KDC"),
     ("krb5-user", &[Interop], "Kerberos tickets"),

@@ -11,7 +11,7 @@ use crate::suite::{self, Suite};
 use crate::{TestArgs, demo, deny, docs, interop, package, paths, promtool, tidy, ui};
 
 /// Crates that need no NGINX to compile.
-const PLAIN: &[&str] = &["ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
+const PLAIN: &[&str] = &["ntlm-bench", "ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
 
 /// The forms of `proxy_pass` beside an `upstream` block (`NTLM_FORM`), and the themes that are played in each of them.
 const FORMS: &[&str] = &["literal", "address", "name"];

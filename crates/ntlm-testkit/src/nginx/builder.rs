@@ -33,6 +33,7 @@ pub struct Builder {
     module: bool,
     module_path: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    below: Vec<String>,
     allowed: Vec<String>,
     values: BTreeMap<String, String>,
     as_written: bool,
@@ -52,6 +53,7 @@ impl Default for Builder {
             module: true,
             module_path: None,
             environment: Vec::new(),
+            below: Vec::new(),
             allowed: Vec::new(),
             values: BTreeMap::new(),
             as_written: false,
@@ -177,6 +179,14 @@ impl Builder {
         self
     }
 
+    /// Is run by this command, which gets nginx and its arguments as its last ones: valgrind and its options. For an nginx
+    /// of one process; `NTLM_NGINX_WRAP` does it for all of a run.
+    #[must_use]
+    pub fn below(mut self, command: &[String]) -> Self {
+        self.below = command.to_vec();
+        self
+    }
+
     /// Lines of the error log that contain this are no complaints.
     #[must_use]
     pub fn allow_log(mut self, substring: &str) -> Self {
@@ -243,6 +253,11 @@ impl Builder {
 
     fn command(&self, prefix: &Path) -> std::process::Command {
         let mut command = binary::get().command();
+        if let Some((program, arguments)) = self.below.split_first() {
+            let mut below = std::process::Command::new(program);
+            below.args(arguments).arg(command.get_program()).args(command.get_args());
+            command = below;
+        }
         command.arg("-p").arg(prefix).arg("-c").arg(prefix.join("nginx.conf"));
         // Before, what happens until the configuration is read goes to a place below the prefix: `folder` links it.
         if binary::get().version() >= (1, 19, 5) {

@@ -1,0 +1,115 @@
+//! Measures what a request, a waiting client and a login cost: `cargo xtask bench` runs it.
+//!
+//! `NTLM_NGINX` and `NTLM_MODULE` say which NGINX and which module, as for the suite.
+
+mod callgrind;
+mod check;
+mod exchange;
+mod instructions;
+mod limit;
+mod load;
+mod logins;
+mod memory;
+mod origin;
+mod results;
+mod subject;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use ntlm_testkit::Nginx;
+
+use crate::exchange::Login;
+use crate::results::Results;
+
+#[derive(Parser)]
+#[command(about = "Measures what a request, a waiting client and a login cost")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Count the instructions of a few requests, and fail where they have grown
+    Check {
+        /// The results of the last release
+        file: PathBuf,
+    },
+    /// Print the instructions of results
+    Show {
+        /// The file
+        file: PathBuf,
+    },
+    /// Measure, and write the results as JSON
+    Measure {
+        /// The file to write; parts that are not measured stay as they are in it
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Measure only these
+        #[arg(long, value_name = "PART")]
+        only: Vec<Part>,
+    },
+}
+
+/// A part of the results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Instructions, by callgrind.
+    Instructions,
+    /// Memory of clients that wait.
+    Memory,
+    /// Times under load.
+    Load,
+    /// Processor time of logins.
+    Logins,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    limit::raise()?;
+    match Cli::parse().command {
+        Command::Check { file } => check::run(&Login::record().await?, &nginx_version(), &file).await,
+        Command::Show { file } => {
+            table::print(&Results::read(&file)?);
+            Ok(())
+        }
+        Command::Measure { out, only } => measure(&out, &only).await,
+    }
+}
+
+async fn measure(out: &std::path::Path, only: &[Part]) -> Result<()> {
+    let new = Results::new(nginx_version(), subject::haproxy_version()?);
+    let old = out.exists().then(|| Results::read(out)).transpose()?;
+    let mut results = match old {
+        // Parts that were measured elsewhere do not fit together.
+        Some(old) if !only.is_empty() && old.machine == new.machine && old.nginx == new.nginx => old,
+        _ => new,
+    };
+    let login = Login::record().await?;
+    let is_wanted = |part| only.is_empty() || only.contains(&part);
+    if is_wanted(Part::Instructions) {
+        let mut counted = instructions::measure(&login, limit::most_clients()?).await?;
+        counted.checked = check::count(&login).await?;
+        results.instructions = Some(counted);
+    }
+    if is_wanted(Part::Memory) {
+        results.memory = Some(memory::measure(&login).await?);
+    }
+    if is_wanted(Part::Load) {
+        results.load = Some(load::measure(&login).await?);
+    }
+    if is_wanted(Part::Logins) {
+        results.logins = Some(logins::measure(&login).await?);
+    }
+    results.write(out)?;
+    table::print(&results);
+    Ok(())
+}
+
+fn nginx_version() -> String {
+    let (major, minor, patch) = Nginx::binary().version();
+    format!("{major}.{minor}.{patch}")
+}

@@ -1,0 +1,279 @@
+//! The form of the results, in JSON: what `ntlm-bench measure` writes, and what the page and the check read.
+//!
+//! Numbers are averages over many requests. A part that was not measured is missing. [`FORMAT`] changes when a reader of the old
+//! form would misunderstand the new one.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::exchange::Size;
+use crate::subject::Subject;
+
+/// The form that this program writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// All results for one version of NGINX.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The module's version.
+    pub module: String,
+    /// NGINX's version.
+    pub nginx: String,
+    /// HAProxy's version.
+    pub haproxy: String,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// Instructions of requests and logins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<Instructions>,
+    /// Memory of clients that wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Times under load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
+    /// Processor time of logins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logins: Option<Logins>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor, as Linux names it.
+    pub processor: String,
+    /// How many of them.
+    pub processors: usize,
+    /// Linux' version.
+    pub linux: String,
+}
+
+/// Instructions outside of the kernel, counted by callgrind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instructions {
+    /// What a repetition changes.
+    pub noise: Noise,
+    /// Requests of one count.
+    pub counted: usize,
+    /// The counts, each for one subject, one number of clients and one size.
+    pub requests: Vec<Cell>,
+    /// What a login takes, with its connection and its two requests; without [`Subject::logs_in`], the same requests through a
+    /// proxy that binds nothing.
+    pub logins: Vec<Count>,
+    /// What `ntlm-bench check` counts, counted as it does.
+    pub checked: Vec<Checked>,
+}
+
+/// Instructions of a request over those of [`Subject::KeepAlive`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Whose.
+    pub subject: Subject,
+    /// The size of the request.
+    #[serde(flatten)]
+    pub size: Size,
+    /// Of all instructions.
+    pub all: f64,
+    /// Of those in the proxy and its modules, not in libraries.
+    pub own: f64,
+}
+
+/// The largest difference between two counts of the same, in percent of the smaller one. Other sizes were counted in between,
+/// and proxies with few clients were started anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Noise {
+    /// Of all instructions.
+    pub all_percent: f64,
+    /// Of those in the proxy and its modules.
+    pub own_percent: f64,
+}
+
+/// Instructions a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Whose.
+    pub subject: Subject,
+    /// Clients that are connected and ask one after the other, one request at a time.
+    pub clients: usize,
+    /// The size of the request.
+    #[serde(flatten)]
+    pub size: Size,
+    /// The request's bytes.
+    pub request_bytes: usize,
+    /// The answer's bytes, as the client gets them.
+    pub answer_bytes: usize,
+    /// All instructions, in each count.
+    pub all: Vec<f64>,
+    /// Those in the proxy and its modules, not in libraries.
+    pub own: Vec<f64>,
+}
+
+/// Instructions a login.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Count {
+    /// Whose.
+    pub subject: Subject,
+    /// All instructions.
+    pub all: f64,
+    /// Those in the proxy and its modules, not in libraries.
+    pub own: f64,
+}
+
+/// Memory of clients that wait, each with its connection to the origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Each subject's.
+    pub subjects: Vec<MemoryOf>,
+}
+
+/// Memory of one subject's clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryOf {
+    /// Whose.
+    pub subject: Subject,
+    /// The slope of [`Self::points`], by least squares: bytes a client.
+    pub bytes_a_client: f64,
+    /// The largest distance of a point from the line, divided by the clients from the first point to the last.
+    pub noise_bytes: f64,
+    /// Clients, and the resident memory of the process in bytes.
+    pub points: Vec<(usize, u64)>,
+}
+
+/// Times under load: requests come at a steady rate, whether or not the last ones were answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Clients that are connected.
+    pub clients: usize,
+    /// Requests a second.
+    pub rate: usize,
+    /// Seconds of one round. The subjects take turns.
+    pub seconds: f64,
+    /// The size of the requests.
+    pub size: Size,
+    /// Each subject's.
+    pub subjects: Vec<LoadOf>,
+}
+
+/// Times of one subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadOf {
+    /// Whose.
+    pub subject: Subject,
+    /// The median of the rounds.
+    pub median: Round,
+    /// All rounds.
+    pub rounds: Vec<Round>,
+}
+
+/// Times of one round.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Microseconds from the moment that a request was due until its answer was there: of half of the requests no more than.
+    pub p50_microseconds: f64,
+    /// The same of 99 of 100.
+    pub p99_microseconds: f64,
+    /// Processor time of the proxy a request, the kernel's for it included, in microseconds.
+    pub cpu_microseconds: f64,
+    /// Processor time of the measuring process, origin included, in percent of one processor.
+    pub measuring_percent: f64,
+}
+
+/// What a login takes: a new connection and two requests, one after the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Logins {
+    /// Logins of a round. The subjects take turns.
+    pub logins: usize,
+    /// Each subject's.
+    pub subjects: Vec<LoginsOf>,
+}
+
+/// Logins of one subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoginsOf {
+    /// Whose.
+    pub subject: Subject,
+    /// Clients speak TLS 1.3 to the proxy, without resumption; its key is one of ECDSA on P-256.
+    pub tls: bool,
+    /// Processor time of the proxy a login, the kernel's for it included: the median of the rounds, in microseconds.
+    pub cpu_microseconds: f64,
+    /// Each round's.
+    pub rounds: Vec<f64>,
+}
+
+impl Results {
+    /// No results yet.
+    pub fn new(nginx: String, haproxy: String) -> Self {
+        let module = env!("CARGO_PKG_VERSION").to_owned();
+        let machine = Machine::here();
+        let (instructions, memory, load, logins) = (None, None, None, None);
+        Self { format: FORMAT, module, nginx, haproxy, machine, instructions, memory, load, logins }
+    }
+
+    /// Reads a file.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let results: Self =
+            serde_json::from_str(&text).with_context(|| format!("{} is of another form", file.display()))?;
+        ensure!(results.format == FORMAT, "{}: the form {} is unknown", file.display(), results.format);
+        Ok(results)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+impl Instructions {
+    /// The count of a subject with so many clients and requests of this size.
+    pub fn of(&self, subject: Subject, clients: usize, size: Size) -> Option<&Cell> {
+        self.requests
+            .iter()
+            .find(|cell| cell.subject == subject && cell.clients == clients && cell.size == size)
+    }
+}
+
+impl Cell {
+    /// All instructions.
+    pub fn all(&self) -> f64 {
+        median(self.all.iter().copied())
+    }
+
+    /// Those in the proxy and its modules, not in libraries.
+    pub fn own(&self) -> f64 {
+        median(self.own.iter().copied())
+    }
+}
+
+impl Machine {
+    fn here() -> Self {
+        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let cpus = read("/proc/cpuinfo");
+        let name = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Self {
+            processor: name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned()),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            linux: read("/proc/sys/kernel/osrelease").split('-').next().unwrap_or_default().trim().to_owned(),
+        }
+    }
+}
+
+/// The number in the middle.
+pub fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.into_iter().collect();
+    numbers.sort_by(f64::total_cmp);
+    let (lower, upper) = (numbers.len().saturating_sub(1) / 2, numbers.len() / 2);
+    match (numbers.get(lower), numbers.get(upper)) {
+        (Some(lower), Some(upper)) => (lower + upper) / 2.0,
+        _ => f64::NAN,
+    }
+}
