@@ -20,12 +20,24 @@ const SLOWNESS: &str = "6";
 pub fn bound(args: &BoundArgs) -> Result<()> {
     packages::ensure(&[Need::Fetch, Need::Module, Need::Bench])?;
     let tool = tool()?;
+    let criterion = paths::repo().join("target/bench/criterion");
+    if args.only.is_empty() {
+        ui::stage("operations on the table alone", || {
+            let mut cargo = paths::cargo();
+            cargo.args(["bench", "--package", "ntlm-core", "--profile", "command", "--", "--quiet"]);
+            cargo.env("CRITERION_HOME", &criterion).current_dir(paths::repo());
+            ui::run(&mut cargo)
+        })?;
+    }
     let folder = if args.keep { kept() } else { paths::repo().join("target/bench") };
     for name in &args.nginx {
         let file = folder.join(format!("nginx-{name}.json"));
         ui::stage(&format!("bench bound on nginx {name}"), || {
             let mut measure = on(&tool, name)?;
             measure.arg("measure").arg("--out").arg(&file);
+            if args.only.is_empty() {
+                measure.arg("--criterion").arg(&criterion);
+            }
             for part in &args.only {
                 measure.args(["--only", part]);
             }

@@ -10,12 +10,13 @@ mod limit;
 mod load;
 mod logins;
 mod memory;
+mod operations;
 mod origin;
 mod results;
 mod subject;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -51,6 +52,9 @@ enum Command {
         /// Measure only these
         #[arg(long, value_name = "PART")]
         only: Vec<Part>,
+        /// Take the times of operations on the table from this folder of criterion's
+        #[arg(long, value_name = "FOLDER")]
+        criterion: Option<PathBuf>,
     },
 }
 
@@ -76,11 +80,11 @@ async fn main() -> Result<()> {
             table::print(&Results::read(&file)?);
             Ok(())
         }
-        Command::Measure { out, only } => measure(&out, &only).await,
+        Command::Measure { out, only, criterion } => measure(&out, &only, criterion.as_deref()).await,
     }
 }
 
-async fn measure(out: &std::path::Path, only: &[Part]) -> Result<()> {
+async fn measure(out: &Path, only: &[Part], criterion: Option<&Path>) -> Result<()> {
     let new = Results::new(nginx_version(), subject::haproxy_version()?);
     let old = out.exists().then(|| Results::read(out)).transpose()?;
     let mut results = match old {
@@ -103,6 +107,9 @@ async fn measure(out: &std::path::Path, only: &[Part]) -> Result<()> {
     }
     if is_wanted(Part::Logins) {
         results.logins = Some(logins::measure(&login).await?);
+    }
+    if let Some(folder) = criterion {
+        results.table = operations::read(folder)?;
     }
     results.write(out)?;
     table::print(&results);

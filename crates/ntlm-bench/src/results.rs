@@ -40,6 +40,20 @@ pub struct Results {
     /// Processor time of logins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logins: Option<Logins>,
+    /// Time of operations on the table of bindings alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<Operation>,
+}
+
+/// An operation on the table of bindings, without NGINX.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// `request` takes a binding and gives it back; `login` makes one and ends it.
+    pub name: String,
+    /// Bindings in the table.
+    pub bindings: usize,
+    /// Its time, by criterion: the median.
+    pub nanoseconds: f64,
 }
 
 /// A machine.
@@ -211,7 +225,18 @@ impl Results {
         let module = env!("CARGO_PKG_VERSION").to_owned();
         let machine = Machine::here();
         let (instructions, memory, load, logins) = (None, None, None, None);
-        Self { format: FORMAT, module, nginx, haproxy, machine, instructions, memory, load, logins }
+        Self {
+            format: FORMAT,
+            module,
+            nginx,
+            haproxy,
+            machine,
+            instructions,
+            memory,
+            load,
+            logins,
+            table: Vec::new(),
+        }
     }
 
     /// Reads a file.

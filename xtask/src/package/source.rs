@@ -35,6 +35,7 @@ const FILES: &[&str] = &[
     "docs",
     "examples",
     "packaging/deb/copyright",
+    ":!crates/*/benches",
     ":!crates/*/tests",
 ];
 
@@ -177,7 +178,7 @@ fn leave_out_tests(manifest: &Path) -> Result<()> {
     let mut of_tests = false;
     for line in text.lines() {
         if line.starts_with('[') {
-            of_tests = line == "[dev-dependencies]" || line == "[[test]]";
+            of_tests = ["[dev-dependencies]", "[[test]]", "[[bench]]"].contains(&line);
         }
         if !of_tests {
             kept = kept + line + "\n";
