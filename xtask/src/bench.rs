@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::packages::{self, Need};
-use crate::{BoundArgs, build, paths, ui};
+use crate::{BoundArgs, build, nginx, paths, ui};
 
 const TOOL: &str = "ntlm-bench";
 
@@ -19,7 +19,7 @@ const SLOWNESS: &str = "6";
 /// `cargo xtask bench bound`
 pub fn bound(args: &BoundArgs) -> Result<()> {
     packages::ensure(&[Need::Fetch, Need::Module, Need::Bench])?;
-    let tool = tool()?;
+    let tool = tool(Profile::Measuring)?;
     let criterion = paths::repo().join("target/bench/criterion");
     if args.only.is_empty() {
         ui::stage("operations on the table alone", || {
@@ -48,11 +48,21 @@ pub fn bound(args: &BoundArgs) -> Result<()> {
     Ok(())
 }
 
+/// `cargo xtask bench report`
+pub fn report() -> Result<()> {
+    ui::run(Command::new(tool(Profile::Counting)?).arg("report").arg(paths::repo().join("docs")))
+}
+
 /// `cargo xtask bench check`
 pub fn check(name: &str) -> Result<()> {
     packages::ensure(&[Need::Fetch, Need::Module, Need::Bench])?;
-    let mut check = on(&tool()?, name)?;
+    let mut check = on(&tool(Profile::Counting)?, name)?;
     ui::run(check.arg("check").arg(kept().join(format!("nginx-{name}.json"))))
+}
+
+/// The check, as a stage of `cargo xtask test`.
+pub fn check_in_test() -> Result<()> {
+    ui::stage("instructions beside those of the last release", || check(nginx::DEFAULT))
 }
 
 /// Where the numbers of the last release are.
@@ -60,11 +70,21 @@ fn kept() -> PathBuf {
     paths::repo().join("docs/performance")
 }
 
-/// The tool, optimized: it must not be what is waited for.
-fn tool() -> Result<PathBuf> {
+/// How the tool is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    /// Optimized: it must not be what is waited for.
+    Measuring,
+    /// As its tests are: callgrind counts only what NGINX does.
+    Counting,
+}
+
+fn tool(profile: Profile) -> Result<PathBuf> {
     let mut cargo = paths::cargo();
-    cargo.args(["build", "--package", TOOL, "--profile", "command"]);
-    cargo.args(["--message-format", "json-render-diagnostics"]);
+    cargo.args(["build", "--package", TOOL, "--message-format", "json-render-diagnostics"]);
+    if profile == Profile::Measuring {
+        cargo.args(["--profile", "command"]);
+    }
     let messages = ui::output(cargo.current_dir(paths::repo()))?;
     ui::executables(&messages, "bin").pop().with_context(|| format!("cargo did not say where it put {TOOL}"))
 }

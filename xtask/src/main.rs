@@ -110,6 +110,8 @@ enum Command {
 enum Bench {
     /// What a bound request, its client's memory and a login cost, beside NGINX's own keep-alive and HAProxy: as JSON
     Bound(BoundArgs),
+    /// Make docs/performance.md and its plots of the numbers in docs/performance
+    Report,
     /// Count the instructions of a few requests, and fail where they have grown since the last release
     Check {
         /// The NGINX to count with
@@ -127,7 +129,7 @@ struct BoundArgs {
     /// Write into docs/performance, as the numbers of a release, in place of target/bench
     #[arg(long)]
     keep: bool,
-    /// Measure only this: instructions, memory, load, logins
+    /// Measure only this: instructions, check (of the instructions, what "bench check" compares), memory, load, logins
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
 }
@@ -368,6 +370,7 @@ fn main() -> ExitCode {
         Command::Deny => deny::command(),
         Command::Docs => docs::command(),
         Command::Bench { what: Bench::Bound(args) } => bench::bound(&args),
+        Command::Bench { what: Bench::Report } => bench::report(),
         Command::Bench { what: Bench::Check { nginx } } => bench::check(&nginx),
         Command::Chaos(args) => chaos::command(&args),
         Command::Crowd(args) => crowd::command(&args),

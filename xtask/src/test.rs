@@ -8,7 +8,7 @@ use crate::build;
 use crate::nginx::{self, Nginx, Tested};
 use crate::packages::{self, Need};
 use crate::suite::{self, Suite};
-use crate::{TestArgs, demo, deny, docs, interop, package, paths, promtool, tidy, ui};
+use crate::{TestArgs, bench, demo, deny, docs, interop, package, paths, promtool, tidy, ui};
 
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-bench", "ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
@@ -31,12 +31,13 @@ pub fn command(args: &TestArgs) -> Result<()> {
         ui::stage("tidy", tidy::command)?;
         ui::stage("alert rules", promtool::check)?;
         // In a checkout without NGINX, as the core promises.
-        ui::stage("tests of the core, the client, the probe and xtask", || {
+        ui::stage("tests of the core, the client, the probe, the benchmark and xtask", || {
             let mut cargo = cargo("test");
             cargo.env_remove("NGINX_SOURCE_DIR").env_remove("NGINX_BUILD_DIR");
             ui::run(cargo.args(["--package", "ntlm-core", "--package", "xtask"]))?;
             ui::run(self::cargo("test").args(["--package", "ntlm-client", "--lib"]))?;
-            ui::run(self::cargo("test").args(["--package", "ntlm-probe", "--bins"]))
+            ui::run(self::cargo("test").args(["--package", "ntlm-probe", "--bins"]))?;
+            ui::run(self::cargo("test").args(["--package", "ntlm-bench"]))
         })?;
     }
 
@@ -62,6 +63,7 @@ pub fn command(args: &TestArgs) -> Result<()> {
         }
     }
     if !args.quick && !filtered && args.nginx.is_empty() {
+        bench::check_in_test()?;
         package::in_ci(&suite, args.test_threads)?;
         interop::in_test()?;
     }

@@ -4,8 +4,7 @@
 //! the number.
 
 use std::collections::HashMap;
-use std::iter::Sum;
-use std::ops::{Add, Div};
+use std::ops::Div;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -20,27 +19,18 @@ pub struct Instructions {
     pub all: f64,
     /// In the proxy and its modules, not in libraries.
     pub own: f64,
+    /// Calls of the allocator by the proxy and its modules.
+    pub allocations: f64,
 }
 
-impl Sum for Instructions {
-    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        all.fold(Self::default(), Add::add)
-    }
-}
-
-impl Add for Instructions {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { all: self.all + other.all, own: self.own + other.own }
-    }
-}
+/// The functions of the C library that allocate.
+const ALLOCATORS: [&str; 6] = ["malloc", "calloc", "realloc", "posix_memalign", "memalign", "aligned_alloc"];
 
 impl Div<f64> for Instructions {
     type Output = Self;
 
     fn div(self, by: f64) -> Self {
-        Self { all: self.all / by, own: self.own / by }
+        Self { all: self.all / by, own: self.own / by, allocations: self.allocations / by }
     }
 }
 
@@ -84,27 +74,30 @@ impl Counter {
 }
 
 /// Reads what callgrind has written; the sum and the total that it states itself. `ob=(id) file` names where the costs that
-/// follow were, in lines of a place and a number; the line after `calls=` is what the called function took, which stands
-/// elsewhere too.
+/// follow were, in lines of a place and a number. `cfn=(id) function` names what was called, `calls=` how often, and the line
+/// after that what it took, which stands elsewhere too. A name stands behind its id only the first time.
 fn of_dump(text: &str) -> (Instructions, Option<u64>) {
-    let mut files = HashMap::new();
-    let mut is_own = |object: &str| {
-        let (id, file) = object.split_once(' ').unwrap_or((object, ""));
-        if !file.is_empty() {
-            let name = file.rsplit('/').next().unwrap_or_default();
-            files.insert(id.to_owned(), !name.starts_with("lib") && !name.starts_with("ld-"));
-        }
-        files.get(id).copied().unwrap_or_default()
-    };
-    let (mut all, mut in_own): (u64, u64) = (0, 0);
-    let (mut own, mut called) = (false, false);
+    let mut objects = Names::new(|file| {
+        let name = file.rsplit('/').next().unwrap_or_default();
+        !name.starts_with("lib") && !name.starts_with("ld-")
+    });
+    let mut functions = Names::new(|name| ALLOCATORS.contains(&name));
+    let (mut all, mut in_own, mut allocations): (u64, u64, u64) = (0, 0, 0);
+    let (mut own, mut called, mut to_allocate) = (false, false, false);
     for line in text.lines() {
         if let Some(object) = line.strip_prefix("ob=") {
-            own = is_own(object);
+            own = objects.holds(object);
         } else if let Some(object) = line.strip_prefix("cob=") {
-            is_own(object);
-        } else if line.starts_with("calls=") {
+            objects.holds(object);
+        } else if let Some(function) = line.strip_prefix("fn=") {
+            functions.holds(function);
+        } else if let Some(function) = line.strip_prefix("cfn=") {
+            to_allocate = functions.holds(function);
+        } else if let Some(calls) = line.strip_prefix("calls=") {
             called = true;
+            if own && to_allocate {
+                allocations += calls.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+            }
         } else if line.starts_with(['+', '-', '*']) || line.starts_with(|c: char| c.is_ascii_digit()) {
             let cost: u64 = line.split(' ').nth(1).and_then(|cost| cost.parse().ok()).unwrap_or_default();
             if !std::mem::take(&mut called) {
@@ -114,7 +107,28 @@ fn of_dump(text: &str) -> (Instructions, Option<u64>) {
         }
     }
     let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.parse().ok());
-    (Instructions { all: all as f64, own: in_own as f64 }, total)
+    (Instructions { all: all as f64, own: in_own as f64, allocations: allocations as f64 }, total)
+}
+
+/// What holds for the names that ids stand for.
+struct Names<'a> {
+    known: HashMap<&'a str, bool>,
+    rule: fn(&str) -> bool,
+}
+
+impl<'a> Names<'a> {
+    fn new(rule: fn(&str) -> bool) -> Self {
+        Self { known: HashMap::new(), rule }
+    }
+
+    /// Whether it holds for `id`, or for `id name`.
+    fn holds(&mut self, text: &'a str) -> bool {
+        let (id, name) = text.split_once(' ').unwrap_or((text, ""));
+        if !name.is_empty() {
+            self.known.insert(id, (self.rule)(name));
+        }
+        self.known.get(id).copied().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -124,8 +138,8 @@ mod tests {
     #[test]
     fn called_functions_count_once_and_libraries_apart() {
         let dump = "positions: line\nevents: Ir\n\nob=(1) /usr/sbin/nginx\nfn=(1) a\n10 5\n+1 2\n\
-                    cob=(2) /lib/libc.so.6\ncfn=(2) b\ncalls=1 0\n+1 30\n\nob=(2)\nfn=(2) b\n7 30\n\n\
-                    ob=(1)\nfn=(3) c\n* 1\n\ntotals: 38\n";
-        assert_eq!(of_dump(dump), (Instructions { all: 38.0, own: 8.0 }, Some(38)));
+                    cob=(2) /lib/libc.so.6\ncfn=(2) malloc\ncalls=3 0\n+1 30\n\nob=(2)\nfn=(2)\n7 30\n\
+                    cfn=(2)\ncalls=9 0\n+1 30\n\nob=(1)\nfn=(3) c\n* 1\ncob=(2)\ncfn=(2)\ncalls=1 0\n* 4\n\ntotals: 38\n";
+        assert_eq!(of_dump(dump), (Instructions { all: 38.0, own: 8.0, allocations: 4.0 }, Some(38)));
     }
 }

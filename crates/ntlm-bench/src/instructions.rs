@@ -21,6 +21,8 @@ const CLIENTS: [usize; 4] = [FEW, 100, 1000, 5000];
 
 /// Requests of one count. Where there are more clients, each count is of others.
 const REQUESTS: usize = 400;
+/// Counts of each size by one proxy.
+const PASSES: usize = 2;
 /// Logins of a count, and counts.
 const LOGINS: usize = 200;
 const COUNTS: usize = 3;
@@ -73,19 +75,22 @@ pub async fn measure(login: &Login, most_clients: usize) -> Result<Instructions>
     Ok(Instructions { noise: noise(&cells), counted: REQUESTS, requests: cells, logins, checked: Vec::new() })
 }
 
-/// The largest difference between counts of the same.
+/// What repetitions change.
 fn noise(cells: &[Cell]) -> Noise {
-    let spread = |counts: &[f64]| {
-        let (least, most) = counts
-            .iter()
-            .fold((f64::MAX, 0.0_f64), |(least, most), &count| (least.min(count), most.max(count)));
-        100.0 * (most - least) / least
+    let spread = |numbers: &[f64]| {
+        let least = numbers.iter().copied().fold(f64::MAX, f64::min);
+        100.0 * (numbers.iter().copied().fold(0.0, f64::max) - least) / least
     };
-    let largest = |of: fn(&Cell) -> &[f64]| {
-        let percent = cells.iter().map(|cell| spread(of(cell))).fold(0.0, f64::max);
-        (percent * 100.0).round() / 100.0
+    let runs =
+        |counts: &[f64]| counts.chunks(PASSES).map(|run| median(run.iter().copied())).collect::<Vec<_>>();
+    let largest = |percent: &dyn Fn(&Cell) -> f64| {
+        (cells.iter().map(percent).fold(0.0, f64::max) * 100.0).round() / 100.0
     };
-    Noise { all_percent: largest(|cell| &cell.all), own_percent: largest(|cell| &cell.own) }
+    Noise {
+        all_percent: largest(&|cell| spread(&runs(&cell.all))),
+        own_percent: largest(&|cell| spread(&runs(&cell.own))),
+        order_percent: largest(&|cell| cell.all.chunks(PASSES).map(spread).fold(0.0, f64::max)),
+    }
 }
 
 /// Counts for one proxy, with all `sizes` one after the other.
@@ -127,6 +132,7 @@ pub async fn sweep(login: &Login, subject: Subject, clients: usize, sizes: &[Siz
         answer_bytes: answer_bytes[position],
         all: counts[position].iter().map(|count| rounded(count.all)).collect(),
         own: counts[position].iter().map(|count| rounded(count.own)).collect(),
+        allocations: hundredths(median(counts[position].iter().map(|count| count.allocations))),
     };
     let cells: Vec<Cell> = (0..sizes.len()).map(cell).collect();
     let seen = origin.seen();
@@ -196,6 +202,11 @@ async fn count_logins(login: &Login, subject: Subject) -> Result<Count> {
     Ok(Count { subject, all: of(|count| count.all), own: of(|count| count.own) })
 }
 
+/// To a hundredth of an allocation.
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
 /// To a tenth of an instruction.
 fn rounded(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
@@ -207,7 +218,7 @@ mod tests {
 
     #[test]
     fn noise_is_the_largest_difference() {
-        let cell = |all: [f64; 2], own: [f64; 2]| Cell {
+        let cell = |all: [f64; 4], own: [f64; 4]| Cell {
             subject: Subject::Bound,
             clients: 10,
             size: MIDDLE,
@@ -215,9 +226,13 @@ mod tests {
             answer_bytes: 1,
             all: all.into(),
             own: own.into(),
+            allocations: 5.0,
         };
-        let noise = noise(&[cell([102.0, 100.0], [50.0, 50.0]), cell([200.0, 198.0], [100.0, 101.0])]);
-        assert_eq!((noise.all_percent, noise.own_percent), (2.0, 1.0));
+        let noise = noise(&[
+            cell([102.0, 100.0, 103.0, 103.0], [50.0; 4]),
+            cell([200.0, 198.0, 199.0, 199.0], [100.0, 100.0, 101.0, 101.0]),
+        ]);
+        assert_eq!((noise.all_percent, noise.own_percent, noise.order_percent), (1.98, 1.0, 2.0));
         assert!(sizes().contains(&MIDDLE));
     }
 }

@@ -1,6 +1,6 @@
 //! Times under load: requests that come at a steady rate over many connections, to one proxy after the other, in rounds.
 //!
-//! A machine that others use slows rounds down, and all subjects of a round alike; the median of many rounds is kept. One
+//! A machine that others use slows rounds down, of all subjects alike; the median of many rounds is kept. One
 //! thread asks and another answers, and what both take is written down, so that a reader sees that they are not the bottleneck.
 
 use std::collections::VecDeque;
@@ -16,6 +16,7 @@ use crate::exchange::{Client, Login};
 use crate::instructions::MIDDLE;
 use crate::limit;
 use crate::origin::Origin;
+use crate::priority::First;
 use crate::results::{Load, LoadOf, Round, median};
 use crate::subject::{Proxy, Setup, Subject};
 
@@ -60,6 +61,7 @@ pub async fn measure(login: &Login) -> Result<Load> {
         }
         sides.push(Side { subject, proxy, clients, rounds: Vec::new() });
     }
+    let first = First::of(sides.iter().map(|side| side.proxy.pid()));
     // The first one warms up.
     for number in 0..=ROUNDS {
         let turn = number % sides.len();
@@ -73,6 +75,8 @@ pub async fn measure(login: &Login) -> Result<Load> {
         }
         sides.rotate_right(turn);
     }
+    let goes_first = first.is_some();
+    drop(first);
     let mut subjects = Vec::new();
     for Side { subject, proxy, clients, rounds } in sides {
         drop(clients);
@@ -92,7 +96,7 @@ pub async fn measure(login: &Login) -> Result<Load> {
         subjects.push(LoadOf { subject, median, rounds });
     }
     let (rate, seconds) = (usize::try_from(RATE)?, f64::from(REQUESTS) / f64::from(RATE));
-    Ok(Load { clients: CLIENTS, rate, seconds, size: MIDDLE, subjects })
+    Ok(Load { clients: CLIENTS, rate, seconds, size: MIDDLE, goes_first, subjects })
 }
 
 impl Side {

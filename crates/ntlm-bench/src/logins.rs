@@ -7,6 +7,7 @@ use ntlm_testkit::client::http1::Client;
 use crate::exchange::Login;
 use crate::limit;
 use crate::origin::Origin;
+use crate::priority::First;
 use crate::results::{Logins, LoginsOf, median};
 use crate::subject::{Proxy, Setup, Subject};
 
@@ -27,6 +28,7 @@ pub async fn measure(login: &Login) -> Result<Logins> {
             sides.push((Proxy::start(subject, &setup).await?, subject, tls, Vec::new()));
         }
     }
+    let first = First::of(sides.iter().map(|(proxy, ..)| proxy.pid()));
     // The first one warms up.
     for number in 0..=ROUNDS {
         for (proxy, _, tls, rounds) in &mut sides {
@@ -41,6 +43,7 @@ pub async fn measure(login: &Login) -> Result<Logins> {
             }
         }
     }
+    drop(first);
     let mut subjects = Vec::new();
     for (proxy, subject, tls, rounds) in sides {
         proxy.stop().await;

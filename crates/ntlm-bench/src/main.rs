@@ -12,11 +12,14 @@ mod logins;
 mod memory;
 mod operations;
 mod origin;
+mod priority;
+mod report;
 mod results;
 mod subject;
 mod table;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -38,6 +41,11 @@ enum Command {
     Check {
         /// The results of the last release
         file: PathBuf,
+    },
+    /// Make the page and its plots of the results in docs/performance
+    Report {
+        /// The folder "docs"
+        docs: PathBuf,
     },
     /// Print the instructions of results
     Show {
@@ -63,6 +71,8 @@ enum Command {
 enum Part {
     /// Instructions, by callgrind.
     Instructions,
+    /// Of the instructions, only what the check compares.
+    Check,
     /// Memory of clients that wait.
     Memory,
     /// Times under load.
@@ -72,24 +82,35 @@ enum Part {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
     limit::raise()?;
-    match Cli::parse().command {
+    match command {
         Command::Check { file } => check::run(&Login::record().await?, &nginx_version(), &file).await,
+        Command::Measure { out, only, criterion } => measure(&out, &only, criterion.as_deref()).await,
+        Command::Report { docs } => report::write(&docs),
         Command::Show { file } => {
             table::print(&Results::read(&file)?);
             Ok(())
         }
-        Command::Measure { out, only, criterion } => measure(&out, &only, criterion.as_deref()).await,
     }
 }
 
 async fn measure(out: &Path, only: &[Part], criterion: Option<&Path>) -> Result<()> {
     let new = Results::new(nginx_version(), subject::haproxy_version()?);
-    let old = out.exists().then(|| Results::read(out)).transpose()?;
-    let mut results = match old {
+    let is_added = !only.is_empty() && out.exists();
+    let mut results = match is_added.then(|| Results::read(out)).transpose()? {
         // Parts that were measured elsewhere do not fit together.
-        Some(old) if !only.is_empty() && old.machine == new.machine && old.nginx == new.nginx => old,
+        Some(old) if old.machine == new.machine && old.nginx == new.nginx => old,
         _ => new,
     };
     let login = Login::record().await?;
@@ -98,6 +119,11 @@ async fn measure(out: &Path, only: &[Part], criterion: Option<&Path>) -> Result<
         let mut counted = instructions::measure(&login, limit::most_clients()?).await?;
         counted.checked = check::count(&login).await?;
         results.instructions = Some(counted);
+    }
+    if only.contains(&Part::Check)
+        && let Some(counted) = &mut results.instructions
+    {
+        counted.checked = check::count(&login).await?;
     }
     if is_wanted(Part::Memory) {
         results.memory = Some(memory::measure(&login).await?);

@@ -52,7 +52,7 @@ pub struct Operation {
     pub name: String,
     /// Bindings in the table.
     pub bindings: usize,
-    /// Its time, by criterion: the median.
+    /// Its processor time, by criterion: the median.
     pub nanoseconds: f64,
 }
 
@@ -80,10 +80,11 @@ pub struct Instructions {
     /// proxy that binds nothing.
     pub logins: Vec<Count>,
     /// What `ntlm-bench check` counts, counted as it does.
+    #[serde(default)]
     pub checked: Vec<Checked>,
 }
 
-/// Instructions of a request over those of [`Subject::KeepAlive`].
+/// What a request takes, beside one of [`Subject::KeepAlive`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
     /// Whose.
@@ -91,20 +92,24 @@ pub struct Checked {
     /// The size of the request.
     #[serde(flatten)]
     pub size: Size,
-    /// Of all instructions.
+    /// All its instructions over those of the other.
     pub all: f64,
-    /// Of those in the proxy and its modules, not in libraries.
+    /// The same of those in the proxy and its modules, not in libraries.
     pub own: f64,
+    /// Its calls of the allocator, less those of the other.
+    pub more_allocations: f64,
 }
 
-/// The largest difference between two counts of the same, in percent of the smaller one. Other sizes were counted in between,
-/// and proxies with few clients were started anew.
+/// What repetitions change, in percent: the largest that any cell shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
-    /// Of all instructions.
+    /// Between two runs, with proxies that are started anew, of all instructions.
     pub all_percent: f64,
-    /// Of those in the proxy and its modules.
+    /// The same of those in the proxy and its modules.
     pub own_percent: f64,
+    /// Within a run, of all instructions, before and after larger requests: those leave the allocator of the C library in
+    /// another state. A count is the average of both.
+    pub order_percent: f64,
 }
 
 /// Instructions a request.
@@ -121,10 +126,13 @@ pub struct Cell {
     pub request_bytes: usize,
     /// The answer's bytes, as the client gets them.
     pub answer_bytes: usize,
-    /// All instructions, in each count.
+    /// All instructions, in each count: two by one proxy, before and after larger requests, and two more where it was started
+    /// anew.
     pub all: Vec<f64>,
     /// Those in the proxy and its modules, not in libraries.
     pub own: Vec<f64>,
+    /// Calls of the allocator by the proxy and its modules.
+    pub allocations: f64,
 }
 
 /// Instructions a login.
@@ -169,6 +177,9 @@ pub struct Load {
     pub seconds: f64,
     /// The size of the requests.
     pub size: Size,
+    /// What measures and what is measured went before all other processes of the machine (`SCHED_FIFO`).
+    #[serde(default)]
+    pub goes_first: bool,
     /// Each subject's.
     pub subjects: Vec<LoadOf>,
 }

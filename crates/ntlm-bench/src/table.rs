@@ -2,7 +2,7 @@
 
 use crate::exchange::Size;
 use crate::instructions::{FEW, LINES, MIDDLE, URLS};
-use crate::results::{Instructions, Results};
+use crate::results::{Instructions, Noise, Results};
 use crate::subject::Subject;
 
 /// What is compared, with what, for which numbers of clients.
@@ -41,10 +41,9 @@ pub fn print(results: &Results) {
             println!("{subject:42} {all:>8.0} {:.4} {own:>8.0} {:.4}", ratio.all, ratio.own);
         }
     }
-    let noise = instructions.noise;
+    let Noise { all_percent, own_percent, order_percent } = instructions.noise;
     println!(
-        "\nnoise: {:.2} % of all, {:.2} % of NGINX and module alone",
-        noise.all_percent, noise.own_percent
+        "\nnoise: {all_percent} % of all, {own_percent} % of NGINX and module alone; order of sizes: {order_percent} %"
     );
 }
 
