@@ -149,7 +149,7 @@ impl NtlmPeer {
         };
         let way = arrival.way();
         match way {
-            Way::Binding if arrival.met == Met::Nothing && arrival.leg == Leg::Begins => {
+            Way::Binding if arrival.met == Met::Nothing && arrival.leg.is_first() => {
                 self.begin_login(owner);
             }
             Way::Apart if protocol == Protocol::Http1 => {

@@ -76,6 +76,13 @@ pub struct Arrival {
     pub met: Met,
 }
 
+impl Leg {
+    /// Whether a login may begin with it, by NTLM, a ticket or anything else.
+    pub fn is_first(&self) -> bool {
+        !matches!(self, Leg::None | Leg::Answers(_))
+    }
+}
+
 impl Met {
     /// Whether an answer to a challenge might not be one to the binding's.
     pub fn can_be_mistaken(&self) -> bool {

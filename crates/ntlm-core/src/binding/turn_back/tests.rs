@@ -205,7 +205,7 @@ impl World {
                 return;
             }
             Way::Binding => {
-                if met == Met::Nothing && leg == Leg::Begins {
+                if met == Met::Nothing && leg.is_first() {
                     begun = self.table.begin_login(1, GROUP, KEY);
                 }
                 self.table.claim(self.client, 1, GROUP, KEY, |_| true).map(|taken| taken.upstream)

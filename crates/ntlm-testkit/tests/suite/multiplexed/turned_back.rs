@@ -8,7 +8,7 @@ use ntlm_testkit::origin::{Leg, body_hash};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, pause, together, within};
 
 use super::{Any, Over, logged_in};
-use crate::common::{login_of, refuses, serves};
+use crate::common::{login_of, refuses, serves, ticket_of};
 
 /// How a stream ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -226,6 +226,26 @@ async fn logins_at_once_never_answer_each_other() {
         serves(&last, "bob", bound);
         assert_eq!(astray(&origin), Vec::<String>::new());
     }
+}
+
+#[tokio::test]
+async fn stream_beside_first_ticket_is_turned_back() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;", PASS).start().await;
+    let alice = http2::Client::connect(nginx.at("clear")).await;
+    // curl and libsoup send one ticket for all the streams that they open at once.
+    let ticket = ticket_of("alice");
+    let (slow, ()) = tokio::join!(with(&alice, "/?gate=slow", &ticket), async {
+        origin.wait_gate("slow").await;
+        assert_eq!(get(&alice, "/").await, End::TurnedBack);
+        assert_eq!(get(&alice, "/public/").await.answer().status, 200);
+        refuses(&ask(&alice, Request::post("/", "body")).await.answer());
+        // Others send a ticket for each.
+        let beside = with(&alice, "/", &ticket).await.answer();
+        assert_eq!((beside.status, beside.identity()), (200, "alice"));
+        origin.open_gate("slow");
+    });
+    assert_eq!((slow.answer().identity(), logged(&nginx, "421 ").len()), ("alice", 1));
 }
 
 /// A challenge of `user` on a connection of its own, and its answer.
