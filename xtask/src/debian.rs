@@ -35,7 +35,7 @@ pub fn make(suite: &str, arch: Arch, dir: &Path, log: &Path) -> Result<()> {
     apt.unpack(&packages, &dir.join("debs"), &root, log)?;
     fs::remove_dir_all(dir.join("apt"))?;
 
-    write_wrapper(arch, dir, &root)?;
+    write_wrapper(arch, dir, &root, "usr/sbin/nginx")?;
 
     let src = dir.join("src");
     ui::run(Command::new("cp").arg("-a").arg(root.join("usr/share/nginx/src")).arg(&src))?;
@@ -69,10 +69,10 @@ pub fn sources(suite: &str, src: &Path, log: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(&dir)?)
 }
 
-/// `nginx`: starts the real binary with the loader and libraries of its suite, as the same process.
+/// In `dir`, a program of the same name as that in `root`: starts it with the loader and libraries of its suite, as the same process.
 ///
 /// `--argv0` lets an upgrade of the running binary (SIGUSR2) come back through the wrapper.
-fn write_wrapper(arch: Arch, dir: &Path, root: &Path) -> Result<()> {
+pub fn write_wrapper(arch: Arch, dir: &Path, root: &Path, program: &str) -> Result<()> {
     let libraries: Vec<PathBuf> = ["lib", "usr/lib"]
         .iter()
         .flat_map(|lib| fs::read_dir(root.join(lib)).into_iter().flatten().flatten())
@@ -96,13 +96,15 @@ case $0 in
     *) self=$PWD/$0 ;;
 esac
 here=${{self%/*}}
-exec {}"{}" --argv0 "$self" --library-path "{}" "$here/root/usr/sbin/nginx" "$@"
+exec {}"{}" --argv0 "$self" --library-path "{}" "{}" "$@"
 "#,
         if arch.is_foreign() { arch.runner().to_owned() + " " } else { String::new() },
         from_here(&loader)?,
         library_path.join(":"),
+        from_here(&root.join(program))?,
     );
-    let wrapper = dir.join("nginx");
+    let name = Path::new(program).file_name().context("a program has a name")?;
+    let wrapper = dir.join(name);
     fs::write(&wrapper, script)?;
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
     Ok(())

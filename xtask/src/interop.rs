@@ -3,14 +3,17 @@
 //! Debian packages are installed as for any command; Python and Node packages go into the cache, in the versions that
 //! the repository pins.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, process};
 
 use anyhow::{Context, Result, bail};
 
+use crate::apt::Apt;
+use crate::arch::Arch;
 use crate::packages::{self, Need};
-use crate::{InteropArgs, build, demo, nginx, paths, ui};
+use crate::{InteropArgs, build, debian, demo, nginx, paths, ui};
 
 /// Where the repository keeps scripts and pins.
 const PINS: &str = "crates/ntlm-testkit/interop";
@@ -18,13 +21,16 @@ const PINS: &str = "crates/ntlm-testkit/interop";
 /// `cargo xtask interop`
 pub fn command(args: &InteropArgs) -> Result<()> {
     ui::stage("packages", || {
-        packages::ensure(&[Need::Fetch, Need::Module, Need::Nginx, Need::Suite, Need::Interop])
+        packages::ensure(&[Need::Fetch, Need::Module, Need::Nginx, Need::Suite, Need::Interop])?;
+        if args.quick { Ok(()) } else { packages::ensure(&[Need::Streams]) }
     })?;
     let tools = ui::stage("Python and Node packages", || {
         let tools = tools()?;
         // Nothing that is quick needs them.
         if !args.quick {
             compiled(&tools)?;
+            later_curl(&tools)?;
+            go(&tools)?;
         }
         Ok(tools)
     })?;
@@ -40,6 +46,9 @@ pub fn command(args: &InteropArgs) -> Result<()> {
             }
             if args.quick {
                 run.arg("--quick");
+            }
+            if let Some(rounds) = args.streams {
+                run.args(["--streams", "--rounds", &rounds.to_string()]);
             }
             if let Some(folder) = &args.record {
                 run.arg("--record").arg(std::path::absolute(folder)?);
@@ -64,7 +73,7 @@ pub fn in_test() -> Result<()> {
         return Ok(());
     }
     let nginx = vec![nginx::DEFAULT.to_owned()];
-    command(&InteropArgs { quick: true, client: None, server: None, record: None, nginx })
+    command(&InteropArgs { quick: true, client: None, server: None, streams: None, record: None, nginx })
 }
 
 /// The folder with `python` (a virtual environment) and `node` (with `node_modules`), made anew when a pin changed.
@@ -115,6 +124,43 @@ fn compiled(tools: &Path) -> Result<()> {
     ui::quietly("Python packages that are compiled", &tools.join("log"), &mut pip(tools, &pins))?;
     fs::write(&stamp, pinned)?;
     Ok(())
+}
+
+/// Adds curl, and NTLM for its GSS-API, as a later Debian has them.
+fn later_curl(tools: &Path) -> Result<()> {
+    const SUITE: &str = "trixie";
+    let dir = tools.join(SUITE);
+    if dir.join("curl").exists() {
+        return Ok(());
+    }
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    let log = tools.join("log");
+    let apt = Apt::new(SUITE, Arch::Amd64, &dir.join("apt"))?;
+    ui::quietly(&format!("package list of {SUITE}"), &log, apt.get().arg("update"))?;
+    let mut packages = BTreeSet::from(["curl".to_owned(), "gss-ntlmssp".to_owned()]);
+    packages.extend(apt.libraries_of("curl")?);
+    packages.extend(apt.libraries_of("gss-ntlmssp")?);
+    let root = dir.join("root");
+    apt.unpack(&packages, &dir.join("debs"), &root, &log)?;
+    fs::remove_dir_all(dir.join("apt"))?;
+    // The package's own file names the machine's library.
+    let library = root.join("usr/lib/x86_64-linux-gnu/gssntlmssp/gssntlmssp.so");
+    fs::write(
+        dir.join("mech.conf"),
+        format!("gssntlmssp_v1 1.3.6.1.4.1.311.2.2.10 {}\n", library.display()),
+    )?;
+    debian::write_wrapper(Arch::Amd64, &dir, &root, "usr/bin/curl")
+}
+
+/// Compiles the client in Go.
+fn go(tools: &Path) -> Result<()> {
+    let source = paths::repo().join(PINS).join("session.go");
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(tools.join("go/session")).arg(source).current_dir(tools);
+    go.env("GO111MODULE", "off").env("GOCACHE", tools.join("go/cache"));
+    ui::quietly("client in Go", &tools.join("log"), &mut go)
 }
 
 /// Installs a list of Python packages. It is complete: what is not in it is Debian's.

@@ -260,6 +260,9 @@ struct InteropArgs {
     /// Only servers whose name contains this
     #[arg(long, value_name = "TEXT")]
     server: Option<String>,
+    /// Only requests at once, and one after the other, over HTTP/2; each session so often by each way
+    #[arg(long, value_name = "ROUNDS", conflicts_with = "quick")]
+    streams: Option<usize>,
     /// Write what clients and servers said to each other into this folder, and do nothing else
     #[arg(long, value_name = "FOLDER")]
     record: Option<std::path::PathBuf>,

@@ -36,9 +36,13 @@ pub enum Need {
     Package,
     /// Run other people's clients and servers.
     Interop,
+    /// Let other people's clients send requests at once over HTTP/2.
+    Streams,
 }
 
-use Need::{Bench, Browser, Cross, Crowd, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Suite};
+use Need::{
+    Bench, Browser, Cross, Crowd, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Streams, Suite,
+};
 
 /// Package, who needs it, for what.
 const TABLE: &[(&str, &[Need], &str)] = &[
@@ -96,6 +100,12 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("samba-ad-dc", &[Interop], "an Active Directory domain controller"),
     ("samba-ad-provision", &[Interop], "an Active Directory domain controller"),
     ("samba-dsdb-modules", &[Interop], "an Active Directory domain controller"),
+    ("firefox-esr", &[Streams], "a browser, as a client"),
+    ("gir1.2-soup-3.0", &[Streams], "libsoup for Python"),
+    ("glib-networking", &[Streams], "TLS for libsoup"),
+    ("golang-go", &[Streams], "a client in Go"),
+    ("openjdk-17-jdk-headless", &[Streams], "a client in Java"),
+    ("python3-gi", &[Streams], "libsoup for Python"),
     ("wget", &[Interop], "a client that speaks NTLM"),
     ("libauthen-ntlm-perl", &[Interop], "NTLM in Perl"),
     ("libhttpclient-java", &[Interop], "a client that speaks NTLM"),

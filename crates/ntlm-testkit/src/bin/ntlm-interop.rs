@@ -14,7 +14,7 @@ use ntlm_testkit::interop::front::{Fronts, Way};
 use ntlm_testkit::interop::matrix::{self, Stage};
 use ntlm_testkit::interop::servers::{Servers, Site};
 use ntlm_testkit::interop::world::World;
-use ntlm_testkit::interop::{USERS, clients, libraries, mixed, scale};
+use ntlm_testkit::interop::{USERS, clients, libraries, mixed, scale, streams};
 use ntlm_testkit::pki::pki;
 use ntlm_testkit::record::Recorder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +43,12 @@ struct Args {
     /// Write what clients and servers said to each other into this folder, and do nothing else
     #[arg(long, value_name = "FOLDER")]
     record: Option<PathBuf>,
+    /// Only requests at once, and one after the other, over HTTP/2
+    #[arg(long)]
+    streams: bool,
+    /// How often each of these sessions is played by each way
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rounds: usize,
     /// Print what nginx logged of each request that differs
     #[arg(long)]
     log: bool,
@@ -105,8 +111,11 @@ async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
     wanted.retain(|client| client.name.contains(&args.client) && (client.quick || !args.quick));
     let mut sites: Vec<_> = servers.sites.iter().collect();
     sites.retain(|site| site.name.contains(&args.server));
-    let (played, mut findings) = matrix::run(&stage, &sites, &wanted, &ways).await;
-    if args.client.is_empty() {
+    let (mut played, mut findings) = (0, Vec::new());
+    if !args.streams {
+        (played, findings) = matrix::run(&stage, &sites, &wanted, &ways).await;
+    }
+    if args.client.is_empty() && !args.streams {
         for site in sites.iter().filter(|site| site.bound) {
             for way in &Way::all(true) {
                 findings.extend(mixed::run(&stage, site, *way).await);
@@ -114,9 +123,17 @@ async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
         }
     }
     for site in sites.iter().filter(|site| site.name == "domain") {
-        findings.extend(scale::run(world, &args.tools, site, &wanted).await?);
+        if !args.quick {
+            let named = |name: &str| name.contains(&args.client);
+            let (more, differences) = streams::run(&stage, site, &ways, named, args.rounds).await;
+            played += more;
+            findings.extend(differences);
+        }
+        if !args.streams {
+            findings.extend(scale::run(world, &args.tools, site, &wanted).await?);
+        }
     }
-    if args.server.is_empty() {
+    if args.server.is_empty() && !args.streams {
         findings.extend(libraries::run(world, &args.tools, &args.client).await?);
     }
     if args.log {

@@ -215,6 +215,7 @@ mod tests {
             connection: "1".to_owned(),
             status,
             user: (status == 200).then(|| user.to_owned()),
+            target: None,
         });
         let answers = vec![(200, user.to_owned()); 4];
         Run {

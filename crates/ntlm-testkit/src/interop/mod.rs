@@ -10,6 +10,7 @@ pub mod matrix;
 pub mod mixed;
 pub mod scale;
 pub mod servers;
+pub mod streams;
 pub mod world;
 
 use std::process::{Command, Stdio};

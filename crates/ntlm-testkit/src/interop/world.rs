@@ -46,6 +46,8 @@ impl World {
         let folder = tempfile::Builder::new().prefix("ntlm-interop-").tempdir();
         let world = Self { folder: folder.map_err(|error| format!("no temporary folder: {error}"))? };
         sh("ip", &["link", "set", "lo", "up"])?;
+        // Clients that ask with AI_ADDRCONFIG find no IPv4 address where 127.0.0.1 is the only one (RFC 5737 has this for nobody).
+        sh("ip", &["address", "add", "192.0.2.1/32", "dev", "lo"])?;
         sh("hostname", &["dc"])?;
         // A line for each: the first name of a line is the canonical one, for which browsers want tickets.
         let hosts = ["localhost", "dc"].iter().chain(&NAMES).map(|name| format!("127.0.0.1 {name}\n"));

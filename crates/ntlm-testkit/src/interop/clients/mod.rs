@@ -154,7 +154,8 @@ impl Job<'_> {
         self.world.write(name, text).expect("a file of the world")
     }
 
-    fn environment(&self, proof: Proof, command: &mut Command) {
+    /// What is in the environment of a client that proves itself so.
+    pub fn environment(&self, proof: Proof, command: &mut Command) {
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(proxy);
         }

@@ -231,5 +231,5 @@ pub fn wire(line: &str) -> Option<Wire> {
     let connection = words.next()?.to_owned();
     let status = words.next()?.parse().ok()?;
     let user = words.next().filter(|user| *user != "-").map(crate::origin::name_of);
-    Some(Wire { connection, status, user })
+    Some(Wire { connection, status, user, target: None })
 }

@@ -57,6 +57,8 @@ pub struct Wire {
     pub status: u16,
     /// Who it was served as.
     pub user: Option<String>,
+    /// Path and query, where the server tells.
+    pub target: Option<String>,
 }
 
 impl Site {
@@ -96,6 +98,7 @@ impl Site {
                         connection: entry.connection.to_string(),
                         status: entry.status,
                         user: entry.identity,
+                        target: Some(entry.target),
                     })
                     .collect();
                 // Connections are numbered as they come, over all origins of the process.
