@@ -232,7 +232,7 @@ struct FloodArgs {
     /// Bindings to have time out in one moment
     #[arg(long, value_name = "N", default_value_t = 4000)]
     expiring: usize,
-    /// Streams of HTTP/2, a third of them turned back to HTTP/1.1
+    /// Streams of HTTP/2, a third of them turned back to HTTP/1.1; then as many of h2load's
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     streams: usize,
 }

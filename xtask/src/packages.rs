@@ -28,6 +28,8 @@ pub enum Need {
     Bench,
     /// Compile the fuzz targets.
     Fuzz,
+    /// Send floods.
+    Flood,
     /// Watch accesses to memory.
     Memcheck,
     /// Load all modules that Debian has for its nginx.
@@ -41,7 +43,8 @@ pub enum Need {
 }
 
 use Need::{
-    Bench, Browser, Cross, Crowd, Fetch, Fuzz, Interop, Memcheck, Module, Nginx, Package, Streams, Suite,
+    Bench, Browser, Cross, Crowd, Fetch, Flood, Fuzz, Interop, Memcheck, Module, Nginx, Package, Streams,
+    Suite,
 };
 
 /// Package, who needs it, for what.
@@ -100,6 +103,7 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("samba-ad-dc", &[Interop], "an Active Directory domain controller"),
     ("samba-ad-provision", &[Interop], "an Active Directory domain controller"),
     ("samba-dsdb-modules", &[Interop], "an Active Directory domain controller"),
+    ("nghttp2-client", &[Flood], "h2load, which sends streams by the hundred thousand"),
     ("firefox-esr", &[Streams], "a browser, as a client"),
     ("gir1.2-soup-3.0", &[Streams], "libsoup for Python"),
     ("glib-networking", &[Streams], "TLS for libsoup"),

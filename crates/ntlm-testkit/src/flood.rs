@@ -4,6 +4,8 @@
 //! It must never count what it did not see answered.
 
 #[cfg(feature = "http2")]
+pub mod h2load;
+#[cfg(feature = "http2")]
 pub mod streams;
 
 use std::io;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use ntlm_testkit::flood::h2load::H2load;
 use ntlm_testkit::flood::streams::{self, Streams};
 use ntlm_testkit::flood::{
     Flood, Junk, Usage, Users, active_clients, bind_and_close, expire_together, front, settled,
@@ -21,7 +22,7 @@ const SLACK: usize = 4096;
 
 /// Floods a worker with forged logins, and makes and ends bindings.
 #[derive(Debug, Parser)]
-#[command(name = "ntlm-flood")]
+#[command(name = "ntlm-flood", about = "Floods a worker; a number of 0 leaves a part out")]
 struct Arguments {
     /// Forged first legs beside 20 users that are logged in; a tenth as many with tokens of 64 KiB.
     #[arg(long, default_value_t = 100_000)]
@@ -35,6 +36,12 @@ struct Arguments {
     /// Streams of HTTP/2, a third of them turned back.
     #[arg(long, default_value_t = 100_000)]
     streams: usize,
+    /// As many of h2load's, without logins.
+    #[arg(long, default_value_t = 100_000)]
+    h2load: usize,
+    /// Somebody watches every access to memory, and takes memory for that: how much there is says nothing of streams.
+    #[arg(long)]
+    watched: bool,
 }
 
 #[tokio::main]
@@ -47,13 +54,26 @@ async fn main() -> ExitCode {
         "", "count", "seconds", "users in", "memory after each fifth", "peak", "descriptors", "clients"
     );
     let mut good = true;
-    good &= flood("forged first legs", Flood::of_first_legs(arguments.legs, 300)).await;
-    good &= flood("tokens of 64 KiB", Flood::of_junk(arguments.legs / 10, 100)).await;
-    good &= cycles(arguments.cycles).await;
+    if arguments.legs > 0 {
+        good &= flood("forged first legs", Flood::of_first_legs(arguments.legs, 300)).await;
+        good &= flood("tokens of 64 KiB", Flood::of_junk(arguments.legs / 10, 100)).await;
+    }
+    if arguments.cycles > 0 {
+        good &= cycles(arguments.cycles).await;
+    }
     println!();
-    good &= junk().await;
-    good &= expiry(arguments.expiring).await;
-    good &= streams(arguments.streams).await;
+    if arguments.legs > 0 {
+        good &= junk().await;
+    }
+    if arguments.expiring > 0 {
+        good &= expiry(arguments.expiring).await;
+    }
+    if arguments.streams > 0 {
+        good &= streams(arguments.streams, arguments.watched).await;
+    }
+    if arguments.h2load > 0 {
+        good &= h2load(arguments.h2load, arguments.watched).await;
+    }
     println!("\n{}", if good { "nobody was logged out, nothing grew" } else { "FAILED" });
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -145,10 +165,10 @@ async fn expiry(count: usize) -> bool {
 }
 
 /// Streams at once, over connections that are logged in.
-async fn streams(count: usize) -> bool {
+async fn streams(count: usize, watched: bool) -> bool {
     let each = Streams { connections: 50, at_once: 100, rounds: (count / 5000 / PARTS).max(1) };
     let origin = Arc::new(Origin::start().await);
-    let nginx = streams::front(&origin, 16_384).await;
+    let nginx = streams::front(&origin, "ntlm;", 16_384).await;
     let mut clients = each.log_in(&nginx).await;
     let (start, before) = (Instant::now(), Usage::of(&nginx).descriptors);
     let (mut usages, mut turned_back) = (Vec::new(), 0);
@@ -164,12 +184,32 @@ async fn streams(count: usize) -> bool {
     }
     let clients_left = active_clients(&nginx).await;
     let sent = PARTS * each.rounds * each.connections * each.at_once;
-    let good = row("streams of HTTP/2", sent, start, None, &usages, clients_left);
+    let good = row("streams of HTTP/2", sent, start, None, &usages, clients_left) || watched;
     println!("{turned_back} of them turned back");
     drop(clients);
     settled(&origin, &nginx, 0, before).await;
     nginx.stop().await;
     good && 3 * turned_back > sent - sent / 20
+}
+
+/// Streams of h2load at once, over connections without a login.
+async fn h2load(count: usize, watched: bool) -> bool {
+    let each = H2load { connections: 50, at_once: 100, each: (count / 50 / PARTS / 3).max(1) * 3 };
+    let origin = Origin::start().await;
+    let nginx = H2load::front(&origin, 16_384).await;
+    let (start, before) = (Instant::now(), Usage::of(&nginx).descriptors);
+    let mut usages = Vec::new();
+    for _ in 0..PARTS {
+        if let Err(error) = each.send(&origin, &nginx).await {
+            println!("streams of h2load: {error}");
+            return false;
+        }
+        usages.push(settled(&origin, &nginx, 0, before).await);
+    }
+    let clients = active_clients(&nginx).await;
+    let good = row("streams of h2load", PARTS * each.streams(), start, None, &usages, clients) || watched;
+    nginx.stop().await;
+    good && clients == 0
 }
 
 fn row(

@@ -24,8 +24,8 @@ pub struct Streams {
     pub rounds: usize,
 }
 
-/// An nginx for them, as [`super::front`] is for other floods, which speaks HTTP/2 at the port `h2`.
-pub async fn front(origin: &Origin, worker_connections: usize) -> Nginx {
+/// An nginx for them, as [`super::front`] is for other floods, which speaks HTTP/2 at the port `h2`; its group has `lines`.
+pub async fn front(origin: &Origin, lines: &str, worker_connections: usize) -> Nginx {
     let new = Nginx::binary().version() >= (1, 25, 1);
     let (listen, on) = if new { ("", "http2 on;") } else { (" http2", "") };
     // No connection but a binding waits, so that they can be counted.
@@ -35,7 +35,7 @@ pub async fn front(origin: &Origin, worker_connections: usize) -> Nginx {
         .worker_connections(worker_connections)
         .set("origin", &origin.address())
         .conf(&format!(
-            "access_log off; keepalive_requests 1000000; upstream backend {{ server {{{{origin}}}}; {pool} ntlm; }} \
+            "access_log off; keepalive_requests 1000000; upstream backend {{ server {{{{origin}}}}; {pool} {lines} }} \
              server {{ {on} listen 127.0.0.1:{{{{port:h2}}}}{listen}; listen 127.0.0.1:{{{{port}}}}; \
              location / {{ proxy_pass http://backend; }} location = /counts {{ ntlm_status; }} }} \
              server {{ listen 127.0.0.1:{{{{port:status}}}}; location / {{ stub_status; }} }}"

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use nix::sys::socket::Backlog;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
@@ -35,6 +36,8 @@ impl Listener {
         match place {
             Place::Tcp(address) => {
                 let socket = std::net::TcpListener::bind(address)?;
+                // Floods open thousands of connections at once; the library lets 128 wait.
+                nix::sys::socket::listen(&socket, Backlog::MAXCONN)?;
                 socket.set_nonblocking(true)?;
                 Ok(Self::Tcp(TcpListener::from_std(socket)?))
             }

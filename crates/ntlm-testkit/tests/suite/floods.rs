@@ -43,7 +43,7 @@ async fn withstand(flood: Flood) {
 async fn streams_turned_back_harm_no_other() {
     let each = Streams { connections: 10, at_once: 100, rounds: 1 };
     let origin = Arc::new(Origin::start().await);
-    let nginx = streams::front(&origin, 4096).await;
+    let nginx = streams::front(&origin, "ntlm;", 4096).await;
     let before = Usage::of(&nginx).descriptors;
     let mut clients = each.log_in(&nginx).await;
     let mut usages = Vec::new();
