@@ -1,4 +1,4 @@
-//! The suite, and chaos, with somebody watching every access to memory.
+//! The suite, chaos, and a flood of streams, with somebody watching every access to memory.
 //!
 //! AddressSanitizer watches NGINX's own code and what is allocated and freed. It does not see what the module reads and
 //! writes, since a stable Rust compiler cannot be asked to say; valgrind's memcheck does, for every instruction. Both need
@@ -18,7 +18,7 @@ use crate::build;
 use crate::nginx;
 use crate::packages::{self, Need};
 use crate::suite::Suite;
-use crate::{AsanArgs, Watcher, chaos, paths, ui};
+use crate::{AsanArgs, Watcher, chaos, flood, paths, ui};
 
 /// Marks of a watcher's report. A mere remark of valgrind's has none of them.
 const FINDINGS: &[&str] = &[
@@ -42,40 +42,58 @@ const SHOWN: usize = 60;
 const ASAN_CHAOS: [(&str, &str); 3] = [("--count", "16"), ("--responses", "2000"), ("--clients", "32")];
 const MEMCHECK_CHAOS: [(&str, &str); 3] = [("--count", "8"), ("--responses", "250"), ("--clients", "12")];
 
+/// Streams of HTTP/2.
+const ASAN_FLOOD: [&str; 4] = ["--streams", "25000", "--h2load", "20000"];
+const MEMCHECK_FLOOD: [&str; 4] = ["--streams", "0", "--h2load", "1500"];
+
 /// By how much the time given to NGINX is longer under memcheck.
 const SLOWNESS: u32 = 10;
 
 /// `cargo xtask asan`
 pub fn command(args: &AsanArgs) -> Result<()> {
-    let needs = [Need::Nginx, Need::Module, Need::Suite, Need::Browser, Need::Memcheck];
+    let needs = [Need::Nginx, Need::Module, Need::Suite, Need::Browser, Need::Memcheck, Need::Flood];
     ui::stage("packages", || packages::ensure(&needs))?;
     let suite = ui::stage("compile the suite", Suite::compile)?;
-    let chaos = match args.filter[..] {
-        [] => Some(ui::stage("compile the chaos runner", chaos::compile)?),
+    let runners = match args.filter[..] {
+        [] => Some((
+            ui::stage("compile the chaos runner", chaos::compile)?,
+            ui::stage("compile the flood", flood::compile)?,
+        )),
         _ => None,
     };
     for watcher in [Watcher::Asan, Watcher::Memcheck] {
         if args.only.is_none_or(|only| only == watcher) {
-            watch(watcher, &suite, chaos.as_deref(), args)?;
+            watch(watcher, &suite, runners.as_ref(), args)?;
         }
     }
     Ok(())
 }
 
-fn watch(watcher: Watcher, suite: &Suite, chaos: Option<&Path>, args: &AsanArgs) -> Result<()> {
+fn watch(
+    watcher: Watcher,
+    suite: &Suite,
+    runners: Option<&(PathBuf, PathBuf)>,
+    args: &AsanArgs,
+) -> Result<()> {
     let (name, _) = named(watcher);
-    let size = match watcher {
-        Watcher::Asan => ASAN_CHAOS,
-        Watcher::Memcheck => MEMCHECK_CHAOS,
+    let (size, streams) = match watcher {
+        Watcher::Asan => (ASAN_CHAOS, ASAN_FLOOD),
+        Watcher::Memcheck => (MEMCHECK_CHAOS, MEMCHECK_FLOOD),
     };
     let built = ui::stage(&format!("module for nginx {name}"), || build::build(name))?;
     watched(watcher, "suite", |environment| {
         suite.run_with(&built, args.test_threads, &args.filter, environment)
     })?;
-    let Some(chaos) = chaos else { return Ok(()) };
+    let Some((chaos, flood)) = runners else { return Ok(()) };
     watched(watcher, "chaos", |environment| {
         let mut runner = chaos::on(chaos, &built);
         runner.args(size.iter().flat_map(|(name, number)| [name, number]));
+        runner.envs(environment.iter().map(|(name, value)| (name, value)));
+        ui::run(&mut runner)
+    })?;
+    watched(watcher, "flood", |environment| {
+        let mut runner = chaos::on(flood, &built);
+        runner.args(["--watched", "--legs", "0", "--cycles", "0", "--expiring", "0"]).args(streams);
         runner.envs(environment.iter().map(|(name, value)| (name, value)));
         ui::run(&mut runner)
     })
