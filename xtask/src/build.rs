@@ -8,7 +8,7 @@ use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::arch;
+use crate::arch::{self, Arch};
 use crate::nginx::{self, Nginx};
 use crate::packages::{self, Need};
 use crate::source::Door;
@@ -27,14 +27,18 @@ pub struct Built {
     pub nginx: PathBuf,
     /// The argument of `load_module`; nothing if the module is in the binary.
     pub module: Option<PathBuf>,
-    /// Whether another processor's programs are imitated to run it.
-    pub is_foreign: bool,
+    /// The processor that is imitated to run it.
+    pub foreign: Option<Arch>,
 }
 
 impl Built {
     /// An NGINX, and a module that it loads.
     pub fn with(nginx: &Nginx, module: PathBuf) -> Self {
-        Self { nginx: nginx.binary(), module: Some(module), is_foreign: nginx.arch.is_foreign() }
+        Self {
+            nginx: nginx.binary(),
+            module: Some(module),
+            foreign: Some(nginx.arch).filter(|arch| arch.is_foreign()),
+        }
     }
 }
 
@@ -61,7 +65,7 @@ pub fn build(name: &str) -> Result<Built> {
         }
         Door::Static => {
             source::run_make(&nginx.source_dir(), "build", "NGINX with the module in it", &nginx.log())?;
-            return Ok(Built { nginx: nginx.binary(), module: None, is_foreign: false });
+            return Ok(Built { nginx: nginx.binary(), module: None, foreign: None });
         }
     };
     let module = nginx.dir().join("modules").join(MODULE);

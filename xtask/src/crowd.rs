@@ -49,7 +49,7 @@ add_header X-Perl $neighbour;
 pub fn command(args: &CrowdArgs) -> Result<()> {
     ui::stage("packages", || packages::ensure(&[Need::Fetch, Need::Module, Need::Suite, Need::Crowd]))?;
     let module = ui::stage("module", || build::build(NAME))?.module;
-    let built = Built { nginx: PathBuf::from("/usr/sbin/nginx"), module, is_foreign: false };
+    let built = Built { nginx: PathBuf::from("/usr/sbin/nginx"), module, foreign: None };
     let beside = paths::repo().join("target/crowd");
     let count = ui::stage("the neighbours", || neighbours(&beside))?;
     let environment = [("NTLM_BESIDE", beside.display().to_string())];

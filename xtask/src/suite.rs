@@ -85,9 +85,10 @@ impl Suite {
             if let Some(module) = &built.module {
                 test.env("NTLM_MODULE", module);
             }
-            if built.is_foreign {
+            if let Some(arch) = built.foreign {
                 // qemu-user hides the titles of nginx's processes, and is slow.
                 test.env("NTLM_NGINX_WRAP", "env").env("NTLM_SLOWNESS", "8");
+                test.env("NTLM_CC", format!("{}-gcc", arch.triplet()));
             }
             test.arg(format!("--test-threads={test_threads}")).args(filter);
             test

@@ -111,6 +111,12 @@ impl Binary {
         self.is_wrapped() || self.has("-fsanitize=address")
     }
 
+    /// qemu-user imitates its processor. Its processes read a `/proc/self/stat` that qemu makes up, and take each other for gone.
+    #[must_use]
+    pub fn is_imitated(&self) -> bool {
+        std::env::var_os("NTLM_CC").is_some()
+    }
+
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]);

@@ -226,6 +226,9 @@ async fn processes_that_look_after_caches_are_no_workers() {
 
 #[tokio::test]
 async fn workers_add_up_and_killed_ones_drop_out() {
+    if Nginx::binary().is_imitated() {
+        return;
+    }
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm;").workers(2).allow_log("exited on signal 9").start().await;
     let mut users = Vec::new();
@@ -345,6 +348,9 @@ fn sample(metrics: &str, series: &str) -> Option<f64> {
 
 #[tokio::test]
 async fn json_and_metrics_agree_on_many_groups() {
+    if Nginx::binary().is_imitated() {
+        return;
+    }
     let origin = Origin::start().await;
     let more: String =
         (0..140).map(|i| format!("upstream g{i} {{ server 127.0.0.1:1; ntlm 5; }}\n")).collect();

@@ -42,6 +42,11 @@ pub struct Below {
     control: File,
 }
 
+/// The C compiler for nginx's processor.
+fn compiler() -> String {
+    std::env::var("NTLM_CC").unwrap_or_else(|_| "cc".to_owned())
+}
+
 impl Below {
     /// `None` where the module is a part of nginx, whose own calls cannot be told from its.
     pub fn new() -> Option<Self> {
@@ -52,7 +57,7 @@ impl Below {
 
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/faults/shim.c");
         let shim = folder.path().join("shim.so");
-        let mut cc = Command::new("cc");
+        let mut cc = Command::new(compiler());
         cc.args(["-O1", "-shared", "-fPIC", "-o"]).args([&shim, &source]);
         if !Nginx::binary().is_watched() {
             cc.arg("-DPOISON");
@@ -70,9 +75,12 @@ impl Below {
 
     /// Has `builder` load that module.
     pub fn under(&self, builder: Builder) -> Builder {
+        // qemu-user puts into nginx's environment what it finds in this variable of its own.
+        let (preload, value) =
+            if Nginx::binary().is_imitated() { ("QEMU_SET_ENV", "LD_PRELOAD=") } else { ("LD_PRELOAD", "") };
         builder
             .module_at(&self.path("module.so"))
-            .env("LD_PRELOAD", &self.path("shim.so").display().to_string())
+            .env(preload, &format!("{value}{}", self.path("shim.so").display()))
             .env("NTLM_FAULTS", &self.path("control").display().to_string())
     }
 
