@@ -37,8 +37,8 @@ async fn of(login: &Login, subject: Subject) -> Result<MemoryOf> {
     let origin = Origin::start(login)?;
     let last = LAST.min(limit::most_clients()?);
     let servers = match subject {
-        // As many as it waits for: it binds whatever their number, and memory for a server is not for a client.
-        Subject::HaProxy => vec![origin.address()],
+        // Who binds does so whatever their number, and memory for a server is not for a client.
+        _ if subject.logs_in() => vec![origin.address()],
         _ => (0..last).map(|number| server(number, origin.port)).collect::<Result<_>>()?,
     };
     let setup =
