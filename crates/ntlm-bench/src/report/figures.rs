@@ -13,7 +13,7 @@ use crate::table::{clients, ratio};
 pub fn all(results: &[Results]) -> Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("ratio.svg", plots::lines(&each(results, ratios)?)?),
-        ("instructions.svg", plots::lines(&each(results, by_size)?)?),
+        ("instructions.svg", plots::lines(&to_one_height(each(results, by_size)?))?),
         ("processor.svg", plots::rows(&each(results, processor)?, true)?),
         ("waiting.svg", plots::rows(&each(results, waiting)?, true)?),
         ("memory.svg", plots::rows(&each(results, memory)?, true)?),
@@ -24,6 +24,13 @@ pub fn all(results: &[Results]) -> Result<Vec<(&'static str, String)>> {
 
 fn each<T>(results: &[Results], panel: impl Fn(&Results) -> Option<T>) -> Result<Vec<T>> {
     results.iter().map(|of| panel(of).context("a part was not measured")).collect()
+}
+
+/// Ends the vertical axes at the same number.
+fn to_one_height(mut panels: Vec<Lines>) -> Vec<Lines> {
+    let high = panels.iter().map(|panel| panel.y_range.1).fold(0.0, f64::max);
+    panels.iter_mut().for_each(|panel| panel.y_range.1 = high);
+    panels
 }
 
 fn role(subject: Subject) -> Role {
