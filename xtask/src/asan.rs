@@ -44,7 +44,7 @@ const MEMCHECK_CHAOS: [(&str, &str); 3] = [("--count", "8"), ("--responses", "25
 
 /// Streams of HTTP/2.
 const ASAN_FLOOD: [&str; 4] = ["--streams", "25000", "--h2load", "20000"];
-const MEMCHECK_FLOOD: [&str; 4] = ["--streams", "0", "--h2load", "1500"];
+const MEMCHECK_FLOOD: [&str; 4] = ["--streams", "0", "--h2load", "15000"];
 
 /// By how much the time given to NGINX is longer under memcheck.
 const SLOWNESS: u32 = 10;
