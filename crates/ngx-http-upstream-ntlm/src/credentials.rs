@@ -134,14 +134,14 @@ impl Credentials {
     pub fn login(self, earlier: Option<Mechanism>, challenged: bool) -> Option<Login> {
         match self.kind {
             Kind::NtlmAuthenticate => self.login.filter(|_| challenged),
-            kind => Mechanism::after(earlier, kind).map(Login::nameless),
+            kind => Mechanism::after(earlier, kind).and_then(Login::nameless),
         }
     }
 
     /// The mechanism, as far as this leg and those before it tell.
     pub fn mechanism(&self, earlier: Option<Mechanism>) -> Option<Mechanism> {
         match &self.login {
-            Some(login) => Some(login.mechanism),
+            Some(login) => Some(login.mechanism()),
             None => Mechanism::after(earlier, self.kind),
         }
     }

@@ -71,7 +71,7 @@ impl NtlmPeer {
         match verdict.login {
             Step::Refused => self.count_handshake(mechanism, Counted::Refused),
             Step::Proven => {
-                self.count_handshake(login.as_ref().map(|login| login.mechanism), Counted::Accepted)
+                self.count_handshake(login.as_ref().map(|login| login.mechanism()), Counted::Accepted)
             }
             Step::GoesOn | Step::Nothing => {}
         }
@@ -100,7 +100,7 @@ impl NtlmPeer {
             None => Change::Unchanged,
             Some(login) if step == Step::Proven => Change::To(login),
             // The client sends the same kind of nameless credentials with each request.
-            Some(login) if login.user().is_empty() && self.current_mechanism() == Some(login.mechanism) => {
+            Some(login) if login.user().is_empty() && self.current_mechanism() == Some(login.mechanism()) => {
                 Change::Unchanged
             }
             Some(_) => Change::Nobody,
@@ -139,7 +139,7 @@ impl NtlmPeer {
     }
 
     fn current_mechanism(&self) -> Option<Mechanism> {
-        with_table(|table| Some(table.logins(self.binding.get())?.current.as_ref()?.mechanism)).flatten()
+        with_table(|table| Some(table.logins(self.binding.get())?.current.as_ref()?.mechanism())).flatten()
     }
 
     fn count_handshake(&self, mechanism: Option<Mechanism>, counted: Counted) {

@@ -127,6 +127,11 @@ impl Addresses {
         }
     }
 
+    /// The client address of a group that has bindings.
+    pub(super) fn find(&self, group: GroupId, address: key::Address) -> Option<AddressId> {
+        self.index.get(&(group, address.source())).copied()
+    }
+
     /// The bindings of an address, parked and busy.
     pub(super) fn bindings(&self, id: AddressId) -> usize {
         self.addresses.get(id).map_or(0, |address| address.bindings)

@@ -13,53 +13,58 @@ use crate::wire::ntlmssp::Identity;
 /// The longest name that is kept, in bytes of UTF-8. Active Directory's are shorter.
 pub const LONGEST: usize = 256;
 
-/// A login that the origin accepted. Names are fit to be shown ([`Text::shown`](crate::text::Text::shown)), and empty where the mechanism does not
-/// tell them.
+/// A login that the origin accepted. Names are fit to be shown ([`Text::shown`](crate::text::Text::shown)), and empty where the
+/// mechanism does not tell them.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Login {
-    /// How the client proved who it is.
-    pub mechanism: Mechanism,
-    /// Where the user's name ends in `names`, and where the domain does.
-    user: u16,
-    domain: u16,
-    /// User, domain and workstation, one behind the other.
-    names: Box<str>,
-}
+pub struct Login(
+    /// The place of the mechanism in [`Mechanism::ALL`] as a digit, then user, domain and workstation with [`BETWEEN`] between them.
+    Box<str>,
+);
+
+/// No name that is fit to be shown has it.
+const BETWEEN: char = '\0';
 
 impl Login {
-    /// A login by a mechanism that does not tell names.
-    pub fn nameless(mechanism: Mechanism) -> Self {
-        Login { mechanism, user: 0, domain: 0, names: Box::default() }
+    /// A login by a mechanism that does not tell names. `None` when there is no memory.
+    pub fn nameless(mechanism: Mechanism) -> Option<Self> {
+        Self::of(mechanism, Identity::default())
     }
 
     /// A login with its names. `None` when there is no memory.
     pub fn of(mechanism: Mechanism, identity: Identity<'_>) -> Option<Self> {
         let Identity { user, domain, workstation } = identity;
         let [user, domain, workstation] = [user, domain, workstation].map(|name| name.shown(LONGEST));
-        let mut names = String::new();
-        names.try_reserve_exact(user.len() + domain.len() + workstation.len()).ok()?;
-        let mut ends = [0, 0, 0];
-        for (name, end) in [user, domain, workstation].iter().zip(&mut ends) {
-            write!(names, "{name}").ok()?;
-            *end = u16::try_from(names.len()).ok()?;
-        }
-        let [user, domain, _] = ends;
-        Some(Login { mechanism, user, domain, names: names.into_boxed_str() })
+        let mut kept = String::new();
+        kept.try_reserve_exact(3 + user.len() + domain.len() + workstation.len()).ok()?;
+        let mechanism = Mechanism::ALL.into_iter().position(|known| known == mechanism)?;
+        write!(kept, "{mechanism}{user}{BETWEEN}{domain}{BETWEEN}{workstation}").ok()?;
+        Some(Login(kept.into_boxed_str()))
+    }
+
+    /// How the client proved who it is.
+    pub fn mechanism(&self) -> Mechanism {
+        let digit = self.0.chars().next().and_then(|digit| digit.to_digit(10));
+        let place = digit.and_then(|digit| usize::try_from(digit).ok());
+        place.and_then(|place| Mechanism::ALL.get(place)).copied().unwrap_or(Mechanism::Negotiate)
+    }
+
+    fn name(&self, number: usize) -> &str {
+        self.0.get(1..).and_then(|names| names.split(BETWEEN).nth(number)).unwrap_or_default()
     }
 
     /// The user's name.
     pub fn user(&self) -> &str {
-        self.names.get(..self.user.into()).unwrap_or_default()
+        self.name(0)
     }
 
     /// The domain that knows the user.
     pub fn domain(&self) -> &str {
-        self.names.get(self.user.into()..self.domain.into()).unwrap_or_default()
+        self.name(1)
     }
 
     /// The workstation, as the client names it.
     pub fn workstation(&self) -> &str {
-        self.names.get(self.domain.into()..).unwrap_or_default()
+        self.name(2)
     }
 
     /// Whether they are of two users, as far as names tell: Windows does not mind their case, and who has no domain, as in
@@ -211,7 +216,13 @@ mod tests {
         let login = Login::of(Mechanism::NtlmV2, identity).unwrap();
         assert_eq!((login.user(), login.domain()), ("eve\\x0D\\x0Amallory", "AB"));
         assert_eq!(login.workstation().len(), LONGEST);
-        assert!(!login.is_another_user(&Login::nameless(Mechanism::NtlmV2)));
+        for mechanism in Mechanism::ALL {
+            assert_eq!(Login::nameless(mechanism).unwrap().mechanism(), mechanism);
+            let named =
+                Login::of(mechanism, Identity { user: Text::oem(b"a\0b"), ..Identity::default() }).unwrap();
+            assert_eq!((named.mechanism(), named.user(), named.domain()), (mechanism, "a\\x00b", ""));
+        }
+        assert!(!login.is_another_user(&Login::nameless(Mechanism::NtlmV2).unwrap()));
         let login = |user: &str, domain: &str| {
             let [user, domain] = [user, domain].map(|name| Text::oem(name.as_bytes()));
             Login::of(Mechanism::NtlmV2, Identity { user, domain, ..Identity::default() }).unwrap()

@@ -15,7 +15,7 @@ use slotmap::SlotMap;
 use super::digest::{Digest, Secret};
 use super::exchange::Phase;
 use super::expiry::{Place, Ring};
-use super::fairness::{AddressId, Addresses};
+use super::fairness::Addresses;
 use super::ids::{BindingId, ClientId, GroupId, Refusal};
 use super::key::{Kept, Key};
 use super::login::Logins;
@@ -154,12 +154,10 @@ struct Binding<U> {
     key: Kept,
     upstream: U,
     next_of_client: Option<BindingId>,
-    /// Its client address, until it is lost.
-    source: AddressId,
     /// The binding is in the list of its address and phase. A busy one stays there until it is parked, ends, or an eviction passes it.
     linked: bool,
-    /// The deadline that it had when it joined the list. Where the two differ, it has been used since.
-    deadline_in_list: u64,
+    /// The deadline that it had when it joined the list, in its lower half. Where the two differ, it has been used since.
+    deadline_in_list: u32,
     /// Its neighbours there.
     older: Option<BindingId>,
     newer: Option<BindingId>,
@@ -168,6 +166,9 @@ struct Binding<U> {
     place: Place,
     logins: Logins,
 }
+
+// A waiting client takes as much, and what is told of its login.
+const _: () = assert!(size_of::<Binding<usize>>() <= 136 && size_of::<Client<usize>>() <= 24);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -347,7 +348,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let kept = Kept::copy(key)?;
         self.make_group(group, timeout)?;
         self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
-        let source = self.addresses.add(group, key.address.source())?;
+        self.addresses.add(group, key.address.source())?;
         let mut evicted = None;
         if let Some(trace) = trace {
             evicted = self.end(trace);
@@ -363,7 +364,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             key: kept,
             upstream,
             next_of_client: owner.first,
-            source,
             linked: false,
             deadline_in_list: 0,
             older: None,
@@ -407,8 +407,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let deadline = now + group.timeout;
         binding.deadline = deadline;
         let in_ring = binding.place.slot.is_some();
-        let used = deadline.saturating_sub(binding.deadline_in_list);
-        if !binding.linked || binding.phase != phase || used > group.timeout / MOVES {
+        let used = since(binding.deadline_in_list, deadline);
+        if !binding.linked || binding.phase != phase || u64::from(used) > group.timeout / MOVES {
             self.move_last(id, phase);
         }
         Ok(if in_ring { None } else { self.join_ring(id, deadline, now) })
@@ -429,6 +429,17 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         group.timeout = timeout;
         group.ring.set_up(timeout)
     }
+}
+
+/// The lower half of a time.
+fn lower_half(time: u64) -> u32 {
+    u32::try_from(time & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// Milliseconds from one time to another one, less than 49 days later.
+#[inline]
+fn since(earlier: u32, time: u64) -> u32 {
+    lower_half(time).wrapping_sub(earlier)
 }
 
 #[inline]

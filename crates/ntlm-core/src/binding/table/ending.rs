@@ -72,7 +72,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// Makes a live binding a trace. Nothing happens to one that is a trace already.
     fn lose(&mut self, id: BindingId) {
         let Some(binding) = self.bindings.get_mut(id) else { return };
-        let (source, phase) = (binding.source, binding.phase);
+        let (source, phase) = (self.addresses.find(binding.group, binding.key.address), binding.phase);
         let state = core::mem::replace(&mut binding.state, State::Lost);
         let Some(group) = group_in(&mut self.groups, binding.group) else { return };
         match state {
@@ -82,6 +82,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
         self.unlink(id);
         self.leave_ring(id);
-        self.addresses.remove(source, phase);
+        if let Some(source) = source {
+            self.addresses.remove(source, phase);
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! First of the bindings in the first phase, then of the client address with most of those, then the least recently used.
 
-use super::{Binding, Bindings, Ended, Evicted, State};
+use super::{Binding, Bindings, Ended, Evicted, State, since};
 use crate::binding::exchange::Phase;
 use crate::binding::fairness::AddressId;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
@@ -23,7 +23,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// Ends a parked binding of a full group to make room for another one, which is about to be parked: one of the first phase that has
     /// any, of the client connection itself or of the address with most bindings, the least recently used.
     pub fn evict(&mut self, newcomer: BindingId) -> Option<Evicted<C, U>> {
-        let Binding { owner, group, source, .. } = *self.bindings.get(newcomer)?;
+        let Binding { owner, group, ref key, .. } = *self.bindings.get(newcomer)?;
+        let source = self.addresses.find(group, key.address)?;
         let (phase, heaviest, oldest) = self.first_to_lose(group)?;
         // A client with many keys pays itself, unless another address has many more.
         let weight = self.addresses.in_phase(heaviest, phase);
@@ -31,7 +32,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let own = own.filter(|&(_, others)| heaviest == source || others * 2 >= weight);
         let id = own.map_or(oldest, |(id, _)| id);
         let all = self.group(group).map_or(0, |group| group.parked + group.busy);
-        let of_one = self.addresses.bindings(self.bindings.get(id)?.source);
+        let of_one = self.addresses.find(group, self.bindings.get(id)?.key.address)?;
+        let of_one = self.addresses.bindings(of_one);
         let of_most = of_one < all && of_one * 2 > all;
         Some(Evicted { ended: self.end(id)?, of_most })
     }
@@ -80,13 +82,14 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             if found.is_none_or(|(first, _)| deadline < first) {
                 found = Some((deadline, id));
             }
-            if deadline == deadline_in_list {
+            if since(deadline_in_list, deadline) == 0 {
                 // All that come behind it joined the list later, and so have been used later.
                 break;
             }
             let newest = self.addresses.list(address, phase)?.newest;
             let last = newest.and_then(|newest| self.bindings.get(newest));
-            if last.is_some_and(|last| last.deadline_in_list <= deadline) {
+            let joined = last.map(|last| since(deadline_in_list, last.deadline_in_list.into()));
+            if joined.is_some_and(|joined| joined <= since(deadline_in_list, deadline)) {
                 self.move_last(id, phase);
             }
         }

@@ -135,7 +135,7 @@ fn login_is_known_while_its_trace_lasts() {
     assert_eq!(logins(&table), Some((false, None, false)));
     assert!(!table.set_login(id, None, Some(Mechanism::Kerberos), true));
     assert_eq!(logins(&table), Some((false, Some(Mechanism::Kerberos), true)));
-    assert!(!table.set_login(id, Some(Login::nameless(Mechanism::Kerberos)), None, false));
+    assert!(!table.set_login(id, Login::nameless(Mechanism::Kerberos), None, false));
     assert_eq!(logins(&table), Some((true, None, false)));
     table.end(id);
     assert_eq!(logins(&table), Some((true, None, false)));
@@ -187,7 +187,7 @@ fn another_user_on_a_binding_is_noticed() {
     assert!(!table.set_login(id, None, None, true));
     assert!(!table.set_login(id, None, None, true));
     assert!(table.set_login(id, login("bob"), None, false));
-    assert!(!table.set_login(id, Some(Login::nameless(Mechanism::Kerberos)), None, false));
+    assert!(!table.set_login(id, Login::nameless(Mechanism::Kerberos), None, false));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How a binding waits: in the list of its client address and phase, and in the ring of its group's deadlines.
 
-use super::{Binding, Bindings, Ended, State, group_in};
+use super::{Binding, Bindings, Ended, State, group_in, lower_half};
 use crate::binding::exchange::Phase;
 use crate::binding::expiry::Place;
 use crate::binding::ids::{BindingId, GroupId};
@@ -33,16 +33,18 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     pub(super) fn move_last(&mut self, id: BindingId, phase: Phase) {
         self.unlink(id);
         let Some(binding) = self.bindings.get_mut(id) else { return };
-        let Some(list) = self.addresses.list(binding.source, phase) else { return };
+        let source = self.addresses.find(binding.group, binding.key.address);
+        let Some(source) = source else { return };
+        let Some(list) = self.addresses.list(source, phase) else { return };
         let older = list.newest.replace(id);
         if older.is_none() {
             list.oldest = Some(id);
         }
         let before = core::mem::replace(&mut binding.phase, phase);
         binding.linked = true;
-        binding.deadline_in_list = binding.deadline;
+        binding.deadline_in_list = lower_half(binding.deadline);
         binding.older = older;
-        let (source, deadline) = (binding.source, binding.deadline);
+        let deadline = binding.deadline;
         if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
             older.newer = Some(id);
         }
@@ -58,7 +60,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         if !core::mem::take(&mut binding.linked) {
             return;
         }
-        let (source, phase) = (binding.source, binding.phase);
+        let (source, phase) = (self.addresses.find(binding.group, binding.key.address), binding.phase);
         let (older, newer) = (binding.older.take(), binding.newer.take());
         if let Some(older) = older.and_then(|older| self.bindings.get_mut(older)) {
             older.newer = newer;
@@ -66,7 +68,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         if let Some(newer) = newer.and_then(|newer| self.bindings.get_mut(newer)) {
             newer.older = older;
         }
-        if let Some(list) = self.addresses.list(source, phase) {
+        if let Some(list) = source.and_then(|source| self.addresses.list(source, phase)) {
             if older.is_none() {
                 list.oldest = newer;
             }
