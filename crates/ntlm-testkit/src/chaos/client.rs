@@ -247,6 +247,8 @@ impl Living<'_> {
             self.holds.clear();
         }
         self.known.extend(asks.iter().filter(|ask| ask.odd.is_some()).map(|ask| (ask.who, ask.group)));
+        let odd = asks.iter().filter(|ask| ask.odd.is_some() && !ask.harmless);
+        self.begun.extend(odd.map(|ask| (ask.who, ask.group)));
         if let Some(responses) = self.wire.streams(&requests).await {
             for ((ask, target), response) in asks.iter().zip(&targets).zip(responses) {
                 match response {
