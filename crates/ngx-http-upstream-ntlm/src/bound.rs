@@ -83,7 +83,6 @@ struct Tls {
 impl Transport {
     /// The way this request takes. What it refers to lives as long as the request. `None` when it cannot
     /// be told: what cannot be evaluated is not the same as nothing.
-    #[inline]
     pub fn of(r: Request, u: Upstream) -> Option<Self> {
         let _ = r;
         Some(Transport {
@@ -99,7 +98,6 @@ impl Transport {
         self.has_no_tls() && self.local_address.as_bytes().is_empty()
     }
 
-    #[inline]
     fn has_no_tls(&self) -> bool {
         #[cfg(nginx_tls)]
         return self.tls.is_none();
@@ -108,7 +106,6 @@ impl Transport {
     }
 
     /// Whether a request without TLS takes this way.
-    #[inline]
     pub fn is_plain_of(&self, u: Upstream) -> bool {
         self.has_no_tls() && self.protocol == u.protocol() && self.local_address == u.peer().local_address()
     }
@@ -336,7 +333,6 @@ impl Bound {
 
     /// Offers it to the request of `pc` and `pool`, whose client has taken the binding. nginx shows the server's name when it
     /// logs the request, and the connection may be gone by then. False when there is no memory.
-    #[inline]
     pub fn offer(self, pc: Peer, pool: Pool) -> bool {
         let inner = self.inner();
         let server = if inner.is_server_kept { Some(self.server()) } else { self.server_copied_to(pool) };

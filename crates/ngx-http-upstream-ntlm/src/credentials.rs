@@ -39,7 +39,6 @@ impl Carried {
     }
 
     /// False where a request has none for certain, which takes a look at four places.
-    #[inline]
     pub fn may_be_by(r: Request) -> bool {
         let location = Location::of(r);
         r.authorization().is_some()

@@ -98,7 +98,6 @@ pub struct Location {
 
 impl Location {
     /// The settings for the location of a request.
-    #[inline]
     pub fn of(r: Request) -> &'static Location {
         // SAFETY: `create_loc_conf` returned it; a configuration outlives its requests.
         unsafe { r.location_conf::<Location>(context_index()).as_ref() }

@@ -105,7 +105,6 @@ fn diagnose_if_no_group(r: Request) {
 }
 
 /// Tells of a location of a group with `ntlm` that took the client's credentials away, so that the origin asks for them.
-#[inline]
 fn diagnose_if_cleared(r: Request) {
     if r.authorization().is_some_and(|value| ConnectionBound::credentials(value.as_bytes()).is_some())
         && Location::of(r).replaces_authorization

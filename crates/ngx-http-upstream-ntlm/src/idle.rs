@@ -24,7 +24,6 @@ const PAUSE: u64 = 1;
 
 /// Lets a connection wait for the next request of its client. The table has it parked already, and is to be looked at
 /// by `expire_by`. The connection may be closed when this returns.
-#[inline(always)]
 pub fn park(bound: Bound, expire_by: Option<u64>) {
     let c = bound.connection();
     STAND_IN.stand();

@@ -32,7 +32,6 @@ pub enum Level {
 }
 
 /// Whether `log` wants messages of a level.
-#[inline]
 pub fn wanted(level: Level, log: *mut ngx_log_t) -> bool {
     // SAFETY: nginx's logs outlive what they belong to; the callers pass the log of a live connection or the cycle's.
     let wanted = unsafe { (*log).log_level };

@@ -30,7 +30,6 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// That which `u` is about to send.
-    #[inline]
     pub fn of(u: Upstream) -> Self {
         Outgoing { u, header: u.request_header() }
     }
@@ -73,7 +72,6 @@ impl Outgoing {
 
     /// The same of one that has to do with neither. It works with `Connection: close` as well as without the module, so that
     /// field is looked for only where the version shows that the defaults are in force.
-    #[inline]
     pub fn lift_defaults_in_force(self) {
         if let Some(mut header) = self.header
             && header.bytes().get(MINOR_VERSION) == Some(&b'0')
@@ -98,7 +96,6 @@ impl Outgoing {
 }
 
 /// The lines of a header with their ends, from the one that starts at `start` up to the empty one, and where each starts.
-#[inline(always)]
 fn lines(header: &[u8], mut start: usize) -> impl Iterator<Item = (usize, &[u8])> {
     core::iter::from_fn(move || {
         let rest = header.get(start..).filter(|rest| rest.first() != Some(&b'\r'))?;
@@ -109,7 +106,6 @@ fn lines(header: &[u8], mut start: usize) -> impl Iterator<Item = (usize, &[u8])
 }
 
 /// Where the default `Connection: close` of a header is.
-#[inline(always)]
 fn find_close(header: &[u8]) -> Option<Range<usize>> {
     lines(header, NEW_VERSION.len())
         .find(|(_, line)| line.len() == CLOSE.len() && line.eq_ignore_ascii_case(CLOSE))

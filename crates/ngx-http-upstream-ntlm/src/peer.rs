@@ -183,7 +183,6 @@ pub fn peer_of<'a>(r: Request) -> Option<&'a NtlmPeer> {
 
 impl NtlmPeer {
     /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the balancer's.
-    #[inline]
     pub fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
         let owner = r.client_connection();
         let (known, location) = (client::find(owner), Location::of(r));
@@ -257,7 +256,6 @@ impl NtlmPeer {
 
     /// Puts a request's peer into its pool; it is to stand before the one that `original` is, where the balancer has been
     /// asked. `None` when there is no memory.
-    #[inline]
     fn place<'a>(
         r: Request,
         u: Upstream,
@@ -271,7 +269,6 @@ impl NtlmPeer {
     }
 
     /// The same with given parts of the key.
-    #[inline]
     fn place_with_parts<'a>(
         r: Request,
         u: Upstream,
@@ -351,7 +348,6 @@ impl NtlmPeer {
     }
 
     /// Lets the client's binding serve this request, if it has one that is free and fits. False where it has none.
-    #[inline]
     fn serve(&self, owner: Connection, id: ClientId) -> bool {
         if self.r.is_background() {
             return false;

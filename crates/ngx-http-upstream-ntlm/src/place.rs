@@ -42,7 +42,6 @@ impl Proxied {
     }
 
     /// That of the location whose `proxy_pass` a request goes through; `None` where `proxy_ntlm` does not hold.
-    #[inline]
     pub fn of(u: Upstream) -> Option<NonNull<Proxied>> {
         let us = NonNull::new(u.configured_group())?;
         // SAFETY: the configuration of an upstream lives as long as its requests; only `proxy.rs` writes the mark, into a

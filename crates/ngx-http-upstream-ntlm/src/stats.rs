@@ -244,7 +244,6 @@ impl Slot {
     }
 
     /// Counts one.
-    #[inline]
     pub fn count(&self, counter: Counter) {
         if let Some(number) = self.counters.get(counter as usize) {
             number.fetch_add(1, Relaxed);

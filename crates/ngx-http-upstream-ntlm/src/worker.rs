@@ -35,7 +35,6 @@ unsafe impl Sync for Worker {}
 static WORKER: Worker = Worker { table: Cell::new(None), conf: Cell::new(None), place: Cell::new(None) };
 
 /// The table of this worker, for a statement that calls nothing of nginx; `None` while another one has it.
-#[inline]
 pub fn table() -> Option<RefMut<'static, Table>> {
     WORKER.table.get()?.try_borrow_mut().ok()
 }
@@ -68,7 +67,6 @@ fn publish() {
 }
 
 /// Counts what a binding does.
-#[inline]
 pub fn count(bound: Bound, counter: Counter) {
     if let Some(slot) = bound.group().slot {
         slot.count(counter);

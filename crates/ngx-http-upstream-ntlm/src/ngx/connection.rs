@@ -71,7 +71,6 @@ impl Connection {
     }
 
     /// The client's address, as `ngx_http_realip_module` may have changed it for the request at hand.
-    #[inline]
     pub fn address(self) -> Address {
         // SAFETY: alive (from_raw); nginx keeps the address as long, in a structure as large as its family says.
         unsafe {
@@ -189,7 +188,6 @@ impl Connection {
     /// # Safety
     ///
     /// `data` is what `read` expects, and lives as long as the connection waits.
-    #[inline(always)]
     pub unsafe fn idle(self, data: *mut c_void, read: ngx_event_handler_pt, write: ngx_event_handler_pt) {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw), with its events and its pool; ngx_cycle lives as long as the worker. The timer calls
@@ -222,7 +220,6 @@ impl Connection {
 
     /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data
     /// `ngx_http_upstream_connect` sets.
-    #[inline]
     pub fn wake(self) {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw).

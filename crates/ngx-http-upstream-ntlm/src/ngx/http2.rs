@@ -46,7 +46,6 @@ const STATUS: ngx_uint_t = 421;
 
 impl Request {
     /// Whether it came over a stream of HTTP/2.
-    #[inline]
     pub fn is_http2(self) -> bool {
         #[cfg(nginx_http2)]
         // SAFETY: alive (from_raw).

@@ -136,7 +136,6 @@ impl Slice {
 }
 
 impl PartialEq for Slice {
-    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.0.len == other.0.len && (self.0.len == 0 || self.as_bytes() == other.as_bytes())
     }

@@ -187,7 +187,6 @@ impl Request {
     }
 
     /// Whether the path may have line ends in it, decoded by nginx, that a location could put into a request.
-    #[inline]
     pub fn may_break_lines(self) -> bool {
         let r = self.as_ptr();
         // SAFETY: alive (from_raw), and the bytes of its header with it. nginx decodes a path into other memory, and leaves one
@@ -282,7 +281,6 @@ impl Request {
     }
 
     /// Whether nginx answers 400.
-    #[inline]
     pub fn is_bad(self) -> bool {
         // SAFETY: alive (from_raw).
         unsafe { (*self.as_ptr()).headers_out.status == NGX_HTTP_BAD_REQUEST as ngx_uint_t }

@@ -35,7 +35,6 @@ impl StandIn {
     }
 
     /// Sees to it that the entry is in the queue. Called when a connection has been parked.
-    #[inline]
     pub fn stand(&'static self) {
         // SAFETY: one thread (see above), and no reference is held across a call.
         unsafe {

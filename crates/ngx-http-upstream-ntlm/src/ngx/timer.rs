@@ -37,7 +37,6 @@ impl Timer {
     }
 
     /// Sees to it that it goes off at `time` at the latest.
-    #[inline]
     pub fn go_off_by(&'static self, time: u64) {
         // SAFETY: one thread (see above), and no reference is held across a call.
         unsafe {
@@ -49,7 +48,6 @@ impl Timer {
     }
 
     /// Sees to it that it goes off, `delay` milliseconds from `now` where it was not to go off before.
-    #[inline]
     pub fn go_off_within(&'static self, now: u64, delay: u64) {
         // SAFETY: as above.
         unsafe {

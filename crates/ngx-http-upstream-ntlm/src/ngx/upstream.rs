@@ -24,7 +24,6 @@ pub struct RequestHeader {
 }
 
 /// Where a byte is found first.
-#[inline(always)]
 pub fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
     // SAFETY: memchr reads these bytes only, and what it finds lies there.
     unsafe {
@@ -128,14 +127,12 @@ impl Upstream {
     }
 
     /// The group that the location says; null where its value has variables.
-    #[inline]
     pub fn configured_group(self) -> *mut ngx_http_upstream_srv_conf_t {
         // SAFETY: alive (see the type), and its configuration with it, once a handler has set it.
         unsafe { (*self.as_ptr()).conf.as_ref().map_or(core::ptr::null_mut(), |conf| conf.upstream) }
     }
 
     /// The server that the request asks for, as a URL names it: whether its scheme is `https`, its host and its port.
-    #[inline]
     pub fn site(self) -> (bool, Slice, u16) {
         let u = self.as_ptr();
         // SAFETY: alive (see the type), and with it the group or what the value of `proxy_pass` says.
@@ -151,7 +148,6 @@ impl Upstream {
     }
 
     /// Whether it speaks TLS.
-    #[inline]
     pub fn is_tls(self) -> bool {
         #[cfg(nginx_tls)]
         // SAFETY: alive (see the type).
@@ -213,7 +209,6 @@ impl Upstream {
 
     /// What follows the request target in the request that is to be sent, or sent again, where a target is noted. It is a header
     /// where [`Upstream::speaks_http`].
-    #[inline]
     pub fn request_header(self) -> Option<RequestHeader> {
         let u = self.as_ptr();
         // SAFETY: alive (see the type), and with it the chain of buffers that create_request made. It also noted where in
@@ -290,7 +285,6 @@ impl Upstream {
 
     /// Whether the response's header, already parsed, rules out that the connection is kept: the server says so, its body is
     /// not read to its end, or the request is not wholly sent and never will be.
-    #[inline(always)]
     pub fn will_not_be_kept_alive(self, r: Request) -> bool {
         let u = self.as_ptr();
         // SAFETY: alive (see the type), and its configuration with it.

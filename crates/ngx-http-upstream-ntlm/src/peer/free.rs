@@ -25,7 +25,6 @@ use crate::{client, idle};
 
 impl NtlmPeer {
     /// Lets go of the connection of the present attempt. nginx closes the one that is left on the peer.
-    #[inline(always)]
     pub(super) fn free(&self, pc: Peer, state: ngx_uint_t) {
         if state == 0
             && let Source::Binding(bound) = self.source.get()
@@ -40,7 +39,6 @@ impl NtlmPeer {
     }
 
     /// Whether the exchange over a binding was no leg of a login, and the verdict is to keep the binding.
-    #[inline(always)]
     fn is_kept_after_plain(&self, bound: Bound) -> bool {
         if self.has(Facts::CREDENTIALS.and(Facts::TOKEN)) || matches!(self.u.status(), 401 | 407) {
             return false;
@@ -58,7 +56,6 @@ impl NtlmPeer {
 
     /// Whether a bound connection has carried a request that is no leg of a login, and nothing speaks against its next one: there is
     /// nothing to do before the header of the response is sent to the client.
-    #[inline]
     pub fn goes_on(&self) -> bool {
         let Source::Binding(bound) = self.source.get() else { return false };
         self.u.status() != 401
@@ -216,7 +213,6 @@ impl NtlmPeer {
     }
 
     /// Lets a busy binding wait for the next request, and closes another one if the group is full.
-    #[inline(always)]
     fn park(&self, bound: Bound, phase: Phase) -> Result<(), End> {
         let c = bound.connection();
         if !c.watch_for_reading() {

@@ -58,7 +58,6 @@ impl Parts {
     const NONE: Self = Parts { chosen: Some(Slice::EMPTY), forwarded: Digest::NONE };
 
     /// Those of a request: `Some(None)` where there are none, and the server does not matter either. `None` when there is no memory.
-    #[inline]
     pub(super) fn of(r: Request, group: &Group) -> Option<Option<NonNull<Self>>> {
         if group.key.is_null() && !group.by_server && !EXPECTED.load(Relaxed) {
             return Some(None);

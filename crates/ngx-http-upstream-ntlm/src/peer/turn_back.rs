@@ -110,14 +110,12 @@ fn protocol(r: Request) -> Protocol {
 }
 
 /// Whether a request over a stream may come while another one of its client begins the first login over their connection.
-#[inline]
 pub(super) fn is_beside_first_login(r: Request, owner: Connection) -> bool {
     owner != r.connection() && with_table(|table| table.has_begun_logins()) == Some(true)
 }
 
 impl NtlmPeer {
     /// Where a request goes. `client` is `None` while its client connection has never had a binding.
-    #[inline]
     pub(super) fn way(&self, owner: Connection, client: Option<ClientId>) -> Way {
         if owner == self.r.connection() && !self.has(Facts::CREDENTIALS) {
             // It speaks HTTP/1.x, and answers no challenge.

@@ -159,7 +159,6 @@ pub struct Plain {
 
 impl Plain {
     /// Why the binding cannot be kept.
-    #[inline(always)]
     fn obstacle(&self, limits: &Limits, in_login: bool) -> Option<End> {
         if self.broken {
             return Some(End::Broken);
@@ -177,7 +176,6 @@ impl Plain {
     }
 
     /// Whether the binding is kept, in the phase that it was in.
-    #[inline(always)]
     pub fn is_kept(&self, limits: &Limits) -> bool {
         self.obstacle(limits, false).is_none()
     }

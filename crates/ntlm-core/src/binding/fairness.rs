@@ -149,7 +149,6 @@ impl Addresses {
 
     /// Sees to it that an address has its place in the heap of a phase, now that one of its bindings is parked in it until
     /// `deadline`.
-    #[inline]
     pub(super) fn show(&mut self, id: AddressId, phase: Phase, deadline: u64) {
         if self.place(id, phase).is_none() {
             self.enter_heap(id, phase, deadline);

@@ -16,13 +16,11 @@ impl Address {
     const MAPPED: u64 = 0xffff;
 
     /// An IPv4 address, which is the same as the IPv6 address that maps it.
-    #[inline]
     pub const fn v4(bytes: [u8; 4]) -> Self {
         Address(0, Self::MAPPED << 32 | u32::from_be_bytes(bytes) as u64)
     }
 
     /// An IPv6 address.
-    #[inline]
     pub const fn v6([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: [u8; 16]) -> Self {
         Address(u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
     }
@@ -90,7 +88,6 @@ impl Key<'_> {
         Key { address, chosen: b"", forwarded: Digest::NONE, site: Site::NONE }
     }
 
-    #[inline]
     fn is_address_only(&self) -> bool {
         self.chosen.is_empty() && self.forwarded == Digest::NONE && self.site == Site::NONE
     }
@@ -108,7 +105,6 @@ impl Kept {
     }
 
     /// Whether a request with this key may have the binding.
-    #[inline]
     pub(super) fn is(&self, key: &Key<'_>) -> bool {
         self.address == key.address
             && match &self.rest {

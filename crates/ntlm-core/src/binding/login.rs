@@ -175,7 +175,6 @@ impl Logins {
     }
 
     /// Whether there is something to forget.
-    #[inline]
     pub(super) fn has_last(&self) -> bool {
         self.last.is_some()
     }

@@ -254,7 +254,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// Gives a request the binding that its client has for a group and key, if it waits and `fits`. It is busy until
     /// [`Bindings::park`] or [`Bindings::end`]. An id whose connection number is another one has nothing.
-    #[inline(always)]
     pub fn claim(
         &mut self,
         client: ClientId,
@@ -380,7 +379,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     }
 
     /// Whether a group has so many parked bindings.
-    #[inline]
     pub fn is_full(&self, group: GroupId, connections: usize) -> bool {
         self.group(group).is_some_and(|group| group.parked >= connections)
     }
@@ -391,7 +389,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// # Errors
     ///
     /// [`Refusal::NoClient`] when the id is stale, because its client has left: the caller closes the connection.
-    #[inline(always)]
     pub fn park(&mut self, id: BindingId, phase: Phase, now: u64) -> Result<Option<u64>, Refusal> {
         let Some(binding) = self.bindings.get_mut(id).filter(|binding| binding.state == State::Busy) else {
             return Err(Refusal::NoClient);
@@ -437,12 +434,10 @@ fn lower_half(time: u64) -> u32 {
 }
 
 /// Milliseconds from one time to another one, less than 49 days later.
-#[inline]
 fn since(earlier: u32, time: u64) -> u32 {
     lower_half(time).wrapping_sub(earlier)
 }
 
-#[inline]
 fn group_in(groups: &mut [Group], id: GroupId) -> Option<&mut Group> {
     groups.get_mut(usize::try_from(id.0).ok()?)
 }
