@@ -82,6 +82,7 @@ async fn waiting_ends_may_come_otherwise() {
         assert_eq!(client.login_in_one_leg("alice", "/").await.identity(), "alice");
         clients.push(client);
     }
+    origin.wait_idle_connections(100).await;
     // In one turn nginx hears first that the clients have left, and then of the origin's end.
     kill(worker, Signal::SIGSTOP).unwrap();
     drop(clients);
