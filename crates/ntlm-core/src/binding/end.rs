@@ -6,20 +6,20 @@
 /// Why a tainted upstream connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    // After a request; exchange.rs decides.
+    // After a request: exchange.rs decides.
     /// Its group has no `ntlm`, and the guard closes what is tainted.
     Guarded,
-    /// Its request is one that no client waits for (`mirror`).
+    /// Its request is one that no client waits for (`mirror`, `post_action`, the update of a cache), and it is not bound yet.
     Background,
-    /// A cached answer took the place of the server's.
+    /// A cached answer took the place of the server's, and it is not bound yet.
     Cached,
     /// The exchange over it failed, or the connection did, or TLS waits for something on it.
     Broken,
     /// nginx asks the next server instead of passing this answer on (`proxy_next_upstream http_404`).
     AnotherServer,
-    /// It carried `ntlm_requests` requests.
+    /// It carried `ntlm_requests` requests, and its last answer is no 401 or 407.
     RequestCap,
-    /// It was bound for `ntlm_time`.
+    /// It was bound for longer than `ntlm_time`, and its last answer is no 401 or 407.
     TimeCap,
     /// The server answered before it had read the whole request.
     RequestUnsent,
@@ -30,10 +30,10 @@ pub enum End {
     /// `ntlm_key` is empty for its request, or cannot be evaluated.
     NoKey,
 
-    // Where it is to be kept all the same, but cannot be bound or parked: the table's `bind` and `park`, and the module.
+    // Where it is to be kept, but cannot be bound or parked: table.rs, and the module's peer/free.rs and client.rs.
     /// Its client has another binding for the group and key.
     Taken,
-    /// Its client has as many bindings as one client connection may have.
+    /// Its client has as many bindings as one client connection may have, all of them busy or proven.
     Share,
     /// Its client connection is gone.
     NoClient,
@@ -41,10 +41,11 @@ pub enum End {
     NoMemory,
     /// The settings that it was made with cannot be evaluated.
     UnknownWay,
-    /// nginx cannot register its read event.
+    /// nginx cannot register its read event. (It ends bindings that wait, too.)
     Unwatched,
 
-    // While it waits.
+    // While it waits: the module's idle.rs decides; of `ClientLeft` client.rs, of `Evicted` peer/free.rs, of `MadeRoom` table.rs, and of
+    // `AnotherTransport` peer/key.rs when the next request comes.
     /// The server closed it while it was parked.
     ServerClosed,
     /// The server sent data that no request asked for.
@@ -55,7 +56,7 @@ pub enum End {
     Timeout,
     /// `ntlm N` was reached and this one was the first to go.
     Evicted,
-    /// Its client connection has a newer binding, and had as many as one may have.
+    /// Its client connection has a newer binding, and had as many as one may have; its own login was not proven.
     MadeRoom,
     /// `worker_connections` ran short and this one was the first to go.
     Shortage,
@@ -63,7 +64,7 @@ pub enum End {
     AnotherTransport,
 }
 
-/// The counter of the end of a binding.
+/// The counter of the end of a binding. An end by the server counts as one by the client where the client had given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndedBy {
     /// The client connection closed.
@@ -108,12 +109,15 @@ impl EndedBy {
     }
 }
 
-/// The consequence of an end for the client connection.
+/// The consequence of an end for the client connection whose request ends with it. `Exchange::client_after` lets the client stay where
+/// its request goes on to another server, or no client waits for it; so does the module where others share its connection. When a
+/// binding ends that waits, idle.rs closes the client connection unless others share it, whatever stands here; after
+/// `AnotherTransport` the next request decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     /// The client goes on as before: its login, if it has one, is on another connection.
     Stays,
-    /// The client takes its connection for authenticated, so the connection is closed.
+    /// The client takes its connection for authenticated, or for one on which its login goes on, so it is closed.
     Leaves,
 }
 
@@ -204,7 +208,7 @@ impl End {
         self.row().client
     }
 
-    /// Whether an operator is told at `info`: the limits that the operator set.
+    /// Whether an operator is told at `info`: of the limits that the operator set, and of settings that do not fit.
     pub fn is_limit(self) -> bool {
         matches!(self.by(), EndedBy::Eviction | EndedBy::Shortage | EndedBy::Cap)
             || self == End::AnotherTransport
