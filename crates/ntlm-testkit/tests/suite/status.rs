@@ -177,7 +177,9 @@ async fn everything_is_counted_where_it_happens() {
         users.push(logged_in(&nginx, user, "/").await);
     }
     until(&nginx, "/groups/0/ended/evicted", 1).await;
-    origin.close_idle_connections().await;
+    for id in origin.connection_ids_open() {
+        origin.close_connection(id).await;
+    }
     until(&nginx, "/groups/0/ended/server", 3).await;
     until(&nginx, "/groups/0/bindings/parked", 0).await;
     // A trouble.
