@@ -15,7 +15,8 @@ pub enum End {
     Cached,
     /// The exchange over it failed, or the connection did, or TLS waits for something on it.
     Broken,
-    /// nginx asks the next server instead of passing this answer on (`proxy_next_upstream http_404`).
+    /// nginx asks the next server instead of passing this answer on (`proxy_next_upstream http_404`). Its client stays if the request has
+    /// credentials, which it takes along.
     AnotherServer,
     /// It carried `ntlm_requests` requests, and its last answer is no 401 or 407.
     RequestCap,
@@ -25,23 +26,23 @@ pub enum End {
     RequestUnsent,
     /// The server closes it, or its response was not read to the end.
     NotKeptAlive,
-    /// The worker is exiting. (It ends bindings that wait, too.)
+    /// The worker is exiting. (It ends bindings that wait, too: idle.rs.)
     Exiting,
     /// `ntlm_key` is empty for its request, or cannot be evaluated.
     NoKey,
 
-    // Where it is to be kept, but cannot be bound or parked: table.rs, and the module's peer/free.rs and client.rs.
-    /// Its client has another binding for the group and key.
+    // Where it is to be kept, but cannot be bound or parked.
+    /// Its client has another binding for the group and key (table.rs).
     Taken,
-    /// Its client has as many bindings as one client connection may have, all of them busy or proven.
+    /// Its client has as many bindings as one client connection may have, all of them busy or proven (table.rs).
     Share,
-    /// Its client connection is gone.
+    /// Its client connection is gone (table.rs).
     NoClient,
-    /// There was no memory.
+    /// There was no memory (table.rs, and the module's client.rs and peer/free.rs).
     NoMemory,
-    /// The settings that it was made with cannot be evaluated.
+    /// The settings that it was made with cannot be evaluated (peer/free.rs).
     UnknownWay,
-    /// nginx cannot register its read event. (It ends bindings that wait, too.)
+    /// nginx cannot register its read event (peer/free.rs). (It ends bindings that wait, too: idle.rs.)
     Unwatched,
 
     // While it waits: the module's idle.rs decides; of `ClientLeft` client.rs, of `Evicted` peer/free.rs, of `MadeRoom` table.rs, and of
@@ -56,11 +57,12 @@ pub enum End {
     Timeout,
     /// `ntlm N` was reached and this one was the first to go.
     Evicted,
-    /// Its client connection has a newer binding, and had as many as one may have; its own login was not proven.
+    /// Its client connection has a newer binding, and had as many as one may have; its own login was not proven. Its client stays, since
+    /// others share the connection.
     MadeRoom,
     /// `worker_connections` ran short and this one was the first to go.
     Shortage,
-    /// The next request of its client uses other transport settings.
+    /// The next request of its client uses other transport settings. Its client stays if that request has credentials.
     AnotherTransport,
 }
 
@@ -111,8 +113,8 @@ impl EndedBy {
 
 /// The consequence of an end for the client connection whose request ends with it. `Exchange::client_after` lets the client stay where
 /// its request goes on to another server, or no client waits for it; so does the module where others share its connection. When a
-/// binding ends that waits, idle.rs closes the client connection unless others share it, whatever stands here; after
-/// `AnotherTransport` the next request decides.
+/// binding ends that waits, idle.rs closes the client connection unless others share it, whatever stands here: at once where it has no
+/// request, else after the next response, which says `Connection: close`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     /// The client goes on as before: its login, if it has one, is on another connection.
