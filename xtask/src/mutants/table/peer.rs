@@ -257,10 +257,11 @@ pub const ROWS: &[Mutation] = &[
         "exiting: is_exiting(),\n",
         "exiting: false,\n",
         &["lifetime::reloads::", "lifetime::kept_clients::"],
-    ),
-    row("peer/free.rs", "requests: self.carried.get(),", "requests: 0,", &["caps::"]),
-    row("peer/free.rs", "            age: bound.age(),", "            age: 0,", &["caps::"]),
-    row("peer/free.rs", "if state == 0\n", "if true\n", &["lifetime::", "faults::"]),
+    )
+    .known(),
+    row("peer/free.rs", "requests: self.carried.get(),", "requests: 0,", &["caps::", "status::"]),
+    row("peer/free.rs", "            age: bound.age(),", "            age: 0,", &["caps::"]).known(),
+    row("peer/free.rs", "if state == 0\n", "if true\n", &["lifetime::", "faults::"]).known(),
     row(
         "peer/free.rs",
         "        self.u.status() != 401\n            && !self.has(Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST))",
