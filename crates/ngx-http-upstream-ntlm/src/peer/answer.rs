@@ -1,7 +1,7 @@
 //! What the header of a response to the client must say and do, before it is sent.
 
 use ntlm_core::binding::end::{Client, End};
-use ntlm_core::binding::exchange::{Connection, Exchange};
+use ntlm_core::binding::exchange::{Condition, Connection, Exchange};
 use ntlm_core::diagnosis::Diagnosis;
 
 use super::{Facts, NtlmPeer, Source};
@@ -61,7 +61,8 @@ impl NtlmPeer {
         } else {
             !self.u.will_not_be_kept_alive(self.r)
         };
-        let verdict = Exchange { kept_alive, ..exchange }.verdict(&self.group().limits);
+        let condition = Condition { kept_alive, ..exchange.condition };
+        let verdict = Exchange { condition, ..exchange }.verdict(&self.group().limits);
         let challenge = unauthorized && exchange.token && !exchange.guarded && self.r.is_http1();
         if challenge && is_exiting() && matches!(verdict.connection, Connection::Close(End::Exiting)) {
             return Announce::Nothing;

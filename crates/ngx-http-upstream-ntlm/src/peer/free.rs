@@ -7,7 +7,7 @@ use nginx_sys::{NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_uint_t};
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::{Client, End};
 use ntlm_core::binding::exchange::{
-    Asked, Connection as Fate, Exchange, Outcome, Phase, Plain, Progress, Verdict,
+    Asked, Condition, Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict,
 };
 use ntlm_core::binding::ids::{BindingId, Refusal};
 use ntlm_core::binding::table::{Evicted, Made};
@@ -43,7 +43,7 @@ impl NtlmPeer {
         if self.has(Facts::CREDENTIALS.and(Facts::TOKEN)) || matches!(self.u.status(), 401 | 407) {
             return false;
         }
-        let plain = Plain {
+        let condition = Condition {
             broken: bound.connection().is_broken(),
             kept_alive: self.u.is_kept_alive(),
             request_sent: self.u.is_request_sent(),
@@ -51,7 +51,7 @@ impl NtlmPeer {
             requests: self.carried.get(),
             age: bound.age(),
         };
-        plain.is_kept(&self.group().limits)
+        condition.is_kept_after_plain(&self.group().limits)
     }
 
     /// Whether a bound connection has carried a request that is no leg of a login, and nothing speaks against its next one: there is
@@ -250,13 +250,14 @@ impl NtlmPeer {
 
     /// What is known of the exchange over the connection that is let go of.
     fn exchange(&self, c: Option<Connection>, bound: Option<Bound>, outcome: Outcome) -> Exchange {
-        Exchange {
-            outcome,
+        let foreseen = self.foreseen(bound);
+        let condition = Condition {
             broken: c.is_none_or(Connection::is_broken),
             kept_alive: self.u.is_kept_alive(),
             request_sent: self.u.is_request_sent(),
-            ..self.foreseen(bound)
-        }
+            ..foreseen.condition
+        };
+        Exchange { outcome, condition, ..foreseen }
     }
 
     /// What is known of an exchange before it is over. It is expected to end well.
@@ -280,12 +281,14 @@ impl NtlmPeer {
             token: self.has(Facts::TOKEN),
             from_cache: self.u.is_answered_from_cache(),
             outcome: Outcome::Done,
-            broken: false,
-            kept_alive: true,
-            request_sent: true,
-            exiting: is_exiting() && !self.r.is_client_kept_through_exit(),
-            requests: bound.map_or(1, Bound::carried),
-            age: bound.map_or(0, Bound::age),
+            condition: Condition {
+                broken: false,
+                kept_alive: true,
+                request_sent: true,
+                exiting: is_exiting() && !self.r.is_client_kept_through_exit(),
+                requests: bound.map_or(1, Bound::carried),
+                age: bound.map_or(0, Bound::age),
+            },
             progress: with_table(|table| table.progress(self.binding.get())).unwrap_or_default(),
         }
     }

@@ -96,7 +96,7 @@ pub enum Outcome {
 }
 
 /// What is known of an exchange when nginx lets go of its connection; of an exchange whose header is being sent, what is
-/// to be expected. The fields about the connection mean what `ngx_http_upstream_free_keepalive_peer` makes of them.
+/// to be expected.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange {
     /// The group has no `ntlm`; the guard watches it.
@@ -123,6 +123,16 @@ pub struct Exchange {
     pub from_cache: bool,
     /// How nginx lets go of the connection.
     pub outcome: Outcome,
+    /// The condition of the connection.
+    pub condition: Condition,
+    /// The phase that the exchanges before this one have shown.
+    pub progress: Progress,
+}
+
+/// The condition of an upstream connection when nginx lets go of it: whether it can carry another request. The fields mean what
+/// `ngx_http_upstream_free_keepalive_peer` makes of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Condition {
     /// The connection saw an end of stream, an error or a time-out, in either direction.
     pub broken: bool,
     /// `u->keepalive`: the response was read to its end, and the server means to keep the connection.
@@ -135,29 +145,9 @@ pub struct Exchange {
     pub requests: u64,
     /// Milliseconds since the connection was bound.
     pub age: u64,
-    /// The phase that the exchanges before this one have shown.
-    pub progress: Progress,
 }
 
-/// An exchange over a binding that is no leg of a login: the request has no credentials, and the answer to it is no 401 or 407, and
-/// has no token.
-#[derive(Debug, Clone, Copy)]
-pub struct Plain {
-    /// As in [`Exchange`].
-    pub broken: bool,
-    /// As in [`Exchange`].
-    pub kept_alive: bool,
-    /// As in [`Exchange`].
-    pub request_sent: bool,
-    /// As in [`Exchange`].
-    pub exiting: bool,
-    /// As in [`Exchange`].
-    pub requests: u64,
-    /// As in [`Exchange`].
-    pub age: u64,
-}
-
-impl Plain {
+impl Condition {
     /// Why the binding cannot be kept.
     fn obstacle(&self, limits: &Limits, in_login: bool) -> Option<End> {
         if self.broken {
@@ -175,8 +165,9 @@ impl Plain {
         self.exiting.then_some(End::Exiting)
     }
 
-    /// Whether the binding is kept, in the phase that it was in.
-    pub fn is_kept(&self, limits: &Limits) -> bool {
+    /// Whether a binding in this condition is kept, in the phase that it was in, after an exchange that was no leg of a login: the
+    /// request had no credentials, and the answer was no 401 or 407 and had no token.
+    pub fn is_kept_after_plain(&self, limits: &Limits) -> bool {
         self.obstacle(limits, false).is_none()
     }
 }
@@ -318,15 +309,13 @@ impl Exchange {
         if self.from_cache && !self.bound {
             return Some(End::Cached);
         }
-        if self.outcome == Outcome::Failed || self.broken {
+        if self.outcome == Outcome::Failed || self.condition.broken {
             return Some(End::Broken);
         }
         if self.outcome == Outcome::Next {
             return Some(End::AnotherServer);
         }
-        let Exchange { broken, kept_alive, request_sent, exiting, requests, age, .. } = *self;
-        let plain = Plain { broken, kept_alive, request_sent, exiting, requests, age };
-        let obstacle = plain.obstacle(limits, phase == Phase::Handshaking);
+        let obstacle = self.condition.obstacle(limits, phase == Phase::Handshaking);
         obstacle.or((!self.keyed).then_some(End::NoKey))
     }
 

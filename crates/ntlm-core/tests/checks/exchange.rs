@@ -4,7 +4,7 @@
 use ntlm_core::binding::digest::{Digest, Secret};
 use ntlm_core::binding::end::{Client, End};
 use ntlm_core::binding::exchange::{
-    Asked, Connection, Exchange, Limits, Login, Outcome, Phase, Plain, Progress, Verdict,
+    Asked, Condition, Connection, Exchange, Limits, Login, Outcome, Phase, Progress, Verdict,
 };
 
 /// Bytes of one exchange.
@@ -40,8 +40,9 @@ fn check_connection(exchange: &Exchange, verdict: &Verdict) {
     let tainted = exchange.bound || exchange.credentials || exchange.token;
     assert_eq!(verdict.connection == Connection::PassOn, !tainted, "{exchange:?}");
     if let Connection::Keep(_) = verdict.connection {
-        assert!(exchange.kept_alive && exchange.request_sent && !exchange.broken, "{exchange:?}");
-        assert!(exchange.outcome == Outcome::Done && !exchange.exiting, "{exchange:?}");
+        let Condition { broken, kept_alive, request_sent, exiting, .. } = exchange.condition;
+        assert!(kept_alive && request_sent && !broken, "{exchange:?}");
+        assert!(exchange.outcome == Outcome::Done && !exiting, "{exchange:?}");
         assert!(exchange.keyed && !exchange.guarded, "{exchange:?}");
         // No client would own it, or none knows of it.
         assert!(exchange.bound || !exchange.background && !exchange.from_cache, "{exchange:?}");
@@ -80,7 +81,7 @@ fn check_login(exchange: &Exchange, verdict: &Verdict, limits: &Limits, demanded
                 verdict.progress.is_proven() && phase != Phase::Handshaking,
                 "{exchange:?}"
             );
-            let reached = limits.reached(exchange.requests, exchange.age).is_some();
+            let reached = limits.reached(exchange.condition.requests, exchange.condition.age).is_some();
             assert!(!reached || phase == Phase::Handshaking, "{exchange:?}");
         }
         Connection::Close(End::RequestCap | End::TimeCap) => {
@@ -90,17 +91,16 @@ fn check_login(exchange: &Exchange, verdict: &Verdict, limits: &Limits, demanded
     }
 }
 
-/// What the module asks after a request that is no leg of a login is what the whole verdict says.
+/// After a request that is no leg of a login the module asks for less than the whole verdict, and must hear the same.
 fn check_plain(exchange: &Exchange, verdict: &Verdict, limits: &Limits) {
     let Exchange { bound, guarded, credentials, token, keyed, outcome, status, .. } = *exchange;
     let is_leg = credentials || token || is_unauthorized(status);
     if !bound || guarded || is_leg || !keyed || outcome != Outcome::Done {
         return;
     }
-    let Exchange { broken, kept_alive, request_sent, exiting, requests, age, .. } = *exchange;
-    let plain = Plain { broken, kept_alive, request_sent, exiting, requests, age };
     let phase = if exchange.progress.is_proven() { Phase::Proven } else { Phase::Unproven };
-    assert_eq!(plain.is_kept(limits), verdict.connection == Connection::Keep(phase), "{exchange:?}");
+    let is_kept = exchange.condition.is_kept_after_plain(limits);
+    assert_eq!(is_kept, verdict.connection == Connection::Keep(phase), "{exchange:?}");
     assert_eq!(verdict.progress, exchange.progress, "{exchange:?}");
 }
 
@@ -133,12 +133,14 @@ fn exchange(secret: &Secret, bytes: &[u8], requests: u64, progress: Progress) ->
             6 => Outcome::Next,
             _ => Outcome::Done,
         },
-        broken: seldom(7),
-        kept_alive: !seldom(8),
-        request_sent: !seldom(9),
-        exiting: seldom(10),
-        requests,
-        age: u64::from(more) * 8,
+        condition: Condition {
+            broken: seldom(7),
+            kept_alive: !seldom(8),
+            request_sent: !seldom(9),
+            exiting: seldom(10),
+            requests,
+            age: u64::from(more) * 8,
+        },
         progress,
     }
 }

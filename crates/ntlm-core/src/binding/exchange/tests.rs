@@ -3,6 +3,19 @@
 use super::*;
 use crate::binding::digest::Secret;
 
+/// The connection can carry another request.
+const SOUND: Condition =
+    Condition { broken: false, kept_alive: true, request_sent: true, exiting: false, requests: 3, age: 500 };
+
+/// The connection has seen an end of stream or an error.
+const BROKEN: Condition = Condition { broken: true, ..SOUND };
+
+/// The response was not read to its end, or the server closes the connection.
+const NOT_KEPT_ALIVE: Condition = Condition { kept_alive: false, ..SOUND };
+
+/// A part of the request was not sent.
+const UNSENT: Condition = Condition { request_sent: false, ..SOUND };
+
 /// A login's last leg, answered 200 over the binding that its challenge came by.
 const HEALTHY: Exchange = Exchange {
     guarded: false,
@@ -17,12 +30,7 @@ const HEALTHY: Exchange = Exchange {
     token: false,
     from_cache: false,
     outcome: Outcome::Done,
-    broken: false,
-    kept_alive: true,
-    request_sent: true,
-    exiting: false,
-    requests: 3,
-    age: 500,
+    condition: SOUND,
     progress: Progress { proven: false, asked: Some(Asked { target: Digest::NONE, header: Digest::NONE }) },
 };
 
@@ -60,11 +68,11 @@ fn each_condition_alone_ends_the_connection() {
         (Exchange { background: true, bound: false, ..HEALTHY }, End::Background),
         (Exchange { from_cache: true, bound: false, ..HEALTHY }, End::Cached),
         (Exchange { outcome: Outcome::Failed, ..HEALTHY }, End::Broken),
-        (Exchange { broken: true, ..HEALTHY }, End::Broken),
-        (Exchange { kept_alive: false, ..HEALTHY }, End::NotKeptAlive),
+        (Exchange { condition: BROKEN, ..HEALTHY }, End::Broken),
+        (Exchange { condition: NOT_KEPT_ALIVE, ..HEALTHY }, End::NotKeptAlive),
         (Exchange { outcome: Outcome::Next, ..HEALTHY }, End::AnotherServer),
-        (Exchange { request_sent: false, ..HEALTHY }, End::RequestUnsent),
-        (Exchange { exiting: true, ..HEALTHY }, End::Exiting),
+        (Exchange { condition: UNSENT, ..HEALTHY }, End::RequestUnsent),
+        (Exchange { condition: Condition { exiting: true, ..SOUND }, ..HEALTHY }, End::Exiting),
         (Exchange { keyed: false, ..HEALTHY }, End::NoKey),
     ] {
         assert_eq!(end(exchange), Some(expected));
@@ -161,7 +169,7 @@ fn bare_401_is_a_refusal() {
 #[test]
 fn retry_with_credentials_leaves_the_client_alone() {
     for outcome in [Outcome::Failed, Outcome::Next] {
-        let failed = Exchange { outcome, kept_alive: false, ..HEALTHY };
+        let failed = Exchange { outcome, condition: NOT_KEPT_ALIVE, ..HEALTHY };
         assert_eq!(failed.verdict(&Limits::NONE).client, Client::Stays);
         let anonymous = Exchange { credentials: false, ..failed };
         assert_eq!(anonymous.verdict(&Limits::NONE).client, Client::Leaves);
@@ -174,11 +182,11 @@ fn ends_that_an_operator_can_mend_are_diagnosed() {
     for (exchange, replaced, expected) in [
         (Exchange { guarded: true, ..HEALTHY }, false, Some(Diagnosis::NoDirective)),
         (Exchange { keyed: false, ..HEALTHY }, false, Some(Diagnosis::EmptyKey)),
-        (Exchange { kept_alive: false, ..HEALTHY }, true, Some(Diagnosis::Intercepted)),
-        (Exchange { request_sent: false, ..challenge }, false, Some(Diagnosis::EarlyUnauthorized)),
-        (Exchange { kept_alive: false, ..challenge }, false, Some(Diagnosis::OriginCloses)),
-        (Exchange { broken: true, ..challenge }, false, Some(Diagnosis::OriginCloses)),
-        (Exchange { kept_alive: false, ..HEALTHY }, false, None),
+        (Exchange { condition: NOT_KEPT_ALIVE, ..HEALTHY }, true, Some(Diagnosis::Intercepted)),
+        (Exchange { condition: UNSENT, ..challenge }, false, Some(Diagnosis::EarlyUnauthorized)),
+        (Exchange { condition: NOT_KEPT_ALIVE, ..challenge }, false, Some(Diagnosis::OriginCloses)),
+        (Exchange { condition: BROKEN, ..challenge }, false, Some(Diagnosis::OriginCloses)),
+        (Exchange { condition: NOT_KEPT_ALIVE, ..HEALTHY }, false, None),
     ] {
         let end = end(exchange).unwrap();
         assert_eq!(exchange.diagnosis(end, replaced), expected, "{exchange:?}");
