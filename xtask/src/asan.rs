@@ -1,4 +1,4 @@
-//! The suite, chaos, and a flood of streams, with somebody watching every access to memory.
+//! The suite, chaos, and a flood of streams, under a tool that watches every access to memory (AddressSanitizer, or valgrind's memcheck).
 //!
 //! AddressSanitizer watches NGINX's own code and what is allocated and freed. It does not see what the module reads and
 //! writes, since a stable Rust compiler cannot be asked to say; valgrind's memcheck does, for every instruction. Both need

@@ -1,6 +1,6 @@
 //! Prepares everything the demo needs, then becomes it: Ctrl-C and the exit status are the demo's own.
 //!
-//! Must build nothing that the demo does not use: whoever tries the module for the first time waits for it.
+//! Must build nothing that the demo does not use: a person who tries the module for the first time waits for the build.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;

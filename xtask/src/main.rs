@@ -108,7 +108,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// What a bound request, its client's memory and a login cost, beside NGINX's own keep-alive and HAProxy: as JSON
+    /// Measure the cost of a bound request, of its client's memory and of a login, beside NGINX's own keep-alive and HAProxy: as JSON
     Bound(BoundArgs),
     /// Make docs/performance.md and its plots of the numbers in docs/performance
     Report,

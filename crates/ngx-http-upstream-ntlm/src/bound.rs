@@ -18,7 +18,7 @@ use crate::stats::Number;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound(NonNull<Inner>);
 
-// It fits into what nginx leaves free in the pool of an upstream connection without TLS (ngx_http_upstream_connect).
+// An `Inner` fits into what nginx leaves free in the pool of an upstream connection without TLS (ngx_http_upstream_connect).
 #[derive(Clone, Copy)]
 struct Inner {
     connection: Connection,
@@ -170,8 +170,8 @@ impl Tls {
     }
 }
 
-/// What the worker keeps of where bound connections lead, so that nginx finds the name of the server when it logs a request whose
-/// connection is gone.
+/// The servers and routes of bound connections, in memory that the worker never frees: nginx reads the name of a server when it logs
+/// a request, and the connection with its pool may be gone by then.
 struct Kept {
     servers: RefCell<Vec<&'static Server>>,
     routes: RefCell<Vec<&'static Route>>,

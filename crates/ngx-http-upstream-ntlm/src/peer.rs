@@ -59,7 +59,7 @@ pub struct NtlmPeer {
     /// The balancer's callbacks and their data, in the pool of the request; `None` until the module has called the balancer's `peer.init`.
     original: Cell<Option<NonNull<Original>>>,
     facts: Cell<Facts>,
-    /// What the key of the request's binding has beside the client's address; `None` where that is nothing.
+    /// The parts of the binding's key beside the client's address; `None` where the key is the address alone.
     parts: Option<NonNull<Parts>>,
     source: Cell<Source>,
     /// The binding that served this request, or that it made.
@@ -189,7 +189,7 @@ impl NtlmPeer {
         if owner != r.connection() || Carried::may_be_by(r) || !location.replaces_defaults {
             return Self::init_slowly(r, u, group);
         }
-        // It speaks HTTP/1.x, has no credentials, and goes out as a handshake needs it.
+        // This client speaks HTTP/1.x, its request has no credentials, and nginx sends the request as a handshake needs it.
         let Some(id) = known else { return original::init(r, u, group) };
         let Some(peer) = Self::place(r, u, group, Facts::NONE, None) else { return Status::ERROR };
         if !peer.serve(owner, id) {
@@ -268,7 +268,7 @@ impl NtlmPeer {
         Self::place_with_parts(r, u, group, facts, original, parts)
     }
 
-    /// The same with given parts of the key.
+    /// [`NtlmPeer::place`], of a request whose key has these parts.
     fn place_with_parts<'a>(
         r: Request,
         u: Upstream,

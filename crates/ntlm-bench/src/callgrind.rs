@@ -1,7 +1,7 @@
 //! valgrind's callgrind counts the instructions of a proxy, and writes them down whenever it is asked to.
 //!
-//! It counts what the process itself executes outside of the kernel: neither the measuring process nor a busy machine change
-//! the number.
+//! callgrind counts the instructions that this process executes, the kernel's excepted: neither the process that sends the requests
+//! nor a busy machine changes the number.
 
 use std::collections::HashMap;
 use std::ops::Div;
@@ -110,7 +110,7 @@ fn of_dump(text: &str) -> (Instructions, Option<u64>) {
     (Instructions { all: all as f64, own: in_own as f64, allocations: allocations as f64 }, total)
 }
 
-/// What holds for the names that ids stand for.
+/// Whether a rule holds for a name. callgrind writes a name once, with a number; after that it writes the number alone.
 struct Names<'a> {
     known: HashMap<&'a str, bool>,
     rule: fn(&str) -> bool,

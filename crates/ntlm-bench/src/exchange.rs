@@ -1,4 +1,4 @@
-//! What clients send: requests of a given size, and one login, recorded once and sent by all of them; and a client that
+//! The requests of the clients, of a given size; one login, which is recorded once and which all of them send; and a client, which
 //! sends and reads.
 
 use std::io::{Read as _, Write as _};

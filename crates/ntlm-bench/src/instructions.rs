@@ -75,7 +75,7 @@ pub async fn measure(login: &Login, most_clients: usize) -> Result<Instructions>
     Ok(Instructions { noise: noise(&cells), counted: REQUESTS, requests: cells, logins, checked: Vec::new() })
 }
 
-/// What repetitions change.
+/// By how much the counts of the same request differ between repetitions.
 fn noise(cells: &[Cell]) -> Noise {
     let spread = |numbers: &[f64]| {
         let least = numbers.iter().copied().fold(f64::MAX, f64::min);

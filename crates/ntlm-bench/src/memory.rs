@@ -21,7 +21,7 @@ const LAST: usize = 8000;
 /// Clients from one point to the next.
 const STEP: usize = 500;
 
-/// What each client asks for before it waits.
+/// The size of the request that each client sends before it waits.
 const SIZE: Size = Size { url: 0, lines: 4 };
 
 /// Measures all subjects.
@@ -37,7 +37,7 @@ async fn of(login: &Login, subject: Subject) -> Result<MemoryOf> {
     let origin = Origin::start(login)?;
     let last = LAST.min(limit::most_clients()?);
     let servers = match subject {
-        // Who binds does so whatever their number, and memory for a server is not for a client.
+        // A proxy that binds does so for any number of clients; what it takes for a server is not counted for a client.
         _ if subject.logs_in() => vec![origin.address()],
         _ => (0..last).map(|number| server(number, origin.port)).collect::<Result<_>>()?,
     };

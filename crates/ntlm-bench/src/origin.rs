@@ -1,8 +1,8 @@
 //! The origin of all measurements: it answers every request with the same bytes, and every NTLM login with the same
 //! challenge, on a thread of its own.
 //!
-//! It must never answer two proxies differently. It checks no password: its connections are logged in by any AUTHENTICATE
-//! message, and it counts what comes over those and over others, which tells whether a proxy binds.
+//! The origin must never answer two proxies differently. It checks no password: any AUTHENTICATE message logs a connection in. It
+//! counts the requests over connections that are logged in, and over others, which tells whether a proxy binds.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -27,12 +27,12 @@ pub struct Origin {
     counts: Arc<Counts>,
 }
 
-/// What came to an origin.
+/// The numbers of requests and connections that an origin has seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// Requests without credentials over connections that are logged in.
     pub bound: u64,
-    /// The same over others.
+    /// Requests without credentials over other connections.
     pub others: u64,
     /// Connections.
     pub connections: u64,
@@ -78,7 +78,7 @@ impl Origin {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// What came until now.
+    /// The numbers until now.
     pub fn seen(&self) -> Seen {
         let Counts { bound, others, connections } = &*self.counts;
         let [bound, others, connections] =
@@ -128,7 +128,7 @@ enum Leg {
     Last,
 }
 
-/// What the origin looks for in the head of a request.
+/// The parts of a request's head that the origin needs.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     leg: Leg,

@@ -70,42 +70,42 @@ pub struct Machine {
 /// Instructions outside of the kernel, counted by callgrind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instructions {
-    /// What a repetition changes.
+    /// By how much the counts differ between repetitions.
     pub noise: Noise,
     /// Requests of one count.
     pub counted: usize,
     /// The counts, each for one subject, one number of clients and one size.
     pub requests: Vec<Cell>,
-    /// What a login takes, with its connection and its two requests; without [`Subject::logs_in`], the same requests through a
-    /// proxy that binds nothing.
+    /// The instructions of a login: its connection and its two requests. Of a subject without [`Subject::logs_in`] they are those
+    /// of the same requests through a proxy that binds nothing.
     pub logins: Vec<Count>,
-    /// What `ntlm-bench check` counts, counted as it does.
+    /// The counts that `ntlm-bench check` compares with, made in the way in which it makes its own.
     #[serde(default)]
     pub checked: Vec<Checked>,
 }
 
-/// What a request takes, beside one of [`Subject::KeepAlive`].
+/// The cost of a request, compared with one of [`Subject::KeepAlive`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
-    /// Whose.
+    /// The subject that the request goes through.
     pub subject: Subject,
     /// The size of the request.
     #[serde(flatten)]
     pub size: Size,
-    /// All its instructions over those of the other.
+    /// All instructions of the request, divided by those of the other.
     pub all: f64,
-    /// The same of those in the proxy and its modules, not in libraries.
+    /// The instructions in the proxy and its modules, not those in libraries, divided by those of the other.
     pub own: f64,
-    /// Its calls of the allocator, less those of the other.
+    /// The request's calls of the allocator, less those of the other.
     pub more_allocations: f64,
 }
 
-/// What repetitions change, in percent: the largest that any cell shows.
+/// By how much the counts of the same request differ between repetitions, in percent: the largest difference of any cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
     /// Between two runs, with proxies that are started anew, of all instructions.
     pub all_percent: f64,
-    /// The same of those in the proxy and its modules.
+    /// Between two runs, of the instructions in the proxy and its modules.
     pub own_percent: f64,
     /// Within a run, of all instructions, before and after larger requests: those leave the allocator of the C library in
     /// another state. A count is the average of both.
@@ -115,7 +115,7 @@ pub struct Noise {
 /// Instructions a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// Whose.
+    /// The subject that the request goes through.
     pub subject: Subject,
     /// Clients that are connected and ask one after the other, one request at a time.
     pub clients: usize,
@@ -129,7 +129,7 @@ pub struct Cell {
     /// All instructions, in each count: two by one proxy, before and after larger requests, and two more where it was started
     /// anew.
     pub all: Vec<f64>,
-    /// Those in the proxy and its modules, not in libraries.
+    /// The instructions in the proxy and its modules, not those in libraries.
     pub own: Vec<f64>,
     /// Calls of the allocator by the proxy and its modules.
     pub allocations: f64,
@@ -138,11 +138,11 @@ pub struct Cell {
 /// Instructions a login.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Count {
-    /// Whose.
+    /// The subject that the request goes through.
     pub subject: Subject,
     /// All instructions.
     pub all: f64,
-    /// Those in the proxy and its modules, not in libraries.
+    /// The instructions in the proxy and its modules, not those in libraries.
     pub own: f64,
 }
 
@@ -156,7 +156,7 @@ pub struct Memory {
 /// Memory of one subject's clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryOf {
-    /// Whose.
+    /// The subject that the request goes through.
     pub subject: Subject,
     /// The slope of [`Self::points`], by least squares: bytes a client.
     pub bytes_a_client: f64,
@@ -177,7 +177,7 @@ pub struct Load {
     pub seconds: f64,
     /// The size of the requests.
     pub size: Size,
-    /// What measures and what is measured went before all other processes of the machine (`SCHED_FIFO`).
+    /// The measuring process and the proxies went before all other processes of the machine (`SCHED_FIFO`).
     #[serde(default)]
     pub goes_first: bool,
     /// Each subject's.
@@ -187,7 +187,7 @@ pub struct Load {
 /// Times of one subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadOf {
-    /// Whose.
+    /// The subject that the request goes through.
     pub subject: Subject,
     /// The median of the rounds.
     pub median: Round,
@@ -198,9 +198,9 @@ pub struct LoadOf {
 /// Times of one round.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// Microseconds from the moment that a request was due until its answer was there: of half of the requests no more than.
+    /// Half of the requests were answered within this many microseconds, counted from the moment that the request was due.
     pub p50_microseconds: f64,
-    /// The same of 99 of 100.
+    /// 99 of 100 requests were answered within this many microseconds.
     pub p99_microseconds: f64,
     /// Processor time of the proxy a request, the kernel's for it included, in microseconds.
     pub cpu_microseconds: f64,
@@ -208,7 +208,7 @@ pub struct Round {
     pub measuring_percent: f64,
 }
 
-/// What a login takes: a new connection and two requests, one after the other.
+/// The cost of a login: a new connection and two requests, one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Logins {
     /// Logins of a round. The subjects take turns.
@@ -220,7 +220,7 @@ pub struct Logins {
 /// Logins of one subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoginsOf {
-    /// Whose.
+    /// The subject that the request goes through.
     pub subject: Subject,
     /// Clients speak TLS 1.3 to the proxy, without resumption; its key is one of ECDSA on P-256.
     pub tls: bool,
@@ -284,7 +284,7 @@ impl Cell {
         median(self.all.iter().copied())
     }
 
-    /// Those in the proxy and its modules, not in libraries.
+    /// The instructions in the proxy and its modules, not those in libraries.
     pub fn own(&self) -> f64 {
         median(self.own.iter().copied())
     }

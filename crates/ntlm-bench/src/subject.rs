@@ -1,4 +1,4 @@
-//! What is measured: a proxy, its configuration, and whether its clients log in.
+//! The subjects of a measurement. Each is a proxy with its configuration; of some the clients log in.
 //!
 //! Two subjects must never differ in anything but what they are compared for.
 
@@ -50,7 +50,7 @@ impl Subject {
         !matches!(self, Self::KeepAlive | Self::NoKeepAlive | Self::HaProxy)
     }
 
-    /// As people read it.
+    /// The subject's name on the page.
     pub fn name(self) -> &'static str {
         match self {
             Self::KeepAlive => "NGINX, keepalive",
@@ -109,7 +109,7 @@ struct HaProxy {
 
 impl Drop for HaProxy {
     fn drop(&mut self) {
-        // It has ended already, or has nothing to say about its end.
+        // Either fails only where the proxy has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -5,7 +5,7 @@ use crate::instructions::{FEW, LINES, MIDDLE, URLS};
 use crate::results::{Instructions, Noise, Results};
 use crate::subject::Subject;
 
-/// What is compared, with what, for which numbers of clients.
+/// The pairs of subjects that are compared: each with the one that it is measured against.
 const COMPARED: [(Subject, Subject); 5] = [
     (Subject::Bound, Subject::KeepAlive),
     (Subject::NoCredentials, Subject::OtherGroup),

@@ -8,7 +8,8 @@ const { join } = require("node:path");
 const { WebSocket } = require("ws");
 
 const profile = mkdtempSync(join(tmpdir(), "ntlm-firefox-"));
-// What an administrator sets by a policy for sites that may log in by themselves, and nothing that asks the outside world.
+// These are the preferences that an administrator sets by a policy for sites where Firefox may log in without asking. The others keep
+// Firefox from calling servers of its own.
 const preferences = {
   "network.negotiate-auth.trusted-uris": scheme === "negotiate" ? "https://" : "",
   // Debian's asks Samba's ntlm_auth otherwise, for the user of the machine.
@@ -27,7 +28,7 @@ const line = ([name, value]) => `user_pref(${JSON.stringify(name)}, ${JSON.strin
 writeFileSync(join(profile, "user.js"), Object.entries(preferences).map(line).join(""));
 
 const firefox = spawn(
-  // It ends with this program, however that ends.
+  // Firefox ends with this program, however this program ends.
   "setpriv",
   ["--pdeathsig", "KILL", "firefox-esr", "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0", "about:blank"],
   { stdio: ["ignore", "ignore", "pipe"], detached: true },

@@ -123,7 +123,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those of a folder that they were written to.
+    /// The files in a folder that they were written to.
     pub(crate) fn of(folder: &Path) -> Self {
         let path = |name: &str| folder.join(format!("{name}.pem"));
         Self {

@@ -19,7 +19,7 @@ pub(crate) enum Stream {
 
 /// TLS over TCP.
 pub(crate) trait Secured: AsyncRead + AsyncWrite + fmt::Debug + Send + Sync + Unpin {
-    /// What carries it.
+    /// The TCP connection below.
     fn tcp(&self) -> &TcpStream;
 
     /// Queues a TLS 1.3 KeyUpdate; `false` where there is none to send.

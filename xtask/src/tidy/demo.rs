@@ -1,4 +1,4 @@
-//! Counts the crates that `cargo xtask demo` compiles in a new checkout: whoever tries the module for the first time waits for them.
+//! Counts the crates that `cargo xtask demo` compiles in a new checkout: a person who tries the module for the first time waits for them.
 //!
 //! The demo once compiled 202. Crates that only tests need belong behind the test kit's feature `full`.
 

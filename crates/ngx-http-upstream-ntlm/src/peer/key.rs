@@ -44,20 +44,21 @@ fn forwarded(r: Request) -> Digest {
     digest
 }
 
-/// What the key of a request's binding has beside the client's address, and the server. In the pool of the request.
+/// The parts of a binding's key that are neither the client's address nor the server. They lie in the pool of the request.
 #[derive(Clone, Copy)]
 pub(super) struct Parts {
-    /// What `ntlm_key` is for this request, at its end as at its beginning. `None`: the request may have no binding.
+    /// The value of `ntlm_key`, evaluated when the request came; it holds until the request ends. `None`: the value is empty, and the
+    /// request may have no binding.
     pub(super) chosen: Option<Slice>,
-    /// Of the fields by which a proxy in front names its client.
+    /// The digest of the fields by which a proxy in front names its client.
     forwarded: Digest,
 }
 
 impl Parts {
-    /// Those of a request that has no `ntlm_key` and no fields of a proxy in front.
+    /// The parts of a request whose group has no `ntlm_key`, and which has no fields of a proxy in front.
     const NONE: Self = Parts { chosen: Some(Slice::EMPTY), forwarded: Digest::NONE };
 
-    /// Those of a request: `Some(None)` where there are none, and the server does not matter either. `None` when there is no memory.
+    /// The parts of a request's key. `Some(None)` where the key is the client's address alone; `None` when there is no memory.
     pub(super) fn of(r: Request, group: &Group) -> Option<Option<NonNull<Self>>> {
         if group.key.is_null() && !group.by_server && !EXPECTED.load(Relaxed) {
             return Some(None);
@@ -76,8 +77,9 @@ impl Parts {
         r.pool().place(parts).map(Some)
     }
 
-    /// Those of a request whose answer carried a token although nobody asked for a login: the `ntlm_key` of its arrival has not been
-    /// noted.
+    /// The parts of a request's key after an answer with a token to a request without credentials. The module has not evaluated
+    /// `ntlm_key` when that request came, and its value may have changed since, so a group with `ntlm_key` gives it no binding. `None`
+    /// when there is no memory.
     pub(super) fn of_late(r: Request, group: &Group) -> Option<Option<NonNull<Self>>> {
         if group.key.is_null() {
             Self::of(r, group)
@@ -108,7 +110,7 @@ impl NtlmPeer {
         Some(look(Key { address, chosen: chosen.as_bytes(), forwarded, site }))
     }
 
-    /// Takes the binding of this request where its key is more than the client's address, or its transport takes more to tell.
+    /// Takes the binding of this request where its key is more than the client's address, or where nginx speaks TLS to the server.
     #[inline(never)]
     pub(super) fn claim_by_all(&self, owner: Connection, id: ClientId) -> Option<Taken<Bound>> {
         let transport = Transport::of(self.r, self.u)?;

@@ -30,7 +30,7 @@ struct Site {
     bound: AtomicU64,
     /// Bindings that the server ended.
     ended: AtomicU64,
-    /// Those of them that it ended in the middle of a request.
+    /// Bindings that the server ended in the middle of a request; they are among `ended` too.
     failed: AtomicU64,
     /// 0 where the place is free.
     length: AtomicU32,
@@ -46,14 +46,14 @@ impl Number {
     pub const OTHER: Number = Number(u8::MAX);
 }
 
-/// What was counted of a server.
+/// The numbers that `ntlm_status` shows of a server.
 #[derive(Clone, Copy)]
 pub struct Counted {
     /// Bindings made to it.
     pub bound: u64,
-    /// Bindings that it ended.
+    /// Bindings that the server ended.
     pub ended: u64,
-    /// Those of them that it ended in the middle of a request.
+    /// Bindings that the server ended in the middle of a request; they are among `ended` too.
     pub failed: u64,
 }
 

@@ -25,8 +25,8 @@ impl Address {
         Address(u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
     }
 
-    /// What counts as one address where they share the room of a group: an IPv4 address, or the /64 of an IPv6 address, since one
-    /// site is given a /64.
+    /// The address that stands for its site when addresses share the room of a group: an IPv4 address stands for itself, an IPv6
+    /// address for its /64, since one site is given a /64.
     pub(super) fn source(self) -> Self {
         if self.0 == 0 && self.1 >> 32 == Self::MAPPED { self } else { Address(self.0, 0) }
     }

@@ -92,9 +92,9 @@ pub struct Logins {
     pub notes: u32,
     /// The request that has the binding is a leg of a login.
     in_leg: bool,
-    /// What the last login left behind was forgotten, the mark of its challenge too.
+    /// `last` has been forgotten, and the mark of that login's challenge too.
     forgotten: bool,
-    /// What matters until the last login is over.
+    /// The last login over the binding, until it is over.
     last: Option<Boxed<Last>>,
 }
 

@@ -36,10 +36,10 @@ struct Arguments {
     /// Streams of HTTP/2, a third of them turned back.
     #[arg(long, default_value_t = 100_000)]
     streams: usize,
-    /// As many of h2load's, without logins.
+    /// Streams of HTTP/2 that h2load sends without logins, a third of them turned back.
     #[arg(long, default_value_t = 100_000)]
     h2load: usize,
-    /// Somebody watches every access to memory, and takes memory for that: how much there is says nothing of streams.
+    /// A tool such as AddressSanitizer watches the worker and uses memory itself: do not judge streams by the worker's memory.
     #[arg(long)]
     watched: bool,
 }

@@ -1,6 +1,6 @@
 //! Logins over the one connection of a client that speaks HTTP/1.1.
 //!
-//! It must never log in over another connection.
+//! The client must never log in over another connection.
 
 use super::http1::Client;
 use super::login::must_be_in;

@@ -1,7 +1,7 @@
 //! Alice's and Bob's side of a login by NTLMv2 (MS-NLMP 3.3.2), in few lines: `sspi`, with which the tests log in, is two thirds
 //! of what a first build would compile.
 //!
-//! It must never be given another person's password: it answers the challenges of the demonstration's own server.
+//! This code must never be given another person's password: it answers the challenges of the demonstration's own server.
 
 use md4::{Digest as _, Md4};
 

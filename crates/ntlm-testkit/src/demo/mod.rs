@@ -33,7 +33,7 @@ pub struct Options {
     pub login: Option<Login>,
     /// Where nginx with the module listens as well.
     pub listen: Option<SocketAddr>,
-    /// It ends after the verdict: addresses and files would be gone before they are read, so none is printed.
+    /// The demonstration ends after the verdict. It prints no addresses and no files, which would be gone before anybody uses them.
     pub once: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The module in front of a server of the user's own: what it answers to a request without a password, and what that
+//! The module in front of a server of the user's own: what the server answers to a request without a password, and what that
 //! means.
 //!
-//! It must never see a password: where a login is wanted, `ntlm-probe` asks for it and plays the login.
+//! The demonstration must never see a password: where a login is wanted, `ntlm-probe` asks for it and plays the login.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};

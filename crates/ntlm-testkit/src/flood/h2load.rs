@@ -1,6 +1,6 @@
 //! nghttp2's h2load, another's client that opens streams of HTTP/2 by the hundred thousand, a third of them turned back to HTTP/1.1.
 //!
-//! It must never take a sum for right that is not exact: each stream is answered whole, or turned back where it has to be.
+//! The check must never accept numbers that are not exact: each stream is answered whole, or turned back where it has to be.
 
 use std::process::Stdio;
 
@@ -39,7 +39,7 @@ impl H2load {
     ///
     /// # Errors
     ///
-    /// What h2load says, if it is not that two thirds were answered whole, and a third turned back.
+    /// The output of h2load, unless it says that two thirds were answered whole and a third was turned back.
     pub async fn send(self, origin: &Origin, nginx: &Nginx) -> Result<(), String> {
         let base = format!("http://{}", nginx.socket_addr("h2"));
         let [small, large] = SIZES.map(|size| format!("{base}/public/?size={size}"));

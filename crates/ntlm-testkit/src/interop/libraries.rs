@@ -45,7 +45,7 @@ const LIBRARIES: &[Library] = &[
     },
 ];
 
-/// What the servers have in common.
+/// The part that both servers have in common.
 const BOUND: &str = include_str!("../../interop/bound.py");
 const RECIPE: &str = include_str!("../../../../docs/recipes/winrm.conf");
 /// How often each user asks.
@@ -144,7 +144,7 @@ async fn play(
     let mut client = Command::new(python);
     client.arg(world.write(name, text)?).args([&address.to_string(), scheme, &TIMES.to_string()]);
     client.args(USERS.map(|user| format!("{user}:{}", password_of(user))));
-    // Whoever has no ticket logs in by NTLM.
+    // Without a ticket, these clients log in by NTLM.
     client.env("KRB5CCNAME", world.path().join("no-tickets")).env("KRB5_CONFIG", world.krb5_config());
     client.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(super::LIMIT * 2, client.output()).await;

@@ -1,6 +1,6 @@
 //! The TLS side of an origin: which versions it speaks, whose certificates it asks for, and what Extended Protection compares.
 //!
-//! It must never read a byte of what TLS carries.
+//! This code must never read a byte of what TLS carries.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub enum TlsVersions {
     V13,
 }
 
-/// What an origin was told of TLS.
+/// The settings of an origin's TLS.
 #[derive(Debug, Default)]
 pub(super) struct Security {
     pub(super) versions: Option<TlsVersions>,
@@ -44,7 +44,7 @@ impl Security {
         pki().write_to(folder).expect("a temporary folder to write to");
     }
 
-    /// What makes TLS of the connections, where the origin speaks it.
+    /// The acceptor of TLS connections; `None` where the origin speaks plain HTTP.
     pub(super) fn acceptor(&self) -> Option<Acceptor> {
         self.versions.map(|versions| Acceptor(self.server_config(versions)))
     }

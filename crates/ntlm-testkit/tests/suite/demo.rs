@@ -103,7 +103,7 @@ async fn login_fails_without_the_module_and_succeeds_with() {
     }
 }
 
-/// With `--once`, nginx and its files are gone when somebody reads of them. `others` are addresses that stay.
+/// With `--once`, nginx and its files are gone before anybody uses their paths. `others` are addresses that stay.
 fn nothing_that_is_gone(shown: &Shown, others: &[&str]) {
     for text in ["  address ", "curl --ntlm", "  browser ", "nginx.conf", "error.log", "ntlm-probe"] {
         assert!(!shown.stdout.contains(text), "{text:?} in {shown:#?}");
@@ -198,7 +198,7 @@ async fn probe_logs_in_at_given_server() {
             "{shown:#?}"
         );
     }
-    // Nobody logs in without a server, or without the probe.
+    // `--user` is refused without a server of the user's own, and without the probe.
     let probe = stand_in(folder.path(), 0);
     for arguments in [&upstream[..], &["--user", "alice", "--probe", probe.to_str().unwrap()]] {
         assert_eq!(once(arguments).await.exit, Some(2), "{arguments:?}");

@@ -17,7 +17,7 @@ const PHP: Client = Client {
 
 pub(super) const CLIENTS: &[Client] = &[
     PHP,
-    // It knows NTLM version 1 alone.
+    // LWP knows NTLM version 1 alone.
     Client {
         name: "Perl LWP",
         command: |job| script(job, "perl", "session.pl", include_str!("../../../interop/session.pl")),
@@ -53,7 +53,7 @@ fn java(job: &Job<'_>, options: &[&str], name: &str, text: &str) -> Command {
 }
 
 fn url_connection(job: &Job<'_>) -> Command {
-    // It prefers Negotiate where a server offers both, and has no ticket.
+    // Java prefers Negotiate where a server offers both, and has no ticket here.
     let options = ["-Dhttp.auth.preference=ntlm"];
     java(job, &options, "UrlConnection.java", include_str!("../../../interop/UrlConnection.java"))
 }
@@ -75,7 +75,7 @@ fn mono(job: &Job<'_>) -> Command {
 
 fn httpie(job: &Job<'_>) -> Command {
     let mut httpie = Command::new("sh");
-    // It prints the header's lines.
+    // HTTPie prints the lines of the response's header.
     let awk = r#"/^HTTP\//{s=$2} /^X-Identity:/{print "ANSWER", s, $2}"#;
     let each = format!(
         "for url do python=\"$0\"; \"$python\" -m httpie --ignore-stdin --print=h --timeout=50 --verify=\"$SSL_CERT_FILE\" \

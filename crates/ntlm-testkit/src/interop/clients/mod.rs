@@ -154,7 +154,7 @@ impl Job<'_> {
         self.world.write(name, text).expect("a file of the world")
     }
 
-    /// What is in the environment of a client that proves itself so.
+    /// Sets the environment of a client that logs in by this scheme.
     pub fn environment(&self, proof: Proof, command: &mut Command) {
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(proxy);

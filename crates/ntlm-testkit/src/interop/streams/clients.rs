@@ -16,11 +16,11 @@ pub(super) struct Client {
     pub name: &'static str,
     /// How it proves who it is.
     pub proof: Proof,
-    /// It can send these.
+    /// Whether the client can send these.
     pub takes: fn(&Load) -> bool,
-    /// Over HTTP/2 it does not get all answers of these, and asks for passwords (docs/interop.md says why).
+    /// Whether the client, over HTTP/2, misses some answers to these and asks for passwords (docs/interop.md says why).
     pub known: fn(&Load) -> bool,
-    /// It speaks HTTP/1.1 as well.
+    /// The client can be told to speak HTTP/1.1 instead.
     pub straight: bool,
     /// The command that sends them.
     pub command: fn(&Job<'_>, &Load) -> Command,
@@ -37,7 +37,7 @@ const CURL: Client = Client {
 const CURL_NTLM: Client = Client {
     name: "curl --ntlm",
     proof: Proof::Ntlm,
-    // It never ends the empty body of its first leg, whoever the server.
+    // This curl never ends the empty body of its first leg, whichever server it talks to.
     takes: |load| !matches!(load.body, Body::File(_) | Body::Pipe(_)),
     known: |_| false,
     command: |job, load| curl(job, load, None, "--ntlm"),
@@ -46,7 +46,7 @@ const CURL_NTLM: Client = Client {
 const SOUP: Client = Client {
     name: "libsoup (NTLM)",
     proof: Proof::Ntlm,
-    // It sends each leg of a POST over a connection of its own.
+    // libsoup sends each leg of a POST over a connection of its own.
     known: |load| matches!(load.body, Body::Post(_)) || load.at_once && load.body != Body::None,
     command: |job, load| soup(job, load, "ntlm"),
     ..CURL
@@ -54,7 +54,7 @@ const SOUP: Client = Client {
 const FIREFOX: Client = Client {
     name: "Firefox (NTLM)",
     proof: Proof::Ntlm,
-    // It cannot send what comes out of a pipe; and it takes its time.
+    // Firefox cannot send from a pipe. It is slow, so it is given fewer loads.
     takes: |load| match load.body {
         Body::None | Body::Post(100_000 | 3_000_000) => true,
         Body::File(bytes) => bytes == 3_000_000 && !load.at_once,
@@ -237,7 +237,7 @@ fn httpx(job: &Job<'_>, load: &Load, scheme: &str) -> Command {
     python
 }
 
-/// What scripts are told of the requests: the kind of body, the file, how many, and whether at once.
+/// The arguments of a script: the kind of body, the file, how many requests, and whether all at once.
 fn told(job: &Job<'_>, load: &Load) -> [String; 4] {
     let kind = match load.body {
         Body::None => "none",

@@ -31,14 +31,14 @@ pub enum Body {
     Post(usize),
     /// A PUT of a file.
     File(usize),
-    /// A PUT of what comes out of a pipe, whose length nobody knows.
+    /// A PUT whose body comes out of a pipe, so that its length is unknown beforehand.
     Pipe(usize),
 }
 
 /// The requests of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// What each of them sends.
+    /// The body that each of them sends.
     pub body: Body,
     /// How many.
     pub count: usize,
@@ -176,7 +176,7 @@ impl Stage<'_> {
                 _ => {}
             }
         }
-        // What is logged late is still of this session.
+        // nginx and the origin may log a request of this session after the client has its answer.
         let answered = played.answers.iter().filter(|(status, ..)| *status == 200).count();
         let complete = until("the logs", || {
             let passed = self.fronts.logged(offset).iter().filter(|logged| logged.status == 200).count();
@@ -224,7 +224,7 @@ impl Played {
         self.answers.iter().filter(|(status, ..)| *status == 200).count()
     }
 
-    /// Answers to somebody else, or to another body.
+    /// Answers to another person, or to another body.
     fn wrong(&self, load: &Load, user: &str) -> Vec<String> {
         let hash = body_hash(&content(load.body.bytes()));
         let answered = self.answers.iter().filter(|(status, ..)| *status == 200);
@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(with(2, |through| through.answers[0].0 = 0), 1);
         let twice = |through: &mut Played| through.executed = [("/session/stream-0".to_owned(), 3)].into();
         assert_eq!(with(3, twice), 1);
-        // What is known to go wrong goes wrong without harm.
+        // A load that is known to fail must still do no harm.
         assert_eq!(with(0, |through| *through = Played { prompts: 5, ..Played::default() }), 0);
         assert_eq!(with(0, |through| through.answers[0].1 = "bob".to_owned()), 1);
     }
