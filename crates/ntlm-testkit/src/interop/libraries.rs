@@ -2,7 +2,7 @@
 //! through nginx, as all users at once.
 //!
 //! Messages of WinRM are encrypted with keys of the login, which belong to the connection: one that comes over another connection is not
-//! understood. It must never take that away: over TLS nothing is encrypted so, and the recipe's TLS is left out.
+//! understood. This test must never use TLS, over which the libraries do not encrypt so: it leaves the TLS of the recipe out.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -47,6 +47,8 @@ const LIBRARIES: &[Library] = &[
 
 /// The part that both servers have in common.
 const BOUND: &str = include_str!("../../interop/bound.py");
+/// The part that both clients have in common.
+const SESSIONS: &str = include_str!("../../interop/sessions.py");
 const RECIPE: &str = include_str!("../../../../docs/recipes/winrm.conf");
 /// How often each user asks.
 const TIMES: usize = 3;
@@ -141,6 +143,7 @@ async fn play(
     address: SocketAddr,
 ) -> Result<(usize, String), String> {
     let (name, text) = library.client;
+    world.write("sessions.py", SESSIONS)?;
     let mut client = Command::new(python);
     client.arg(world.write(name, text)?).args([&address.to_string(), scheme, &TIMES.to_string()]);
     client.args(USERS.map(|user| format!("{user}:{}", password_of(user))));
