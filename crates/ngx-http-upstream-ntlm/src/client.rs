@@ -9,9 +9,10 @@ use core::ptr::NonNull;
 use ntlm_core::binding::end::End;
 use ntlm_core::binding::ids::ClientId;
 use ntlm_core::binding::table::Left;
+use ntlm_core::binding::turn_back::Protocol;
 
 use crate::idle;
-use crate::ngx::Connection;
+use crate::ngx::{Connection, Request};
 use crate::worker::with_table;
 
 /// The client in the table, if this connection ever had a binding.
@@ -41,6 +42,15 @@ pub fn find_or_enter(client: Connection) -> Result<ClientId, End> {
         return Err(End::NoMemory);
     }
     Ok(id)
+}
+
+/// The protocol that a client speaks.
+pub fn protocol(r: Request) -> Protocol {
+    match r.is_http2() {
+        true => Protocol::Http2,
+        false if r.is_http1() => Protocol::Http1,
+        false => Protocol::Http3,
+    }
 }
 
 /// Closes all that is parked for a client, and forgets it.

@@ -6,7 +6,8 @@
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_http_complex_value_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_str_t,
+    ngx_http_complex_value_t, ngx_http_handler_pt, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_srv_conf_t, ngx_str_t,
 };
 use ntlm_core::binding::exchange::Limits;
 use ntlm_core::binding::ids::GroupId;
@@ -94,6 +95,10 @@ pub struct Location {
     pub replaces_defaults: bool,
     /// The line `proxy_ntlm` that holds; null without one.
     pub place: *mut Place,
+    /// The group with `ntlm` that `proxy_pass` leads to; null where there is none, or its value has variables.
+    pub group: *mut Group,
+    /// The content handler that this module's stands before, here or in the location around; `None` without one.
+    pub content: ngx_http_handler_pt,
 }
 
 impl Location {

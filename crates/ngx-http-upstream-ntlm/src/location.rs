@@ -17,7 +17,8 @@ use ntlm_core::scheme::may_put_credentials;
 
 use crate::conf::CONF_ERROR;
 use crate::group::Location;
-use crate::ngx::{Pool, commands_of, http_modules, name_of};
+use crate::ngx::{Pool, commands_of, http_modules, name_of, wrap_content_handler};
+use crate::peer::ngx_http_upstream_ntlm_content_handler;
 use crate::proxy;
 
 /// Modules that can change a request's header after nginx has parsed it.
@@ -51,6 +52,13 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
         }
         if !proxy::merge(cf, &*parent, &mut *child) {
             return CONF_ERROR;
+        }
+        (*child).content = (*parent).content;
+        (*child).group = proxy::group_of(cf);
+        if !(*child).group.is_null()
+            && let Some(content) = wrap_content_handler(cf, ngx_http_upstream_ntlm_content_handler)
+        {
+            (*child).content = Some(content);
         }
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let (mut replaces_connection, mut may_close) = (false, false);

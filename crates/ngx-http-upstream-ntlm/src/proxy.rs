@@ -259,6 +259,24 @@ unsafe fn stand_before(cf: *mut ngx_conf_t, place: NonNull<Place>) -> Result<(),
     Ok(())
 }
 
+/// The group with `ntlm` that `proxy_pass` of a location leads to; null where there is none, or variables leave it open.
+///
+/// # Safety
+///
+/// Called from `merge_loc_conf`, after [`merge`].
+pub unsafe fn group_of(cf: *mut ngx_conf_t) -> *mut Group {
+    // SAFETY: vouched for by the caller; for what is found see `found`. Only `stand_before` writes the mark, into a group that begins a
+    // Proxied.
+    unsafe {
+        match found(cf).map(|uc| (*uc).upstream) {
+            Ok(us) if us.is_null() => null_mut(),
+            Ok(us) if (*us).peer.data == Proxied::mark() => (*us.cast::<Proxied>()).place.cast(),
+            Ok(us) if has_ntlm(us) => Group::of(us).map_or(null_mut(), NonNull::as_ptr),
+            _ => null_mut(),
+        }
+    }
+}
+
 /// The location's configuration of nginx's proxy module, as far as it is an upstream's.
 ///
 /// # Safety

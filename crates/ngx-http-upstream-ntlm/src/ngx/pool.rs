@@ -67,7 +67,8 @@ impl Pool {
         Some(Slice(ngx_str_t { len: bytes.len(), data: data.as_ptr() }))
     }
 
-    /// The data of the pool's cleanup with this handler.
+    /// The data of the pool's cleanup with this handler. The linker may make one function of all handlers that do nothing, so that one
+    /// kind of pool has at most one of these.
     pub fn cleanup_data<T>(self, handler: ngx_pool_cleanup_pt) -> Option<NonNull<T>> {
         // SAFETY: the pool is alive, and so are the cleanups in its list.
         let mut next = unsafe { (*self.as_ptr()).cleanup };

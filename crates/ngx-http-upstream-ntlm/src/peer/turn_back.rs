@@ -18,8 +18,9 @@ use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::scheme::{names_basic_or_bearer, offers};
 
 use super::leg::{Given, leg};
+use super::turns::Streams;
 use super::{Facts, NtlmPeer, Source, peer_of};
-use crate::client;
+use crate::client::{self, protocol};
 use crate::credentials::Carried;
 use crate::diagnose::diagnose;
 use crate::group::Group;
@@ -73,39 +74,18 @@ impl Note {
     }
 }
 
-/// Where a client connection keeps the last stream that its client had opened when one of them was turned back.
-fn last_of(client: Connection) -> Option<NonNull<usize>> {
-    client.pool()?.cleanup_data(Some(ngx_http_upstream_ntlm_last_cleanup))
-}
-
 /// Whether a stream was open when another one of its client was turned back. curl closes such a connection as soon as it can, and
 /// gives up a login that goes on over it; browsers repeat what was on its way.
 fn is_disturbed(r: Request) -> bool {
-    // SAFETY: only `note_turned_back` adds cleanups with this handler, and each owns a number for as long as the pool lives.
-    let last = last_of(r.client_connection()).map(|last| unsafe { last.read() });
+    let last = Streams::find(r.client_connection()).map(|streams| streams.last.get());
     r.stream_ids().zip(last).is_some_and(|((id, _), last)| id <= last)
 }
 
 fn note_turned_back(r: Request) {
-    let client = r.client_connection();
-    let Some((_, newest)) = r.stream_ids() else { return };
-    match last_of(client) {
-        // SAFETY: as for `is_disturbed`; no reference to it exists.
-        Some(last) => unsafe { last.write(newest) },
-        None => {
-            client
-                .pool()
-                .and_then(|pool| pool.add_cleanup(Some(ngx_http_upstream_ntlm_last_cleanup), newest));
-        }
-    }
-}
-
-/// The protocol that a client speaks.
-fn protocol(r: Request) -> Protocol {
-    match r.is_http2() {
-        true => Protocol::Http2,
-        false if r.is_http1() => Protocol::Http1,
-        false => Protocol::Http3,
+    if let Some((_, newest)) = r.stream_ids()
+        && let Some(streams) = Streams::find_or_add(r.client_connection())
+    {
+        streams.last.set(newest);
     }
 }
 
@@ -302,13 +282,6 @@ pub fn is_turned_back(r: Request) -> bool {
 ///
 /// Called by nginx only.
 unsafe extern "C" fn ngx_http_upstream_ntlm_note_cleanup(_data: *mut c_void) {}
-
-/// Called by `ngx_destroy_pool`. It is what the number of a stream is found by.
-///
-/// # Safety
-///
-/// Called by nginx only.
-unsafe extern "C" fn ngx_http_upstream_ntlm_last_cleanup(_data: *mut c_void) {}
 
 /// Called by `ngx_destroy_pool` when a request is over that began a login.
 ///

@@ -4,6 +4,7 @@
 pub(crate) mod njs;
 mod subrequests;
 mod turned_back;
+mod turns;
 
 use ntlm_testkit::client::{http2, http3};
 use ntlm_testkit::nginx::Builder;
@@ -157,35 +158,6 @@ async fn login_over_streams_binds_their_connection() {
 }
 
 #[tokio::test]
-async fn streams_beside_busy_binding_go_without_it() {
-    // Those of HTTP/2 are turned back.
-    for over in streams().filter(|over| *over == Over::Quic) {
-        let (origin, _nginx, alice, bound) = logged_in(over).await;
-        let (slow, ()) = tokio::join!(alice.get("/?gate=slow"), async {
-            origin.wait_gate("slow").await;
-            let (protected, public) = tokio::join!(alice.get("/"), alice.get("/public/"));
-            refuses(&protected);
-            assert_eq!((public.status, public.identity()), (200, "anonymous"));
-            // Credentials of such streams taint connections, which nginx closes.
-            let mut login = login_of("bob");
-            let challenge = alice.authorized("/", &login.first()).await;
-            let last = alice.authorized("/", &login.next(&challenge).unwrap()).await;
-            let ticket = alice.authorized("/", &ticket_of("bob")).await;
-            refuses(&last);
-            serves(&ticket, "bob", ticket.connection());
-            for tainted in [challenge, last, ticket] {
-                assert_ne!(tainted.connection(), bound);
-                origin.wait_closed(tainted.connection()).await;
-            }
-            refuses(&alice.get("/").await);
-            origin.open_gate("slow");
-        });
-        serves(&slow, "alice", bound);
-        serves(&alice.get("/").await, "alice", bound);
-    }
-}
-
-#[tokio::test]
 async fn two_logins_at_once_leave_one_binding() {
     for over in streams() {
         let origin = Origin::start().await;
@@ -277,24 +249,17 @@ async fn binding_end_closes_client_without_streams() {
 #[tokio::test]
 async fn binding_end_leaves_open_streams_alone() {
     for over in streams() {
-        let (origin, _nginx, alice, bound) = logged_in(over).await;
-        let second = async {
-            origin.wait_gate("first").await;
-            alice.get("/public/?gate=second").await
-        };
-        let meanwhile = async {
-            let (first, ()) = tokio::join!(alice.get("/?gate=first"), async {
-                origin.wait_gate("second").await;
-                origin.open_gate("first");
-            });
-            serves(&first, "alice", bound);
-            // The binding waits again, and the second stream is open.
+        let origin = Origin::start().await;
+        let nginx = everything(&origin).start().await;
+        let alice = Any::connect(over, &nginx).await;
+        let (open, ()) = tokio::join!(alice.get("/public/?gate=open"), async {
+            origin.wait_gate("open").await;
+            let bound = alice.login("alice").await;
             origin.close_connection(bound).await;
             refuses(&alice.get("/").await);
-            origin.open_gate("second");
-        };
-        let (second, ()) = tokio::join!(second, meanwhile);
-        assert_eq!((second.status, second.identity()), (200, "anonymous"));
+            origin.open_gate("open");
+        });
+        assert_eq!((open.status, open.identity()), (200, "anonymous"));
         let again = alice.login("alice").await;
         serves(&alice.get("/").await, "alice", again);
     }

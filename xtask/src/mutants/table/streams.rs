@@ -3,6 +3,7 @@
 use super::{Mutation, row};
 
 const TURNED_BACK: &[&str] = &["multiplexed::turned_back::"];
+const TURNS: &[&str] = &["multiplexed::turns::"];
 
 pub(super) const ROWS: &[Mutation] = &[
     row(
@@ -68,5 +69,37 @@ pub(super) const ROWS: &[Mutation] = &[
         "settings.turns_all_back() || is_disturbed(r)",
         "settings.turns_all_back()",
         TURNED_BACK,
+    ),
+    row(
+        "peer/turns.rs",
+        "        self.line().wake();\n    }\n\n    /// Goes on",
+        "    }\n\n    /// Goes on",
+        TURNS,
+    ),
+    row(
+        "peer/turns.rs",
+        "State::Waiting => self.line().link(Some(NonNull::from(self))).set(self.next.get()),",
+        "State::Waiting => {}",
+        TURNS,
+    ),
+    row(
+        "peer/turns.rs",
+        "State::Going => self.line().going.set(self.line().going.get() - 1),",
+        "State::Going => {}",
+        TURNS,
+    ),
+    row("peer/turns.rs", "        turn.go();\n    }\n    None", "    }\n    None", TURNS),
+    row("peer/turns.rs", "if until > now() {", "if true {", TURNS),
+    row("peer/turns.rs", ".find(|line| line.group == group)", ".next()", TURNS),
+    row("peer/turns.rs", "Some(_) => return None,", "Some(_) => Leg::None,", TURNS),
+    row("peer/turns.rs", "if !r.is_main() || Turn::of(r).is_some() {", "if !r.is_main() {", TURNS),
+    row("ngx/suspend.rs", "Some(ngx_http_test_reading)", "Some(ngx_http_block_reading)", TURNS),
+    row("ngx/suspend.rs", "(*event).set_delayed(0);", "", TURNS),
+    row("location.rs", "(*child).content = (*parent).content;", "", TURNS),
+    row(
+        "proxy.rs",
+        "Ok(us) if (*us).peer.data == Proxied::mark() => (*us.cast::<Proxied>()).place.cast(),",
+        "",
+        TURNS,
     ),
 ];

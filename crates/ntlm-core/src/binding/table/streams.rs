@@ -61,6 +61,19 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
+    /// Whether a binding of the client, with whatever key, carries a request or awaits the answer to a challenge at the time `now`.
+    pub fn is_in_use(&self, client: ClientId, number: u64, group: GroupId, now: u64) -> bool {
+        self.clients.get(client).filter(|owner| owner.number == number).is_some_and(|owner| {
+            self.of_client(owner).filter(|(_, binding)| binding.group == group).any(|(id, binding)| {
+                match binding.state {
+                    State::Busy => true,
+                    State::Parked => self.awaits_answer(id, now),
+                    State::Lost => false,
+                }
+            })
+        })
+    }
+
     /// Notes that a request begins a login. `None` when another one of the client does, or there is no memory. The caller
     /// calls [`Bindings::end_login`] when the request is over.
     pub fn begin_login(&mut self, number: u64, group: GroupId, key: Key<'_>) -> Option<BegunLogin> {

@@ -77,6 +77,30 @@ fn streams_that_would_be_refused_are_turned_back() {
 }
 
 #[test]
+fn what_would_be_refused_and_cannot_be_turned_back_waits() {
+    let legs = [Leg::None, Leg::Begins, Leg::Ticket, Leg::Other, Leg::Answers(mark(1))];
+    for (met, waiting) in [
+        (NONE, &[][..]),
+        (Met::Begun, &[Leg::None, Leg::Begins]),
+        (Met::Busy, &[Leg::None, Leg::Begins]),
+        (waiting(true), &[Leg::None]),
+        (waiting(false), &[]),
+    ] {
+        for leg in legs {
+            let arrival =
+                |protocol, repeatable| Arrival { multiplexing: true, protocol, repeatable, leg, met };
+            let (body, quic) = (arrival(Protocol::Http2, false), arrival(Protocol::Http3, true));
+            assert_eq!(
+                (body.waits(), quic.waits()),
+                (waiting.contains(&leg), waiting.contains(&leg)),
+                "{met:?} {leg:?}"
+            );
+            assert!(!arrival(Protocol::Http2, true).waits() && !arrival(Protocol::Http1, false).waits());
+        }
+    }
+}
+
+#[test]
 fn http1_keeps_its_binding_but_for_a_foreign_answer() {
     for met in [NONE, Met::Begun, Met::Busy, waiting(true), waiting(false)] {
         for leg in
@@ -345,4 +369,19 @@ fn unanswered_challenge_is_awaited_for_five_seconds() {
     assert!(matches!(meet(4_999), Met::Waiting { awaited: true, .. }));
     assert!(matches!(meet(5_000), Met::Waiting { awaited: false, challenge: Some(_) }));
     assert_eq!(world.table.meet(Some(world.client), 2, GROUP, KEY, 0), NONE, "another connection's number");
+    let is_in_use = |number, group, now| world.table.is_in_use(world.client, number, group, now);
+    assert!(is_in_use(1, GROUP, 4_999) && !is_in_use(1, GROUP, 5_000));
+    assert!(!is_in_use(2, GROUP, 0) && !is_in_use(1, GroupId(1), 0));
+}
+
+#[test]
+fn binding_with_a_request_is_in_use() {
+    let mut table: Bindings<u32, usize> = Bindings::new();
+    let client = table.enter(1, 1).unwrap();
+    let id = table.bind(client, GROUP, 60_000, KEY, 1).unwrap().binding;
+    assert!(table.is_in_use(client, 1, GROUP, 0));
+    table.park(id, Phase::Proven, 0).unwrap();
+    assert!(!table.is_in_use(client, 1, GROUP, 0));
+    table.end(id);
+    assert!(!table.is_in_use(client, 1, GROUP, 0), "what is left of it");
 }
