@@ -38,13 +38,14 @@ impl Carried {
         !matches!(self, Carried::Nowhere)
     }
 
-    /// False where a request has none for certain, which takes a look at four places.
-    pub fn may_be_by(r: Request) -> bool {
+    /// False where a request has none for certain, which takes a look at five places.
+    pub fn may_be_by(r: Request, u: Upstream) -> bool {
         let location = Location::of(r);
         r.authorization().is_some()
             || location.puts_credentials
             || ALERT.load(Relaxed) != 0
-            || r.may_break_lines()
+            || u.breaks_target(r)
+            || (location.breaks_lines && Self::sent(u).is_ok_and(Carried::any))
     }
 
     /// Those of a request, as the client sent it and as it goes out.
@@ -65,13 +66,20 @@ impl Carried {
                 return Carried::Field(value);
             }
         }
-        if !location.puts_credentials && !r.may_break_lines() {
-            return Carried::Nowhere;
+        if location.puts_credentials {
+            return Self::sent(u).unwrap_or(Carried::Unreadable);
         }
-        match Outgoing::of(u).credentials() {
-            Ok(value) => value.map_or(Carried::Nowhere, Carried::Field),
-            Err(Unreadable) => Carried::Unreadable,
+        // Another protocol has no lines.
+        if location.breaks_lines || may_change() || u.breaks_target(r) {
+            return Self::sent(u).unwrap_or(Carried::Nowhere);
         }
+        Carried::Nowhere
+    }
+
+    /// Those of a request as it goes out.
+    #[inline(never)]
+    fn sent(u: Upstream) -> Result<Self, Unreadable> {
+        Ok(Outgoing::of(u).credentials()?.map_or(Carried::Nowhere, Carried::Field))
     }
 }
 

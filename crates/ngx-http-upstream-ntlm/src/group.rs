@@ -87,6 +87,8 @@ pub struct Location {
     pub status: usize,
     /// A directive like `proxy_set_header Authorization` may put connection-bound credentials into requests.
     pub puts_credentials: bool,
+    /// What a location puts into requests, or the value of `proxy_pass`, has variables that a client may give line ends.
+    pub breaks_lines: bool,
     /// `proxy_set_header` takes the place of the client's `Authorization`, so that `proxy_pass` does not send it.
     pub replaces_authorization: bool,
     /// And of the client's `Proxy-Authorization`.

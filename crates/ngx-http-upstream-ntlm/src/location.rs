@@ -10,10 +10,11 @@ use core::ptr::{NonNull, null_mut};
 
 use nginx_sys::{
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_VERSION_10, ngx_array_t, ngx_conf_set_enum_slot,
-    ngx_conf_set_keyval_slot, ngx_conf_t, ngx_http_conf_ctx_t, ngx_keyval_t, ngx_module_t, ngx_str_t,
-    ngx_uint_t,
+    ngx_conf_set_keyval_slot, ngx_conf_t, ngx_hash_key_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_set_complex_value_slot, ngx_keyval_t,
+    ngx_module_t, ngx_str_t, ngx_uint_t,
 };
-use ntlm_core::scheme::may_put_credentials;
+use ntlm_core::scheme::{may_break_lines, may_put_credentials};
 
 use crate::conf::CONF_ERROR;
 use crate::group::Location;
@@ -66,6 +67,7 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
             for (directive, field) in fields(ctx, module) {
                 let name = field.key.as_bytes();
                 (*child).puts_credentials |= may_put_credentials(name, field.value.as_bytes());
+                (*child).breaks_lines |= may_break_lines(field.value.as_bytes(), |name| is_defined(cf, name));
                 if directive.as_bytes() == b"proxy_set_header" {
                     (*child).replaces_authorization |= name.eq_ignore_ascii_case(b"authorization");
                     (*child).replaces_proxy_authorization |=
@@ -77,9 +79,70 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
                 }
             }
         }
+        (*child).breaks_lines |= proxy::has_variables(cf) || may_method_break_lines(cf);
         (*child).replaces_defaults = replaces_connection && !may_close && is_after_http_1_0(cf);
     }
     null_mut()
+}
+
+/// Whether the configuration itself defines a variable (`set`, `map`, and what other modules have).
+///
+/// # Safety
+///
+/// As for `merge_loc_conf`.
+unsafe fn is_defined(cf: *mut ngx_conf_t, name: &[u8]) -> bool {
+    // SAFETY: vouched for by the caller: nginx collects the names until it has merged all.
+    unsafe {
+        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        let main =
+            (*(*ctx).main_conf.add(ngx_http_core_module.ctx_index)).cast::<ngx_http_core_main_conf_t>();
+        let keys = (*main).variables_keys;
+        keys.is_null()
+            || (*keys).keys.as_slice::<ngx_hash_key_t>().iter().any(|known| known.key.as_bytes() == name)
+    }
+}
+
+/// Whether the value of `proxy_method` may come to have line ends.
+///
+/// # Safety
+///
+/// As for `merge_loc_conf`.
+unsafe fn may_method_break_lines(cf: *mut ngx_conf_t) -> bool {
+    let set = ngx_http_set_complex_value_slot as *const () as usize;
+    // SAFETY: vouched for by the caller.
+    unsafe {
+        values(cf, b"proxy_method", set).any(|value| {
+            // What a directive with this setter says is a compiled text at its offset in the module's configuration of the location
+            // (ngx_http_set_complex_value_slot), or null, or NGX_CONF_UNSET_PTR.
+            let text = NonNull::new(value.cast::<*mut ngx_http_complex_value_t>().read())
+                .filter(|text| text.addr().get() != usize::MAX);
+            text.is_some_and(|text| {
+                may_break_lines(text.as_ref().value.as_bytes(), |name| is_defined(cf, name))
+            })
+        })
+    }
+}
+
+/// Where the configuration of the location has the values of a directive with this name and setter.
+///
+/// # Safety
+///
+/// As for `merge_loc_conf`.
+unsafe fn values(cf: *mut ngx_conf_t, name: &'static [u8], set: usize) -> impl Iterator<Item = *mut c_void> {
+    // SAFETY: vouched for by the caller.
+    unsafe {
+        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
+        http_modules(cf).flat_map(move |module| {
+            let conf = *(*ctx).loc_conf.add((*module).ctx_index);
+            let commands = commands_of(module).filter(move |command| {
+                !conf.is_null()
+                    && command.name.as_bytes() == name
+                    && command.conf == NGX_HTTP_LOC_CONF_OFFSET
+                    && command.set.is_some_and(|mine| mine as usize == set)
+            });
+            commands.map(move |command| conf.byte_add(command.offset))
+        })
+    }
 }
 
 /// Whether a value of `Connection`, as a directive gives it, is `close`, or may become that.
@@ -94,21 +157,10 @@ fn may_be_close(value: &[u8]) -> bool {
 /// As for `merge_loc_conf`, of the same location.
 unsafe fn is_after_http_1_0(cf: *mut ngx_conf_t) -> bool {
     let set = ngx_conf_set_enum_slot as *const () as usize;
-    // SAFETY: vouched for by the caller. What a directive with this setter says is a number at its offset in the module's
-    // configuration of the location (ngx_conf_set_enum_slot).
+    // SAFETY: vouched for by the caller. What a directive with this setter says is a number (ngx_conf_set_enum_slot).
     unsafe {
-        let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
-        http_modules(cf).any(|module| {
-            let conf = *(*ctx).loc_conf.add((*module).ctx_index);
-            !conf.is_null()
-                && commands_of(module).any(|command| {
-                    command.name.as_bytes() == b"proxy_http_version"
-                        && command.conf == NGX_HTTP_LOC_CONF_OFFSET
-                        && command.set.is_some_and(|mine| mine as usize == set)
-                        && conf.byte_add(command.offset).cast::<ngx_uint_t>().read()
-                            > NGX_HTTP_VERSION_10 as ngx_uint_t
-                })
-        })
+        values(cf, b"proxy_http_version", set)
+            .any(|value| value.cast::<ngx_uint_t>().read() > NGX_HTTP_VERSION_10 as ngx_uint_t)
     }
 }
 

@@ -145,18 +145,17 @@ pub unsafe extern "C" fn ngx_http_upstream_init_guarded_peer(
 ) -> ngx_int_t {
     // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
     let (request, group) = unsafe { (Request::new(r), Group::of(us)) };
-    let Some(group) = group else { return Status::ERROR.0 };
-    if !Carried::may_be_by(request) {
+    let (Some(u), Some(group)) = (request.upstream(), group) else { return Status::ERROR.0 };
+    if !Carried::may_be_by(request, u) {
         // SAFETY: as above; the balancer's own `peer.init` gets the arguments that nginx gave this one.
         return unsafe { group.as_ref().original_init_peer.map_or(Status::ERROR.0, |init| init(r, us)) };
     }
-    init_guarded(request, group).0
+    init_guarded(request, u, group).0
 }
 
 /// The same for a request that may have credentials.
 #[cold]
-fn init_guarded(r: Request, group: NonNull<Group>) -> Status {
-    let Some(u) = r.upstream() else { return Status::ERROR };
+fn init_guarded(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
     let credentials = Carried::by(r, u).any();
     let status = original::init(r, u, group);
     if status != Status::OK || !(credentials || may_change()) {
@@ -188,7 +187,7 @@ impl NtlmPeer {
     pub fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
         let owner = r.client_connection();
         let (known, location) = (client::find(owner), Location::of(r));
-        if owner != r.connection() || Carried::may_be_by(r) || !location.replaces_defaults {
+        if owner != r.connection() || Carried::may_be_by(r, u) || !location.replaces_defaults {
             return Self::init_slowly(r, u, group);
         }
         // This client speaks HTTP/1.x, its request has no credentials, and nginx sends the request as a handshake needs it.
@@ -221,7 +220,7 @@ impl NtlmPeer {
     fn prepare<'a>(r: Request, u: Upstream, group: NonNull<Group>) -> Result<Option<&'a Self>, NoMemory> {
         let owner = r.client_connection();
         let known = client::find(owner);
-        let credentials = Carried::may_be_by(r) && Carried::by(r, u).any();
+        let credentials = Carried::may_be_by(r, u) && Carried::by(r, u).any();
         let replaced = Location::of(r).replaces_defaults && !may_change();
         if known.is_none() && !credentials && !may_change() && !is_beside_first_login(r, owner) {
             if !replaced {

@@ -277,6 +277,24 @@ pub unsafe fn group_of(cf: *mut ngx_conf_t) -> *mut Group {
     }
 }
 
+/// Whether the value of a location's `proxy_pass` has variables, as far as can be told: also true of a location without one.
+///
+/// # Safety
+///
+/// As for [`group_of`].
+pub unsafe fn has_variables(cf: *mut ngx_conf_t) -> bool {
+    // SAFETY: as for `group_of`.
+    unsafe {
+        match found(cf).map(|uc| (*uc).upstream) {
+            Ok(us) if !us.is_null() && (*us).peer.data == Proxied::mark() => {
+                (*us.cast::<Proxied>()).named.is_null()
+            }
+            Ok(us) => us.is_null(),
+            Err(_) => true,
+        }
+    }
+}
+
 /// The location's configuration of nginx's proxy module, as far as it is an upstream's.
 ///
 /// # Safety

@@ -186,12 +186,20 @@ impl Request {
         }
     }
 
-    /// Whether the path may have line ends in it, decoded by nginx, that a location could put into a request.
-    pub fn may_break_lines(self) -> bool {
+    /// Whether the path is not the bytes that the client sent.
+    pub fn has_changed_path(self) -> bool {
         let r = self.as_ptr();
         // SAFETY: alive (from_raw), and the bytes of its header with it. nginx decodes a path into other memory, and leaves one
         // without anything to decode where it is.
-        unsafe { (*r).uri.data != (*r).uri_start && has_line_end(self.unparsed_uri().as_bytes()) }
+        unsafe { (*r).uri.data != (*r).uri_start }
+    }
+
+    /// Whether there are arguments that are not the bytes that the client sent.
+    pub fn has_changed_arguments(self) -> bool {
+        let r = self.as_ptr();
+        // SAFETY: alive (from_raw), and the bytes of its header with it.
+        let (args, target) = unsafe { ((*r).args, (*r).unparsed_uri) };
+        args.len != 0 && args.data.addr().wrapping_sub(target.data.addr()) > target.len
     }
 
     /// Whether the method is GET, HEAD, POST or PUT.
@@ -334,12 +342,6 @@ impl Request {
         // SAFETY: alive (from_raw); nginx allocates one slot for each HTTP module.
         unsafe { *(*self.as_ptr()).ctx.add(index) = context };
     }
-}
-
-/// Whether a path has an encoded line end in it.
-#[cold]
-fn has_line_end(path: &[u8]) -> bool {
-    path.windows(3).any(|three| matches!(three, [b'%', b'0', b'a' | b'A' | b'd' | b'D']))
 }
 
 impl Connection {

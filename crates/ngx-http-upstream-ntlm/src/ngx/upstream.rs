@@ -79,6 +79,17 @@ impl RequestHeader {
         }
     }
 
+    /// The whole request as it was sent, or is to be sent again, with the request line; it lives as long as the request.
+    pub fn with_target(self) -> Slice {
+        // SAFETY: the buffer is alive (see the type). `request_header` has checked that its start comes before the header, and
+        // create_request wrote what lies in between.
+        unsafe {
+            let (start, last) = (self.buffer.as_ref().start, self.buffer.as_ref().last);
+            let len = last.cast_const().offset_from_unsigned(start.cast_const());
+            Slice::from_raw(ngx_str_t { len, data: start })
+        }
+    }
+
     /// Whether the method before it is HEAD, whose responses have no body.
     pub fn is_head(self) -> bool {
         // SAFETY: the buffer is alive (see the type). `request_header` has checked that its start comes before the header, and
@@ -199,6 +210,13 @@ impl Upstream {
     pub fn target(self) -> Slice {
         // SAFETY: alive (see the type), and with it what create_request noted.
         unsafe { Slice::from_raw((*self.as_ptr()).uri) }
+    }
+
+    /// Whether the request target that goes to the server has line ends in it: out of a path that nginx has decoded, or of arguments that
+    /// are not the client's.
+    pub fn breaks_target(self, r: Request) -> bool {
+        (r.has_changed_path() || r.has_changed_arguments())
+            && find_byte(self.target().as_bytes(), b'\n').is_some()
     }
 
     /// Whether a connection is at work for it: nginx has one and will free the peer.

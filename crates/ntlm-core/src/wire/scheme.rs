@@ -135,9 +135,99 @@ pub fn may_put_credentials(name: &[u8], value: &[u8]) -> bool {
     }
 }
 
+/// nginx's variables whose values have no line end: numbers, addresses, names that nginx has checked, and bytes out of a line that it has read.
+const OF_ONE_LINE: [&[u8]; 52] = [
+    b"connection",
+    b"connection_requests",
+    b"connection_time",
+    b"content_length",
+    b"content_type",
+    b"host",
+    b"hostname",
+    b"http2",
+    b"http3",
+    b"http_cookie",
+    b"http_host",
+    b"http_referer",
+    b"http_user_agent",
+    b"http_via",
+    b"http_x_forwarded_for",
+    b"https",
+    b"msec",
+    b"nginx_version",
+    b"pid",
+    b"proxy_add_x_forwarded_for",
+    b"proxy_host",
+    b"proxy_port",
+    b"proxy_protocol_addr",
+    b"proxy_protocol_port",
+    b"proxy_protocol_server_addr",
+    b"proxy_protocol_server_port",
+    b"realip_remote_addr",
+    b"realip_remote_port",
+    b"remote_addr",
+    b"remote_port",
+    b"request_id",
+    b"request_length",
+    b"request_method",
+    b"request_time",
+    b"request_uri",
+    b"scheme",
+    b"server_addr",
+    b"server_name",
+    b"server_port",
+    b"server_protocol",
+    b"ssl_cipher",
+    b"ssl_client_escaped_cert",
+    b"ssl_client_fingerprint",
+    b"ssl_client_serial",
+    b"ssl_client_verify",
+    b"ssl_protocol",
+    b"ssl_session_id",
+    b"ssl_session_reused",
+    b"status",
+    b"tcpinfo_rtt",
+    b"time_iso8601",
+    b"time_local",
+];
+
+/// Whether a configured text with variables may come to have line ends that it has not by itself, so that a client could put fields of its own
+/// into a request. `is_defined` says whether the configuration defines a variable of this name itself.
+pub fn may_break_lines(text: &[u8], is_defined: impl Fn(&[u8]) -> bool) -> bool {
+    text.split(|&byte| byte == b'$').skip(1).any(|rest| {
+        let rest = rest.strip_prefix(b"{").unwrap_or(rest);
+        let end = rest.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+        let name = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default().to_ascii_lowercase();
+        let of_client = name.starts_with(b"http_") || name.starts_with(b"cookie_");
+        !(OF_ONE_LINE.contains(&name.as_slice()) || of_client && !is_defined(&name))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_may_break_lines_are_known() {
+        let breaks = |text: &str| may_break_lines(text.as_bytes(), |name| name == b"http_mine");
+        for text in ["", "a", "a: b", "$host", "${host}:$server_port", "$http_x_y", "$cookie_a.b", "$HOST"] {
+            assert!(!breaks(text), "{text}");
+        }
+        for text in [
+            "$uri",
+            "$host$uri",
+            "${uri}",
+            "$1",
+            "$remote_user",
+            "$ssl_server_name",
+            "$http_mine",
+            "$",
+            "$hosts",
+            "$host $x",
+        ] {
+            assert!(breaks(text), "{text}");
+        }
+    }
 
     fn scheme(value: &str) -> Option<Scheme> {
         ConnectionBound::credentials(value.as_bytes()).map(|credentials| credentials.scheme)

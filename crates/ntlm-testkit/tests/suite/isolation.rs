@@ -1,6 +1,7 @@
 //! Who is served as whom: a client gets its own identity or none, whatever pools, caches and neighbours are around.
 
 mod caches;
+mod line_ends;
 mod locations;
 mod proxy_authorization;
 mod schemes;

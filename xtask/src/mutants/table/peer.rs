@@ -39,7 +39,7 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "peer.rs",
-        "let credentials = Carried::may_be_by(r) && Carried::by(r, u).any();\n        let replaced",
+        "let credentials = Carried::may_be_by(r, u) && Carried::by(r, u).any();\n        let replaced",
         "let credentials = false;\n        let replaced",
         &["isolation::ticket_logs_in", "handshakes::"],
     ),
@@ -75,7 +75,12 @@ pub const ROWS: &[Mutation] = &[
     row("peer.rs", "self.parts.is_none() && !self.u.is_tls()", "self.parts.is_none()", WAYS),
     row("peer.rs", "self.parts.is_none() && !self.u.is_tls()", "!self.u.is_tls()", KEYS),
     row("peer.rs", "if owner != r.connection() || Carried", "if Carried", &["multiplexed::"]),
-    row("peer.rs", "Carried::may_be_by(r) || !location", "!location", &["handshakes::", "isolation::ways::"]),
+    row(
+        "peer.rs",
+        "Carried::may_be_by(r, u) || !location",
+        "!location",
+        &["handshakes::", "isolation::ways::"],
+    ),
     row("peer.rs", " || !location.replaces_defaults {", " {", OUTGOING),
     row("peer.rs", "Facts::CHALLENGED.when(standing.challenged)", "Facts::CHALLENGED", VARIABLES),
     row("peer.rs", "        self.notes.set(Some(standing.notes));\n", "", &["variables::", "multiplexed::"]),

@@ -2,6 +2,8 @@
 
 use super::{GUARD, KEYS, LOCATIONS, Mutation, OUTGOING, RESPONSES, VARIABLES, WAYS, row};
 
+const LINE_ENDS: &[&str] = &["isolation::line_ends::"];
+
 pub const ROWS: &[Mutation] = &[
     // Credentials: where a request may have them.
     row(
@@ -23,16 +25,55 @@ pub const ROWS: &[Mutation] = &[
         "if false && !(location",
         &["isolation::proxy_authorization::"],
     ),
+    row("credentials.rs", "if location.puts_credentials {", "if false {", LOCATIONS),
+    row("credentials.rs", "            || u.breaks_target(r)\n", "", LINE_ENDS),
     row(
         "credentials.rs",
-        "if !location.puts_credentials && !r.may_break_lines() {",
-        "if !r.may_break_lines() {",
-        LOCATIONS,
+        "if location.breaks_lines || may_change() || u.breaks_target(r) {",
+        "if location.breaks_lines || may_change() {",
+        LINE_ENDS,
     ),
     row(
         "credentials.rs",
-        "Err(Unreadable) => Carried::Unreadable,",
-        "Err(Unreadable) => Carried::Nowhere,",
+        "if location.breaks_lines || may_change() || u.breaks_target(r) {",
+        "if may_change() || u.breaks_target(r) {",
+        LINE_ENDS,
+    ),
+    row(
+        "outgoing.rs",
+        "self.header.ok_or(Unreadable)?.with_target()",
+        "self.header.ok_or(Unreadable)?.sent()",
+        LINE_ENDS,
+    ),
+    row("location.rs", "proxy::has_variables(cf) || may_method", "may_method", LINE_ENDS),
+    row(
+        "location.rs",
+        "proxy::has_variables(cf) || may_method_break_lines(cf)",
+        "proxy::has_variables(cf)",
+        LINE_ENDS,
+    ),
+    row(
+        "location.rs",
+        "may_break_lines(field.value.as_bytes(), |name| is_defined(cf, name))",
+        "may_break_lines(field.value.as_bytes(), |_| false)",
+        LINE_ENDS,
+    ),
+    row(
+        "ngx/upstream.rs",
+        "(r.has_changed_path() || r.has_changed_arguments())",
+        "r.has_changed_path()",
+        LINE_ENDS,
+    ),
+    row(
+        "ngx/upstream.rs",
+        "(r.has_changed_path() || r.has_changed_arguments())",
+        "r.has_changed_arguments()",
+        LINE_ENDS,
+    ),
+    row(
+        "credentials.rs",
+        "Self::sent(u).unwrap_or(Carried::Unreadable)",
+        "Self::sent(u).unwrap_or(Carried::Nowhere)",
         &["isolation::ways::", "guard::ways::"],
     ),
     row(

@@ -106,32 +106,6 @@ async fn credentials_from_a_location_taint_the_retry() {
     }
 }
 
-/// A path that nginx decodes may have line ends in it, and a location may put them into the request.
-#[tokio::test]
-async fn credentials_in_a_decoded_path_reach_no_stranger() {
-    for lines in ["ntlm; keepalive 8;", "keepalive 8;"] {
-        let origin = Origin::start().await;
-        let nginx = Nginx::builder()
-            .set("origin", &origin.address())
-            .set("lines", lines)
-            .conf(
-                "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header X-Original-URI $uri; \
-                 upstream backend { server {{origin}}; {{lines}} } merge_slashes off; \
-                 server { listen 127.0.0.1:{{port}}; location / { proxy_pass http://backend; } }",
-            )
-            .start()
-            .await;
-        let ticket = kerberos_token("mallory", &password_of("mallory"));
-        let mut mallory = Client::connect(&nginx).await;
-        let path = format!("/x%0d%0aAuthorization:%20Negotiate%20{ticket}?nomutual");
-        assert_eq!(mallory.get(&path).await.identity(), "mallory", "{lines}");
-        for _ in 0..2 {
-            let response = Client::connect(&nginx).await.get("/").await;
-            assert_eq!((response.status, response.identity()), (401, "anonymous"), "{lines}");
-        }
-    }
-}
-
 /// nginx reads no header of such a request, so that its list of fields is not there.
 #[tokio::test]
 async fn request_without_a_header_is_no_trouble() {
