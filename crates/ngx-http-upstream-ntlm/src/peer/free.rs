@@ -10,6 +10,7 @@ use ntlm_core::binding::exchange::{
     Asked, Condition, Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict,
 };
 use ntlm_core::binding::ids::{BindingId, Refusal};
+use ntlm_core::binding::key::Key;
 use ntlm_core::binding::table::{Evicted, Made};
 use ntlm_core::diagnosis::Diagnosis;
 
@@ -338,9 +339,12 @@ impl NtlmPeer {
 
     /// Makes nginx close the client connection after the response, unless other clients of a proxy in front go on over it.
     pub(super) fn dismiss_client(&self) {
-        let id = client::find(self.r.client_connection());
-        let shared =
-            id.and_then(|id| with_table(|table| table.is_shared(id, self.group().id, self.binding.get())));
+        let Some(id) = client::find(self.r.client_connection()) else {
+            return self.r.close_client_after_response();
+        };
+        let (group, own) = (self.group().id, self.binding.get());
+        let is_shared = |key: Option<Key<'_>>| with_table(|table| table.is_shared(id, group, own, key));
+        let shared = self.with_key(|key| is_shared(Some(key))).unwrap_or_else(|| is_shared(None));
         if shared != Some(true) {
             self.r.close_client_after_response();
         }

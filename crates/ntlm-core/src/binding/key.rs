@@ -117,6 +117,18 @@ impl Kept {
             }
     }
 
+    /// Whether a request with this key comes from another client, whatever server it asks for.
+    pub(super) fn is_of_another_client(&self, key: &Key<'_>) -> bool {
+        let own = self.key();
+        (own.address, own.chosen, own.forwarded) != (key.address, key.chosen, key.forwarded)
+    }
+
+    /// The key of a request that may have the binding.
+    pub(super) fn key(&self) -> Key<'_> {
+        let forwarded = self.rest().map_or(Digest::NONE, |rest| rest.forwarded);
+        Key { address: self.address, chosen: self.chosen(), forwarded, site: self.site() }
+    }
+
     fn rest(&self) -> Option<&Rest> {
         let [rest] = self.rest.as_deref()?;
         Some(rest)

@@ -228,8 +228,10 @@ impl Both {
         let entry = self.model.iter_mut().find(|e| e.id == id && e.state != State::Lost)?;
         let phase = if let State::Parked(phase) = entry.state { Some(phase) } else { None };
         entry.state = State::Lost;
-        let (client, upstream, group) = (entry.client, entry.upstream, entry.group);
-        let shared = self.live(group).any(|e| e.client == client);
+        let (client, upstream, group, key) = (entry.client, entry.upstream, entry.group, entry.key);
+        // No two users of a client have the same key.
+        let mut all = (0..2).flat_map(|group| self.live(group));
+        let shared = all.any(|e| e.client == client && (e.key != key || e.group == group));
         Some(Ended { client, upstream, phase, shared })
     }
 

@@ -1,7 +1,8 @@
 //! A balancer of requests in front of nginx, which puts several clients on one connection: what is safe there, and what
 //! cannot work. Balancers of connections are `cargo xtask interop`'s.
 
-use ntlm_testkit::{Client, Nginx, Origin};
+use ntlm_testkit::client::Login;
+use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 /// An nginx with the module that learns the client's address from the balancer.
 async fn behind(origin: &Origin) -> Nginx {
@@ -91,4 +92,69 @@ async fn connection_per_request_lets_no_user_in() {
         origin.wait_closed(entry.connection).await;
     }
     assert!(origin.ledger().iter().all(|entry| entry.identity.is_none()), "{}", origin.ledger_text());
+}
+
+/// Requests of two users over one connection, as a balancer of requests sends them.
+fn of(target: &str, user: &str) -> Request {
+    Request::get(target).header("X-Forwarded-For", user)
+}
+
+const ALICE: &str = "192.0.2.1";
+const BOB: &str = "192.0.2.2";
+
+/// How one binding of two that share a client connection ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ends {
+    WithItsAnswer,
+    WithItsChallenge,
+    WhileItWaits,
+    ByItsTimeout,
+}
+
+#[tokio::test]
+async fn end_of_one_users_binding_leaves_others_in_other_groups() {
+    for (form, lines) in [
+        (
+            "groups",
+            "upstream mail { server {{mail}}; ntlm; } upstream wiki { server {{wiki}}; ntlm; ntlm_timeout 300ms; } \
+             server { listen 127.0.0.1:{{port}}; location /mail/ { proxy_pass http://mail; } \
+             location /wiki/ { proxy_pass http://wiki; } }",
+        ),
+        (
+            "sites",
+            "server { listen 127.0.0.1:{{port}}; location /mail/ { proxy_ntlm on; proxy_pass http://{{mail}}; } \
+             location /wiki/ { proxy_ntlm on timeout=300ms; proxy_pass http://{{wiki}}; } }",
+        ),
+    ] {
+        for ends in [Ends::WithItsAnswer, Ends::WithItsChallenge, Ends::WhileItWaits, Ends::ByItsTimeout] {
+            let (mail, wiki) = (Origin::start().await, Origin::start().await);
+            let nginx = Nginx::builder()
+                .set("mail", &mail.address())
+                .set("wiki", &wiki.address())
+                .conf(lines)
+                .as_written()
+                .start()
+                .await;
+            let mut proxy = Client::connect(&nginx).await;
+            let login = Login::new("NTLM", "alice", &password_of("alice"));
+            let bound = proxy.login_as(login, of("/mail/", ALICE)).await[1].connection();
+            let bobs = |target, value: &str| of(target, BOB).header("Authorization", value);
+            let first = Login::new("NTLM", "bob", "forged").first();
+            let ended = match ends {
+                Ends::WithItsAnswer => {
+                    proxy.request(bobs("/wiki/?ignore&close=header", "NTLM Zm9yZ2Vk")).await
+                }
+                Ends::WithItsChallenge => proxy.request(bobs("/wiki/?close=challenge", &first)).await,
+                Ends::WhileItWaits | Ends::ByItsTimeout => {
+                    proxy.request(bobs("/wiki/?ignore", "NTLM Zm9yZ2Vk")).await
+                }
+            };
+            if ends == Ends::WhileItWaits {
+                wiki.close_connection(ended.connection()).await;
+            }
+            wiki.wait_closed(ended.connection()).await;
+            let next = proxy.request(of("/mail/", ALICE)).await;
+            assert_eq!((next.identity(), next.connection()), ("alice", bound), "{form} {ends:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! How a binding ends, and how a client leaves.
 
-use super::{Binding, Bindings, Ended, Left, State, TRACED, group_in};
+use super::{Binding, Bindings, Ended, Key, Left, State, TRACED, group_in};
 use crate::binding::ids::{BindingId, ClientId, GroupId};
 
 impl<C: Copy, U: Copy> Bindings<C, U> {
@@ -27,7 +27,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             State::Lost => return None,
         };
         self.lose(id);
-        let shared = self.is_shared(owner, group, id);
+        let key = self.bindings.get(id).map(|binding| binding.key.key());
+        let shared = self.is_shared(owner, group, id, key);
         if self.bindings.get(id).is_some_and(|binding| binding.key.chosen().len() > TRACED) {
             self.forget(id);
         }
@@ -35,15 +36,15 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Some(Ended { client, upstream, phase, shared })
     }
 
-    /// Whether a client connection has a binding of a group beside `own`, to the same server.
-    pub fn is_shared(&self, client: ClientId, group: GroupId, own: BindingId) -> bool {
+    /// Whether a client connection has bindings beside `own` that another client uses: to the same server of the group, or made for another
+    /// address, user of a proxy in front, or `ntlm_key`. `key` is that of `own`, or of the request that has none; without it all are another's.
+    pub fn is_shared(&self, client: ClientId, group: GroupId, own: BindingId, key: Option<Key<'_>>) -> bool {
         let Some(owner) = self.clients.get(client) else { return false };
-        let mine = self.bindings.get(own);
-        let mut others = self.of_client(owner).filter(|&(id, _)| id != own);
+        let mut others = self.of_client(owner).filter(|&(id, other)| id != own && other.state.is_live());
         others.any(|(_, other)| {
-            other.group == group
-                && other.state.is_live()
-                && mine.is_none_or(|mine| other.key.is_of(mine.key.site()))
+            key.is_none_or(|key| {
+                other.key.is_of_another_client(&key) || (other.group == group && other.key.is_of(key.site))
+            })
         })
     }
 

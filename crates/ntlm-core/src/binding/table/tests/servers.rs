@@ -25,8 +25,28 @@ fn bindings_of_other_servers_do_not_share_a_client() {
     let mail = Key { site: Site { tls: false, host: b"mail", port: 80 }, ..HOME };
     let first = table.bind(alice, MAIL, WAIT, app, 100).unwrap().binding;
     table.bind(alice, MAIL, WAIT, mail, 101).unwrap();
-    assert!(!table.is_shared(alice, MAIL, first));
+    let is_shared = |table: &Table, key| table.is_shared(alice, MAIL, first, key);
+    assert!(!is_shared(&table, Some(app)));
     table.bind(alice, MAIL, WAIT, Key { chosen: b"b", ..app }, 102).unwrap();
-    assert!(table.is_shared(alice, MAIL, first));
-    assert!(table.is_shared(alice, MAIL, BindingId::default()));
+    assert!(is_shared(&table, Some(app)));
+    assert!(table.is_shared(alice, MAIL, BindingId::default(), Some(app)));
+    assert!(is_shared(&table, None));
+}
+
+#[test]
+fn end_of_a_binding_leaves_other_users_of_the_client_alone() {
+    let away = Key { address: at("192.0.2.9"), ..HOME };
+    let forwarded = Key { forwarded: Secret::default().digest(&[b"bob"]), ..HOME };
+    for (other, shared) in
+        [(HOME, false), (away, true), (forwarded, true), (Key { chosen: b"bob", ..HOME }, true)]
+    {
+        for site in [Site::NONE, Site { tls: false, host: b"app", port: 80 }] {
+            let mut table = Table::new();
+            let proxy = table.enter(1, "proxy").unwrap();
+            let ends = table.bind(proxy, MAIL, WAIT, HOME, 100).unwrap().binding;
+            let group = if site == Site::NONE { WIKI } else { MAIL };
+            table.bind(proxy, group, WAIT, Key { site, ..other }, 101).unwrap();
+            assert_eq!(table.end(ends).unwrap().shared, shared, "{other:?} {site:?}");
+        }
+    }
 }
