@@ -98,6 +98,10 @@ impl Facts {
         Facts(self.0 | others.0)
     }
 
+    const fn without(self, others: Self) -> Self {
+        Facts(self.0 & !others.0)
+    }
+
     const fn when(self, is_so: bool) -> Self {
         if is_so { self } else { Facts::NONE }
     }

@@ -123,9 +123,19 @@ impl NtlmPeer {
         self.after_end(bound.connection(), end, &exchange);
         // nginx may go on to a server that the balancer chooses, after one attempt fewer than the balancer allows.
         if outcome == Outcome::Failed && self.init_original() == Status::OK {
+            self.forget_binding();
             self.u.limit_tries();
             pc.charge_try();
         }
+    }
+
+    /// The request goes on over another connection: what is known of the one that failed is not known of that.
+    fn forget_binding(&self) {
+        self.binding.set(BindingId::default());
+        self.facts.set(self.facts.get().without(Facts::CHALLENGED.and(Facts::PROVEN)));
+        self.carried.set(0);
+        self.notes.set(None);
+        self.login.set(None);
     }
 
     /// Frees a connection that the balancer gave.

@@ -3,6 +3,8 @@
 use ntlm_testkit::client::{Login, kerberos_token};
 use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of, pause, within};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 
 /// A group whose names are in a field of each response and in a log of their own, and whose counters are at `/status`.
 async fn front(origin: &Origin, variables: &str) -> Nginx {
@@ -170,4 +172,66 @@ async fn refused_login_has_names_of_its_own() {
             "200 alice - - - -",
         ]
     );
+}
+
+/// A server that gives this challenge on its first connection, closes that at the answer, and serves anybody over the next ones.
+async fn careless(challenge: String) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut first = true;
+        while let Ok((stream, _)) = listener.accept().await {
+            let challenge = challenge.clone();
+            let gives_challenge = std::mem::take(&mut first);
+            tokio::spawn(async move {
+                let (read, mut write) = stream.into_split();
+                let mut lines = BufReader::new(read).lines();
+                let mut answered = 0;
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if !line.is_empty() {
+                        continue;
+                    }
+                    let answer = match (gives_challenge, answered) {
+                        (true, 0) => format!("401 No\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0"),
+                        (true, _) => return,
+                        (false, _) => "200 OK\r\nContent-Length: 2".to_owned(),
+                    };
+                    answered += 1;
+                    let body = if gives_challenge { "" } else { "in" };
+                    write.write_all(format!("HTTP/1.1 {answer}\r\n\r\n{body}").as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn retry_over_another_connection_proves_no_made_up_name() {
+    let origin = Origin::start().await;
+    let mut login = Login::new("NTLM", "administrator", "made up");
+    let first = login.first();
+    let challenge = Client::connect(&origin).await.get_with("/", "Authorization", &first).await;
+    let answer = login.next(&challenge).expect("a challenge");
+    let address = careless(challenge.get("WWW-Authenticate").unwrap().to_owned()).await;
+    let conf = "add_header X-Login \"$ntlm_user $ntlm_requests\" always; \
+         upstream backend { server {{address}}; ntlm; } \
+         server { listen 127.0.0.1:{{port}}; location / { proxy_pass http://backend; } location = /status { ntlm_status; } }";
+    let nginx = Nginx::builder().set("address", &address.to_string()).conf(conf).as_written().start().await;
+    let mut mallory = Client::connect(&nginx).await;
+    assert_eq!(mallory.get_with("/", "Authorization", &first).await.status, 401);
+    let retried = mallory.get_with("/", "Authorization", &answer).await;
+    assert_eq!((retried.status, retried.get("X-Login")), (200, Some("- -")));
+    assert_eq!(accepted(&nginx, "NTLMv2").await, Some(0));
+}
+
+#[tokio::test]
+async fn request_that_goes_on_over_another_connection_is_nobodys() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "$uri $ntlm_user $ntlm_requests").await;
+    let mut alice = Client::connect(&nginx).await;
+    alice.login("alice", "/").await;
+    let retried = alice.get("/public/?close=reused").await;
+    assert_eq!((retried.identity(), retried.get("X-Login")), ("anonymous", Some("-")));
+    assert_eq!(named(&nginx, 3).await.last().map(String::as_str), Some("/public/ - -"));
 }

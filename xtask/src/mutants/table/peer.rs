@@ -418,4 +418,5 @@ pub const ROWS: &[Mutation] = &[
         "if !self.has(Facts::CREDENTIALS) {",
         VARIABLES,
     ),
+    row("peer/free.rs", "            self.forget_binding();\n", "", &["proof::"]),
 ];
