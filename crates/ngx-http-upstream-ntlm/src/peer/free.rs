@@ -232,7 +232,7 @@ impl NtlmPeer {
         let (log, group) = (self.r.log(), self.group());
         let binding = bound.binding();
         if table().is_some_and(|table| table.is_full(group.id, group.connections)) {
-            self.make_room(binding);
+            self.make_room(binding, phase);
         }
         let expire_by = table().ok_or(End::NoMemory)?.park(binding, phase, now()).map_err(end_of)?;
         debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
@@ -242,8 +242,8 @@ impl NtlmPeer {
 
     /// Closes a connection because the group is full.
     #[cold]
-    fn make_room(&self, newcomer: BindingId) {
-        let evicted = with_table(|table| table.evict(newcomer)).flatten();
+    fn make_room(&self, newcomer: BindingId, phase: Phase) {
+        let evicted = with_table(|table| table.evict(newcomer, phase, self.group().connections)).flatten();
         let Some(Evicted { ended, of_most }) = evicted else { return };
         let (log, group) = (self.r.log(), self.group());
         let line = if group.by_server { "proxy_ntlm on connections=" } else { "ntlm " };

@@ -190,14 +190,43 @@ struct Group {
     parked: usize,
     /// Of those parked.
     handshaking: usize,
+    /// Of those parked.
+    unproven: usize,
     ring: Ring,
 }
 
 impl Group {
-    /// Counts a parked binding of this phase no more.
+    /// Counts one more parked binding of this phase.
+    fn park(&mut self, phase: Phase) {
+        self.parked += 1;
+        if let Some(count) = self.unfinished(phase) {
+            *count += 1;
+        }
+    }
+
+    /// Counts one parked binding of this phase less.
     fn unpark(&mut self, phase: Phase) {
         self.parked -= 1;
-        self.handshaking -= usize::from(phase == Phase::Handshaking);
+        if let Some(count) = self.unfinished(phase) {
+            *count -= 1;
+        }
+    }
+
+    /// The count of a phase in which the login is not proven.
+    fn unfinished(&mut self, phase: Phase) -> Option<&mut usize> {
+        match phase {
+            Phase::Handshaking => Some(&mut self.handshaking),
+            Phase::Unproven => Some(&mut self.unproven),
+            Phase::Proven => None,
+        }
+    }
+
+    fn parked_in(&self, phase: Phase) -> usize {
+        match phase {
+            Phase::Handshaking => self.handshaking,
+            Phase::Unproven => self.unproven,
+            Phase::Proven => self.parked - self.handshaking - self.unproven,
+        }
     }
 }
 
@@ -395,8 +424,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         };
         let Some(group) = group_in(&mut self.groups, binding.group) else { return Err(Refusal::NoClient) };
         group.busy -= 1;
-        group.parked += 1;
-        group.handshaking += usize::from(phase == Phase::Handshaking);
+        group.park(phase);
         if binding.logins.has_last() {
             binding.logins.end_request(phase);
         }

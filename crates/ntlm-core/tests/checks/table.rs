@@ -80,6 +80,8 @@ pub enum Event {
     Spare,
 }
 
+/// Bindings of earlier phases beside those.
+const MARGIN: usize = 8;
 const CAPS: [usize; 2] = [3, 5];
 /// How long a binding of each group may be parked.
 const TIMEOUTS: [u64; 2] = [9, 5];
@@ -185,10 +187,11 @@ impl Both {
         self.live(group).filter(|e| source_of(e.key) == source && e.phase == phase).count()
     }
 
-    /// The phase of a group that loses a binding first, how many bindings the address with most of them has in it, and its
+    /// The phase of a group, from one on, that loses a binding first, how many bindings the address with most of them has in it, and its
     /// least recently used one.
-    fn first_to_lose(&self, group: u32) -> Option<(Phase, Reverse<usize>, &Entry)> {
-        let phase = Phase::ALL.into_iter().find(|&phase| self.in_phase(group, phase).next().is_some())?;
+    fn first_to_lose(&self, group: u32, first: usize) -> Option<(Phase, Reverse<usize>, &Entry)> {
+        let phase =
+            Phase::ALL.into_iter().skip(first).find(|&phase| self.in_phase(group, phase).next().is_some())?;
         let rank = |e: &&Entry| {
             let source = source_of(e.key);
             (Reverse(self.weight_in(group, source, phase)), Reverse(self.weight(group, source)), e.used)
@@ -198,12 +201,19 @@ impl Both {
     }
 
     /// The binding that the specification evicts for one more parked binding.
-    fn victim(&self, newcomer: &Entry) -> Option<BindingId> {
-        let group = newcomer.group;
-        if self.parked(group).count() < CAPS[group as usize] {
-            return None;
-        }
-        let (phase, Reverse(most), first) = self.first_to_lose(group)?;
+    fn victim(&self, newcomer: &Entry, phase: Phase) -> Option<BindingId> {
+        let (group, cap) = (newcomer.group, CAPS[newcomer.group as usize]);
+        let from = |first: usize| {
+            Phase::ALL.into_iter().skip(first).map(|it| self.in_phase(group, it).count()).sum()
+        };
+        let (all, same, later): (usize, usize, usize) =
+            (from(0), from(phase as usize), from(phase as usize + 1));
+        let first = match () {
+            () if all < cap || (later >= cap && all - later < MARGIN) => return None,
+            () if later < cap && same >= cap => phase as usize,
+            () => 0,
+        };
+        let (phase, Reverse(most), first) = self.first_to_lose(group, first)?;
         let own = self.in_phase(group, phase).filter(|e| e.client == newcomer.client).min_by_key(|e| e.used);
         let of_client = self.live(group).filter(|e| e.client == newcomer.client && e.id != newcomer.id);
         let others = of_client.filter(|e| e.phase == phase).count();
@@ -213,7 +223,7 @@ impl Both {
 
     /// The bindings that the specification may spare when connections run short: of several groups if they are alike.
     fn spared(&self) -> Vec<BindingId> {
-        let lost = (0..2).filter_map(|group| self.first_to_lose(group));
+        let lost = (0..2).filter_map(|group| self.first_to_lose(group, 0));
         let candidates: Vec<_> = lost.map(|(phase, weight, e)| ((phase as usize, weight), e.id)).collect();
         let first = candidates.iter().map(|&(rank, _)| rank).min();
         candidates.into_iter().filter(|&(rank, _)| Some(rank) == first).map(|(_, id)| id).collect()
@@ -256,9 +266,9 @@ impl Both {
             return;
         };
         let full = self.table.is_full(GroupId(busy.group), cap);
-        let evicted = if full { self.table.evict(id) } else { None };
+        let evicted = if full { self.table.evict(id, phase, cap) } else { None };
         self.table.park(id, phase, self.clock).expect("it is busy");
-        let victims: Vec<_> = self.victim(&busy).into_iter().collect();
+        let victims: Vec<_> = self.victim(&busy, phase).into_iter().collect();
         if let Some(Evicted { ended, of_most }) = evicted {
             let victim = self.model.iter().find(|e| e.upstream == ended.upstream).expect("a binding");
             let (one, all) =
@@ -420,7 +430,8 @@ impl Both {
             let (handshaking, busy) = (of(State::Parked(Phase::Handshaking)), of(State::Busy));
             let parked = self.parked(group).count();
             assert_eq!(self.table.counts(GroupId(group)), Counts { parked, handshaking, busy });
-            assert!(parked <= CAPS[group as usize]);
+            let (unproven, cap) = (of(State::Parked(Phase::Unproven)), CAPS[group as usize]);
+            assert!(parked - handshaking - unproven <= cap && parked <= cap + 2 * MARGIN);
         }
         assert_eq!(self.table.clients(), self.clients.iter().filter(|c| c.2).count());
     }

@@ -153,6 +153,30 @@ async fn flood_of_forged_first_legs_evicts_no_login() {
 }
 
 #[tokio::test]
+async fn forged_credentials_log_nobody_out_of_a_full_group() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm 3;").await;
+    let mut users = Vec::new();
+    for user in ["alice", "bob", "carol"] {
+        let (client, connection) = logged_in(&nginx, user, "/").await;
+        users.push((user, client, connection));
+    }
+    let mut forgers = Vec::new();
+    for number in 0..40 {
+        let mut forger = Client::connect(&nginx).await;
+        let target = if number % 2 == 0 { "/" } else { "/public/" };
+        forger.get_with(target, "Authorization", "NTLM Zm9yZ2Vk").await;
+        forgers.push(forger);
+    }
+    for (user, client, connection) in &mut users {
+        assert_in(client, "/", user, *connection).await;
+    }
+    // There is room for a login to begin; the one unused longest ends when it has come to its end.
+    let (mut dave, of_dave) = logged_in(&nginx, "dave", "/").await;
+    assert_in(&mut dave, "/", "dave", of_dave).await;
+}
+
+#[tokio::test]
 async fn successor_of_evicted_binding_survives_its_predecessor() {
     let origin = Origin::start().await;
     let nginx = front(&origin, "ntlm 1;").await;

@@ -1,6 +1,7 @@
 //! Which parked binding ends when a group is full, or when connections run short.
 //!
-//! First of the bindings in the first phase, then of the client address with most of those, then the least recently used.
+//! `ORDER` says which phase goes first; in it the client address with most bindings; of those the least recently used. A binding never ends for
+//! one of an earlier phase.
 
 use super::{Binding, Bindings, Ended, Evicted, State, since};
 use crate::binding::exchange::Phase;
@@ -15,17 +16,36 @@ pub(super) fn turn(phase: Phase) -> Option<usize> {
     ORDER.iter().position(|&other| other == phase)
 }
 
+/// How many bindings of earlier phases a group parks beside its number, where all of that are in later ones. So a login can begin in a group
+/// that is full of proven ones, and none of these ends before the new one is proven too.
+const MARGIN: usize = 8;
+
 /// How many addresses are looked at for the one that has waited longest, and how many of its bindings. All of them may have been in
 /// use since the last eviction, and an eviction must not take longer for that.
 const LOOKS: usize = 32;
 
 impl<C: Copy, U: Copy> Bindings<C, U> {
-    /// Ends a parked binding of a full group to make room for another one, which is about to be parked: one of the first phase that has
-    /// any, of the client connection itself or of the address with most bindings, the least recently used.
-    pub fn evict(&mut self, newcomer: BindingId) -> Option<Evicted<C, U>> {
+    /// Ends a parked binding of a group that is full with `connections`, to make room for another one, which is about to be parked in this
+    /// phase: of the client connection itself or of the address with most bindings, the least recently used. `None` where there is room all the
+    /// same.
+    pub fn evict(&mut self, newcomer: BindingId, phase: Phase, connections: usize) -> Option<Evicted<C, U>> {
         let Binding { owner, group, ref key, .. } = *self.bindings.get(newcomer)?;
         let source = self.addresses.find(group, key.address)?;
-        let (phase, heaviest, oldest) = self.first_to_lose(group)?;
+        let (parked, place) = (self.group(group)?, turn(phase)?);
+        let from =
+            |place: usize| ORDER.into_iter().skip(place).map(|phase| parked.parked_in(phase)).sum::<usize>();
+        let later = from(place + 1);
+        let first = if later >= connections {
+            if parked.parked - later < MARGIN {
+                return None;
+            }
+            0
+        } else if from(place) >= connections {
+            place
+        } else {
+            0
+        };
+        let (phase, heaviest, oldest) = self.first_to_lose(group, first)?;
         // A client with many keys pays itself, unless another address has many more.
         let weight = self.addresses.in_phase(heaviest, phase);
         let own = self.own_to_lose(newcomer, owner, group, phase);
@@ -38,11 +58,11 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Some(Evicted { ended: self.end(id)?, of_most })
     }
 
-    /// The first phase of a group with a parked binding; the address with most bindings in it, of those with a parked one;
+    /// The first phase of a group with a parked binding, from a place in the order on; the address with most bindings in it, of those with a parked one;
     /// and its least recently used one in it. Of addresses with as many the one that has waited longest, as far as [`LOOKS`]
     /// tell.
-    fn first_to_lose(&mut self, group: GroupId) -> Option<(Phase, AddressId, BindingId)> {
-        let phase = ORDER.into_iter().find(|&phase| self.top(group, phase).is_some())?;
+    fn first_to_lose(&mut self, group: GroupId, first: usize) -> Option<(Phase, AddressId, BindingId)> {
+        let phase = ORDER.into_iter().skip(first).find(|&phase| self.top(group, phase).is_some())?;
         for _ in 0..LOOKS {
             let (top, oldest) = self.top(group, phase)?;
             let deadline = self.bindings.get(oldest)?.deadline;
@@ -121,7 +141,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let groups = (0u32..).map(GroupId).take(self.groups.len());
         let (.., id) = groups
             .filter_map(|group| {
-                let (phase, heaviest, oldest) = self.first_to_lose(group)?;
+                let (phase, heaviest, oldest) = self.first_to_lose(group, 0)?;
                 Some((phase, self.addresses.in_phase(heaviest, phase), oldest))
             })
             .min_by_key(|&(phase, weight, _)| (turn(phase), core::cmp::Reverse(weight)))?;

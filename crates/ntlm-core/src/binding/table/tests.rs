@@ -62,7 +62,7 @@ fn park_at(
     connections: usize,
     now: u64,
 ) -> Result<(Option<u64>, Option<Lost>), Refusal> {
-    let evicted = if table.is_full(MAIL, connections) { table.evict(id) } else { None };
+    let evicted = if table.is_full(MAIL, connections) { table.evict(id, phase, connections) } else { None };
     Ok((table.park(id, phase, now)?, evicted))
 }
 

@@ -42,11 +42,31 @@ fn full_group_evicts_by_phase_first() {
     let (proven, _) = crowd.arrive("192.0.2.1", Phase::Proven);
     let (unproven, _) = crowd.arrive("192.0.2.2", Phase::Unproven);
     let (handshake, _) = crowd.arrive("192.0.2.3", Phase::Handshaking);
-    let (other, evicted) = crowd.arrive("192.0.2.4", Phase::Proven);
-    assert_eq!(evicted, Some(handshake));
+    assert_eq!(crowd.arrive("192.0.2.4", Phase::Proven).1, Some(handshake));
     assert_eq!(crowd.arrive("192.0.2.5", Phase::Proven).1, Some(unproven));
     assert_eq!(crowd.arrive("192.0.2.6", Phase::Proven).1, Some(proven));
-    assert_eq!(crowd.arrive("192.0.2.7", Phase::Handshaking).1, Some(other));
+}
+
+#[test]
+fn what_is_not_proven_ends_no_proven_login() {
+    for phase in [Phase::Handshaking, Phase::Unproven] {
+        let mut crowd = Crowd::new(3);
+        let (first, _) = crowd.arrive("192.0.2.1", Phase::Proven);
+        crowd.arrive("192.0.2.2", Phase::Proven);
+        crowd.arrive("192.0.2.3", Phase::Proven);
+        let beside: Vec<u32> = (0..8)
+            .map(|number| {
+                let (arrived, evicted) = crowd.arrive(&format!("198.51.100.{number}"), phase);
+                assert_eq!(evicted, None, "{phase:?} {number}");
+                arrived
+            })
+            .collect();
+        let (ninth, evicted) = crowd.arrive("203.0.113.1", phase);
+        assert_eq!(evicted, beside.first().copied());
+        // What begins meanwhile is left to come to its end.
+        assert_eq!(crowd.arrive("192.0.2.30", Phase::Proven).1, Some(first));
+        assert!(!beside.contains(&ninth));
+    }
 }
 
 #[test]
