@@ -51,6 +51,8 @@ pub(super) enum Door {
     Proxied,
     /// `X-Auth`, which the location makes a `Proxy-Authorization` of.
     PutProxied,
+    /// The path, with line ends in it, which the location puts into a field.
+    LineEnds,
 }
 
 impl Door {
@@ -59,7 +61,7 @@ impl Door {
         match self {
             Self::Straight => "Authorization",
             Self::Proxied => "Proxy-Authorization",
-            Self::Put | Self::PutProxied => "X-Auth",
+            Self::Put | Self::PutProxied | Self::LineEnds => "X-Auth",
         }
     }
 
@@ -68,6 +70,7 @@ impl Door {
             Self::Straight | Self::Proxied => "",
             Self::Put => "put/",
             Self::PutProxied => "put407/",
+            Self::LineEnds => "ends/",
         }
     }
 }
@@ -137,6 +140,7 @@ impl Ask {
             0 | 1 => Door::Put,
             2 => Door::Proxied,
             3 => Door::PutProxied,
+            4 => Door::LineEnds,
             _ => Door::Straight,
         };
         if matches!(door, Door::Proxied | Door::PutProxied) {
@@ -186,6 +190,21 @@ impl Ask {
             target.push_str(order);
         }
         target
+    }
+
+    /// The target of the request with these credentials.
+    pub(super) fn with_credentials(&self, target: &str, value: &str) -> String {
+        if self.door != Door::LineEnds {
+            return target.to_owned();
+        }
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let field = format!("\r\nAuthorization: {value}\r\nX-Rest: ");
+        let encoded = field.bytes().map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        });
+        let question = if query.is_empty() { "" } else { "?" };
+        format!("{path}{}{question}{query}", encoded.collect::<String>())
     }
 
     /// The value of an order, such as the size of the answer.

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::ask::{Ask, KEYLESS, Sending, x_client};
+use super::ask::{Ask, Door, KEYLESS, Sending, x_client};
 use super::checks::{Answer, Judge, body, refuses};
 use super::config::{Config, Front, PLAIN};
 use super::life::{End, Goal, How, Life, LogIn, Over, Step};
@@ -127,8 +127,9 @@ impl Living<'_> {
             first = false;
             requests += 1;
             let value = authorization.replacen(' ', space, 1);
-            let Some(response) = self.exchange(&ask, &target, Some(&value)).await? else { return Ok(()) };
-            let answer = self.look(&ask, &target, &response);
+            let sent = ask.with_credentials(&target, &value);
+            let Some(response) = self.exchange(&ask, &sent, Some(&value)).await? else { return Ok(()) };
+            let answer = self.look(&ask, &sent, &response);
             if *outcome == Goal::FirstLeg {
                 return after(&response);
             }
@@ -148,9 +149,9 @@ impl Living<'_> {
                 }
                 continue;
             }
-            self.logged_in(&ask, &target, &answer, &user, counted);
+            self.logged_in(&ask, &sent, &answer, &user, counted);
             if counted && is_new && response.says_close() {
-                self.must_be_capped(&target, requests, begun.elapsed());
+                self.must_be_capped(&sent, requests, begun.elapsed());
             }
             return after(&response);
         }
@@ -223,7 +224,7 @@ impl Living<'_> {
         credentials: Option<&str>,
     ) -> Result<Option<Response>, Gone> {
         let mut request = self.request(ask, target);
-        if let Some(value) = credentials {
+        if let Some(value) = credentials.filter(|_| ask.door != Door::LineEnds) {
             request = request.header(ask.door.field(), value);
         }
         let pause = match ask.body {

@@ -110,7 +110,10 @@ impl Config {
         let locations: String = (0..GROUPS.len()).map(|group| self.locations(group, first)).collect();
         let certificate = "ssl_certificate {{cert}}; ssl_certificate_key {{key}};";
         let log = "access_log {{prefix}}/access.log chaos;";
-        text.push_str(&format!("server {{ {listen} {certificate} {log} {} {locations} }}\n", self.server));
+        text.push_str(&format!(
+            "server {{ {listen} merge_slashes off; {certificate} {log} {} {locations} }}\n",
+            self.server
+        ));
         text
     }
 
@@ -133,8 +136,12 @@ impl Config {
         };
         let mut text = both("", &format!("{own} {pass}"));
         if self.doors {
-            for (path, field) in [("put/", "Authorization"), ("put407/", "Proxy-Authorization")] {
-                text.push_str(&both(path, &format!("{kept} proxy_set_header {field} $http_x_auth; {pass}")));
+            for (path, field) in [
+                ("put/", "Authorization $http_x_auth"),
+                ("put407/", "Proxy-Authorization $http_x_auth"),
+                ("ends/", "X-Original $uri"),
+            ] {
+                text.push_str(&both(path, &format!("{kept} proxy_set_header {field}; {pass}")));
             }
         }
         if self.cached {
@@ -183,7 +190,7 @@ impl fmt::Display for Config {
         for (is, what) in [
             (*min_timeout, "keepalive_min_timeout"),
             (*http3, "HTTP/3"),
-            (*doors, "credentials from locations and for a proxy"),
+            (*doors, "credentials from locations, for a proxy and behind line ends"),
             (*cached, "a cache"),
             (*mass, "bindings that time out together"),
         ] {
