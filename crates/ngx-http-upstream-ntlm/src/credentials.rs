@@ -51,20 +51,16 @@ impl Carried {
     /// Those of a request, as the client sent it and as it goes out.
     pub fn by(r: Request, u: Upstream) -> Self {
         let location = Location::of(r);
-        let client = r.authorization().filter(|value| is_bound(value.as_bytes()));
-        if let Some(value) = client
+        if let Some(value) = for_origin(r)
             && !(location.replaces_authorization && u.speaks_http())
         {
             return Carried::Field(value);
         }
-        if ALERT.load(Relaxed) != 0 && !(location.replaces_proxy_authorization && u.speaks_http()) {
-            let mut found = None;
-            r.each_field(b"proxy-authorization", |value| {
-                found = found.or(Some(value).filter(|value| is_bound(value.as_bytes())));
-            });
-            if let Some(value) = found {
-                return Carried::Field(value);
-            }
+        if ALERT.load(Relaxed) != 0
+            && !(location.replaces_proxy_authorization && u.speaks_http())
+            && let Some(value) = for_proxy(r)
+        {
+            return Carried::Field(value);
         }
         if location.puts_credentials {
             return Self::sent(u).unwrap_or(Carried::Unreadable);
@@ -74,6 +70,17 @@ impl Carried {
             return Self::sent(u).unwrap_or(Carried::Nowhere);
         }
         Carried::Nowhere
+    }
+
+    /// Those of a request as the client sent it, before there is an outgoing one; unreadable where that may come to have others.
+    pub fn by_client(r: Request) -> Self {
+        let location = Location::of(r);
+        match for_origin(r).or_else(|| for_proxy(r)) {
+            Some(value) => Carried::Field(value),
+            None if location.puts_credentials || may_change() => Carried::Unreadable,
+            None if location.breaks_lines && r.has_changed_path() => Carried::Unreadable,
+            None => Carried::Nowhere,
+        }
     }
 
     /// Those of a request as it goes out.
@@ -96,6 +103,21 @@ pub fn expect_changes(expected: bool) {
 /// Whether requests may be changed after their `peer.init` (`balancer.recreate_request` of Lua).
 pub fn may_change() -> bool {
     ALERT.load(Relaxed) & CHANGEABLE != 0
+}
+
+/// The value of an `Authorization` with connection-bound credentials.
+fn for_origin(r: Request) -> Option<Slice> {
+    r.authorization().filter(|value| is_bound(value.as_bytes()))
+}
+
+/// The value of a `Proxy-Authorization` with connection-bound credentials.
+#[inline(never)]
+fn for_proxy(r: Request) -> Option<Slice> {
+    let mut found = None;
+    r.each_field(b"proxy-authorization", |value| {
+        found = found.or(Some(value).filter(|value| is_bound(value.as_bytes())));
+    });
+    found
 }
 
 fn is_bound(value: &[u8]) -> bool {

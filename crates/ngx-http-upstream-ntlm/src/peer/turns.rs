@@ -12,10 +12,10 @@ use core::ptr::NonNull;
 
 use nginx_sys::{ngx_http_request_t, ngx_int_t};
 use ntlm_core::binding::turn_back::{Arrival, Leg, Met};
-use ntlm_core::scheme::ConnectionBound;
 
 use super::leg::leg;
 use crate::client::{self, protocol};
+use crate::credentials::Carried;
 use crate::group::{Group, Location};
 use crate::log::debug;
 use crate::ngx::{Connection, Request, Status, now};
@@ -73,6 +73,7 @@ struct Line {
 struct Turn {
     r: Request,
     line: NonNull<Line>,
+    leg: Leg,
     state: Cell<State>,
     /// When it began to wait.
     since: Cell<u64>,
@@ -117,11 +118,14 @@ impl Line {
         unsafe { self.group.as_ref() }
     }
 
-    /// Whether there is something that a request has to wait for.
-    fn is_held(&self) -> bool {
+    /// What a request finds that has its turn.
+    fn met(&self) -> Met {
+        if self.going.get() > 0 {
+            return Met::Busy;
+        }
         let (number, group) = (self.client.number(), self.group().id);
-        let is_in_use = |id| with_table(|table| table.is_in_use(id, number, group, now())) == Some(true);
-        self.going.get() > 0 || client::find(self.client).is_some_and(is_in_use)
+        let meet = |id| with_table(|table| table.meet_any(id, number, group, now()));
+        client::find(self.client).and_then(meet).unwrap_or(Met::Nothing)
     }
 
     /// Lets the first request see whether it is its turn.
@@ -152,10 +156,11 @@ impl Turn {
     }
 
     /// Notes a request. `None` when there is no memory.
-    fn add<'a>(r: Request, line: &Line) -> Option<&'a Turn> {
+    fn add<'a>(r: Request, line: &Line, leg: Leg) -> Option<&'a Turn> {
         let turn = r.pool().place(Turn {
             r,
             line: NonNull::from(line),
+            leg,
             state: Cell::new(State::Beside),
             since: Cell::new(0),
             next: Cell::new(None),
@@ -168,6 +173,13 @@ impl Turn {
     fn line(&self) -> &Line {
         // SAFETY: it lies in the pool of the client connection, which outlives the request.
         unsafe { self.line.as_ref() }
+    }
+
+    /// Whether the request waits where it finds this.
+    fn waits(&self, met: Met) -> bool {
+        let (r, multiplexing) = (self.r, self.line().group().multiplexing);
+        Arrival { multiplexing, protocol: protocol(r), repeatable: r.is_repeatable(), leg: self.leg, met }
+            .waits()
     }
 
     /// Joins the line.
@@ -200,7 +212,7 @@ impl Turn {
     /// Goes on if it is the turn of the request, or it has waited for too long.
     fn look(&self) {
         let line = self.line();
-        let is_mine = line.first.get() == Some(NonNull::from(self)) && !line.is_held();
+        let is_mine = line.first.get() == Some(NonNull::from(self)) && !self.waits(line.met());
         if !is_mine {
             let until = self.since.get().max(line.moved.get()) + PATIENCE;
             if !self.r.is_overdue() {
@@ -249,26 +261,22 @@ fn arrive(r: Request) -> Option<Status> {
         return None;
     }
     let line = Line::of(r.client_connection(), NonNull::new(Location::of(r).group)?)?;
-    let turn = Turn::add(r, line)?;
-    let leg = match r.authorization() {
-        None => Leg::None,
-        Some(value) if ConnectionBound::credentials(value.as_bytes()).is_some() => leg(value.as_bytes()),
+    let carried = Carried::by_client(r);
+    let leg = match carried {
+        Carried::Nowhere if r.authorization().is_none() => Leg::None,
+        Carried::Field(value) => leg(value.as_bytes()),
         // `Basic` and its like need no binding.
-        Some(_) => return None,
+        Carried::Nowhere | Carried::Unreadable => Leg::Other,
     };
-    let arrival = Arrival {
-        multiplexing: line.group().multiplexing,
-        protocol: protocol(r),
-        repeatable: r.is_repeatable(),
-        leg,
-        met: if line.is_held() || line.first.get().is_some() { Met::Busy } else { Met::Nothing },
-    };
-    if arrival.waits() {
+    let turn = Turn::add(r, line, leg)?;
+    // Those that wait already have theirs first.
+    if turn.waits(if line.first.get().is_some() { Met::Busy } else { line.met() }) {
         // SAFETY: this is the content handler, and the function is for requests that wait.
         return Some(unsafe { r.read_body(ngx_http_upstream_ntlm_body_handler) });
     }
     // A client with a binding may send tickets with all its requests.
-    if leg != Leg::None && (leg != Leg::Ticket || client::find(line.client).is_none()) {
+    let repeats = leg == Leg::Ticket && client::find(line.client).is_some();
+    if matches!(carried, Carried::Field(_)) && !repeats {
         turn.go();
     }
     None

@@ -252,6 +252,9 @@ async fn binding_end_leaves_open_streams_alone() {
         let origin = Origin::start().await;
         let nginx = everything(&origin).start().await;
         let alice = Any::connect(over, &nginx).await;
+        // Before it has been idle once, nginx tells a client to go as soon as its open streams have ended.
+        assert_eq!(alice.get("/public/").await.status, 200);
+        waiting(&nginx, 1).await;
         let (open, ()) = tokio::join!(alice.get("/public/?gate=open"), async {
             origin.wait_gate("open").await;
             let bound = alice.login("alice").await;

@@ -21,8 +21,8 @@ pub const ROWS: &[Mutation] = &[
     row("credentials.rs", "!(location.replaces_proxy_authorization && u.speaks_http())", "true", LOCATIONS),
     row(
         "credentials.rs",
-        "if ALERT.load(Relaxed) != 0 && !(location",
-        "if false && !(location",
+        "if ALERT.load(Relaxed) != 0\n            && !(location",
+        "if false\n            && !(location",
         &["isolation::proxy_authorization::"],
     ),
     row("credentials.rs", "if location.puts_credentials {", "if false {", LOCATIONS),

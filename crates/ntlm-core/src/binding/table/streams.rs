@@ -61,17 +61,23 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// Whether a binding of the client, with whatever key, carries a request or awaits the answer to a challenge at the time `now`.
-    pub fn is_in_use(&self, client: ClientId, number: u64, group: GroupId, now: u64) -> bool {
-        self.clients.get(client).filter(|owner| owner.number == number).is_some_and(|owner| {
-            self.of_client(owner).filter(|(_, binding)| binding.group == group).any(|(id, binding)| {
-                match binding.state {
-                    State::Busy => true,
-                    State::Parked => self.awaits_answer(id, now),
-                    State::Lost => false,
+    /// The state of all bindings of a client in a group, whatever their keys, at the time `now`: busy if one is, else waiting for the answer to
+    /// a challenge if one is, else nothing.
+    pub fn meet_any(&self, client: ClientId, number: u64, group: GroupId, now: u64) -> Met {
+        let Some(owner) = self.clients.get(client).filter(|owner| owner.number == number) else {
+            return Met::Nothing;
+        };
+        let mut met = Met::Nothing;
+        for (id, binding) in self.of_client(owner).filter(|(_, binding)| binding.group == group) {
+            match binding.state {
+                State::Busy => return Met::Busy,
+                State::Parked if self.awaits_answer(id, now) => {
+                    met = Met::Waiting { challenge: binding.logins.challenge(), awaited: true };
                 }
-            })
-        })
+                State::Parked | State::Lost => {}
+            }
+        }
+        met
     }
 
     /// Notes that a request begins a login. `None` when another one of the client does, or there is no memory. The caller

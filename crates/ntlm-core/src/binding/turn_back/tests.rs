@@ -369,19 +369,24 @@ fn unanswered_challenge_is_awaited_for_five_seconds() {
     assert!(matches!(meet(4_999), Met::Waiting { awaited: true, .. }));
     assert!(matches!(meet(5_000), Met::Waiting { awaited: false, challenge: Some(_) }));
     assert_eq!(world.table.meet(Some(world.client), 2, GROUP, KEY, 0), NONE, "another connection's number");
-    let is_in_use = |number, group, now| world.table.is_in_use(world.client, number, group, now);
-    assert!(is_in_use(1, GROUP, 4_999) && !is_in_use(1, GROUP, 5_000));
-    assert!(!is_in_use(2, GROUP, 0) && !is_in_use(1, GroupId(1), 0));
+    let any = |number, group, now| world.table.meet_any(world.client, number, group, now);
+    assert_eq!(any(1, GROUP, 4_999), meet(4_999));
+    for nothing in [any(1, GROUP, 5_000), any(2, GROUP, 0), any(1, GroupId(1), 0)] {
+        assert_eq!(nothing, NONE);
+    }
 }
 
 #[test]
-fn binding_with_a_request_is_in_use() {
+fn busiest_binding_of_a_client_is_met() {
     let mut table: Bindings<u32, usize> = Bindings::new();
     let client = table.enter(1, 1).unwrap();
+    let meet = |table: &Bindings<u32, usize>| table.meet_any(client, 1, GROUP, 0);
     let id = table.bind(client, GROUP, 60_000, KEY, 1).unwrap().binding;
-    assert!(table.is_in_use(client, 1, GROUP, 0));
+    assert_eq!(meet(&table), Met::Busy);
     table.park(id, Phase::Proven, 0).unwrap();
-    assert!(!table.is_in_use(client, 1, GROUP, 0));
-    table.end(id);
-    assert!(!table.is_in_use(client, 1, GROUP, 0), "what is left of it");
+    assert_eq!(meet(&table), NONE);
+    let other = table.bind(client, GROUP, 60_000, Key { chosen: b"k", ..KEY }, 2).unwrap().binding;
+    assert_eq!(meet(&table), Met::Busy);
+    table.end(other);
+    assert_eq!(meet(&table), NONE, "what is left of it");
 }

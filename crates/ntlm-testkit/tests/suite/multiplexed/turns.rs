@@ -242,3 +242,24 @@ async fn redirected_request_does_not_wait_for_itself() {
     assert!(matches!(posted.status, 401 | 404));
     assert_eq!(nginx.error_log().matches("waiting for the requests before it").count(), 1);
 }
+
+#[tokio::test]
+async fn leg_does_not_wait_for_its_own_login() {
+    let origin = Origin::start().await;
+    let lines = "location / { proxy_set_header Authorization $http_x_auth; proxy_pass http://backend; } \
+         location /proxied/ { proxy_pass http://backend; }";
+    for (target, field) in [("/", "X-Auth"), ("/proxied/?proxy", "Proxy-Authorization")] {
+        let nginx = front(&origin, "ntlm;", lines).start().await;
+        let client = Any::connect(Over::Tls, &nginx).await;
+        let mut alice = login_of("alice");
+        let leg = |value: String| Request::post(target, "body").header(field, &value);
+        let mut challenge = client.request(leg(alice.first())).await;
+        for (name, _) in &mut challenge.headers {
+            *name = name.replace("proxy-authenticate", "www-authenticate");
+        }
+        challenge.status = 401;
+        let last = client.request(leg(alice.next(&challenge).unwrap())).await;
+        serves(&last, "alice", challenge.connection());
+        assert!(!nginx.error_log().contains("waiting for the requests before it"), "{field}");
+    }
+}
