@@ -120,7 +120,8 @@ impl Fronts {
 location / {{
     proxy_pass {scheme}://{name};
     proxy_http_version 1.1;
-    proxy_set_header Host $host;
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header Upgrade $http_upgrade;
     proxy_set_header Connection $connection_upgrade;
 }} }}\n"

@@ -131,11 +131,11 @@ impl Run {
             differences.push(format!("{} answers 401, not {}", self.refused(), direct.refused()));
         }
         // Where each request has to log in, more requests mean more answers 401.
-        if site.bound && self.refused_on_one > direct.refused_on_one {
+        if site.bound && client.reuses && self.refused_on_one > direct.refused_on_one {
             let (more, usual) = (self.refused_on_one, direct.refused_on_one);
             differences.push(format!("{more} answers 401 on one connection, not {usual}"));
         }
-        if client.steady && self.connections > direct.connections + fallback {
+        if client.steady && client.reuses && self.connections > direct.connections + fallback {
             differences.push(format!("{} connections, not {}", self.connections, direct.connections));
         }
         differences

@@ -14,7 +14,7 @@ use super::sh;
 /// The argument by which a program knows that it is inside.
 const INSIDE: &str = "--inside";
 /// The names of everything in it, all of them 127.0.0.1.
-pub const NAMES: [&str; 3] = ["dc.example.com", "ad.example.com", "www.example.com"];
+pub const NAMES: [&str; 3] = ["www.example.com", "dc.example.com", "ad.example.com"];
 /// The realm of the domain controller.
 pub const AD_REALM: &str = "EXAMPLE.COM";
 /// The realm of the MIT KDC.
@@ -49,8 +49,9 @@ impl World {
         // Clients that ask with AI_ADDRCONFIG find no IPv4 address where 127.0.0.1 is the only one (RFC 5737 has this for nobody).
         sh("ip", &["address", "add", "192.0.2.1/32", "dev", "lo"])?;
         sh("hostname", &["dc"])?;
-        // A line for each: the first name of a line is the canonical one, for which browsers want tickets.
-        let hosts = ["localhost", "dc"].iter().chain(&NAMES).map(|name| format!("127.0.0.1 {name}\n"));
+        // A line for each: the first name of a line is the canonical one, for which browsers want tickets. git-lfs wants them for the
+        // first name of the address.
+        let hosts = NAMES.iter().chain(&["localhost", "dc"]).map(|name| format!("127.0.0.1 {name}\n"));
         let hosts = hosts.collect::<String>() + "::1 localhost\n";
         world.put_over(Path::new("/etc/hosts"), &hosts)?;
         // No resolver is reachable; one that is not there is not waited for.

@@ -1,4 +1,4 @@
-//! curl, wget and git.
+//! curl, wget, git and git-lfs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,10 +13,20 @@ const CURL: Client = Client {
     proof: Proof::Ntlm,
     short_first_leg: true,
     steady: true,
+    reuses: true,
     quick: true,
-    git: false,
+    files: false,
     answers: 4,
     command: |job| curl(job, &["--ntlm"]),
+};
+const GIT_CLIENT: Client = Client {
+    name: "git push and clone",
+    proof: Proof::Kerberos,
+    files: true,
+    quick: false,
+    answers: 2,
+    command: git,
+    ..CURL
 };
 
 pub(super) const CLIENTS: &[Client] = &[
@@ -58,15 +68,9 @@ pub(super) const CLIENTS: &[Client] = &[
         ..CURL
     },
     Client { name: "wget", answers: 3, command: wget, ..CURL },
-    Client {
-        name: "git push and clone",
-        proof: Proof::Kerberos,
-        git: true,
-        quick: false,
-        answers: 2,
-        command: git,
-        ..CURL
-    },
+    GIT_CLIENT,
+    // Whether Go uses a connection again depends on how soon it has read the answer 401.
+    Client { name: "git-lfs", reuses: false, answers: 8, command: lfs, ..GIT_CLIENT },
 ];
 
 /// One request of a session: its path, and what else curl is told.
@@ -134,8 +138,44 @@ fn git(job: &Job<'_>) -> Command {
     let mut git = Command::new("sh");
     git.args(["-c", GIT, "git"]).arg(work).arg(format!("{}/git/{name}", job.base)).arg(job.user);
     // An empty user name stands for the owner of the ticket.
-    let configuration = [("http.emptyAuth", "true"), ("http.sslCAInfo", &*job.ca.display().to_string())]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    configured(job, git, &[("http.emptyAuth", "true")])
+}
+
+/// Three files that a commit has on a server of large files, and a clone that has to be the same. The repositories are folders. git-lfs
+/// asks where the files are, and then for each file.
+const LFS: &str = r#"
+set -e
+cd "$(mktemp -d)"
+git init -q --bare server
+git init -q -b main work && cd work
+git lfs install --local > /dev/null
+git lfs track 'large-*' > /dev/null
+for bytes in 5000000 100000 1000; do head -c $bytes /dev/urandom > large-$bytes; done
+git add .
+git -c user.name=test -c user.email=test@example.com commit -q -m one
+git push -q ../server main
+for request in batch put put put; do echo "ANSWER 200 $1"; done
+GIT_LFS_SKIP_SMUDGE=1 git clone -q -b main ../server ../copy
+cd ../copy
+git lfs install --local > /dev/null
+git lfs pull
+for file in large-*; do cmp $file ../work/$file; done
+for request in batch get get get; do echo "ANSWER 200 $1"; done
+"#;
+
+fn lfs(job: &Job<'_>) -> Command {
+    let mut git = Command::new("sh");
+    git.args(["-c", LFS, "git", job.user]);
+    let url = format!("{}/files", job.base);
+    // One file at a time, so that each session repeats its requests in their order.
+    let more = [("lfs.url", &*url), ("lfs.locksverify", "false"), ("lfs.concurrentTransfers", "1")];
+    configured(job, git, &more)
+}
+
+/// `git` with this configuration.
+fn configured(job: &Job<'_>, mut git: Command, more: &[(&str, &str)]) -> Command {
+    let ca = job.ca.display().to_string();
+    let configuration = [&[("http.sslCAInfo", &*ca)], more].concat();
     git.env("GIT_CONFIG_COUNT", configuration.len().to_string()).env("GIT_TERMINAL_PROMPT", "0");
     for (index, (key, value)) in configuration.into_iter().enumerate() {
         git.env(format!("GIT_CONFIG_KEY_{index}"), key).env(format!("GIT_CONFIG_VALUE_{index}"), value);

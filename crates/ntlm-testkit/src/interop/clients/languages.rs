@@ -9,8 +9,9 @@ const PHP: Client = Client {
     proof: Proof::Ntlm,
     short_first_leg: true,
     steady: true,
+    reuses: true,
     quick: false,
-    git: false,
+    files: false,
     answers: 4,
     command: |job| script(job, "php", "session.php", include_str!("../../../interop/session.php")),
 };

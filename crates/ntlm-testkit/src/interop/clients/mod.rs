@@ -40,10 +40,12 @@ pub struct Client {
     pub short_first_leg: bool,
     /// A session repeats its requests in their order every time.
     pub steady: bool,
+    /// It uses a connection again whenever it may.
+    pub reuses: bool,
     /// Quick and steady enough for every change.
     pub quick: bool,
-    /// It wants repositories.
-    pub git: bool,
+    /// It wants a place for files: repositories, or a folder of WebDAV.
+    pub files: bool,
     /// How many answers its session has, all of them to be 200 (101 for a WebSocket).
     pub answers: usize,
     /// The command that plays it.
@@ -96,7 +98,7 @@ impl Client {
     /// The site takes what this client has.
     #[must_use]
     pub fn suits(&self, site: &Site) -> bool {
-        if self.git && !site.git {
+        if self.files && !site.files {
             return false;
         }
         match self.proof {
@@ -162,6 +164,8 @@ impl Job<'_> {
         let realm = self.site.realm.unwrap_or(AD_REALM);
         let nobody = self.world.path().join("no-tickets");
         let tickets = if proof == Proof::Kerberos { self.world.tickets(self.user, realm) } else { nobody };
+        // git-lfs wants the type of the cache, too.
+        let tickets = format!("FILE:{}", tickets.display());
         command.env("KRB5_CONFIG", self.world.krb5_config()).env("KRB5CCNAME", tickets);
         if proof == Proof::NtlmInside {
             let line = format!("{DOMAIN}:{}:{}\n", self.user, self.password());

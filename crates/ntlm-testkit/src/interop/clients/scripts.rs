@@ -9,8 +9,9 @@ const PYTHON: Client = Client {
     proof: Proof::Ntlm,
     short_first_leg: false,
     steady: true,
+    reuses: true,
     quick: true,
-    git: false,
+    files: false,
     answers: 4,
     command: |job| python(job, "requests-ntlm"),
 };

@@ -1,4 +1,5 @@
-//! Apache httpd with mod_auth_gssapi: NTLM by gss-ntlmssp, and Kerberos by the MIT KDC, bound to the connection or not.
+//! Apache httpd with mod_auth_gssapi: NTLM by gss-ntlmssp, and Kerberos by the MIT KDC, bound to the connection or not. It keeps
+//! repositories, and a folder of WebDAV.
 //!
 //! It must never read a file of the machine's own Apache but its modules and MIME types.
 
@@ -18,7 +19,7 @@ use crate::password_of;
 use crate::pki::pki;
 
 const MODULES: &str = "/usr/lib/apache2/modules";
-const LOADED: [&str; 15] = [
+const LOADED: [&str; 17] = [
     "mpm_event",
     "authn_core",
     "authz_core",
@@ -26,6 +27,8 @@ const LOADED: [&str; 15] = [
     "auth_gssapi",
     "alias",
     "cgid",
+    "dav",
+    "dav_fs",
     "dir",
     "env",
     "headers",
@@ -113,26 +116,31 @@ impl Apache {
         let cannot = |error: std::io::Error| format!("{}: {error}", folder.display());
         let pages = folder.join("pages");
         let repositories = folder.join("git");
-        for folder in [&pages, &repositories] {
+        let files = folder.join("files");
+        for folder in [&pages, &repositories, &files] {
             std::fs::create_dir_all(folder).map_err(cannot)?;
         }
         world.write("pages/page", "a page\n")?;
         let users = USERS.map(|user| format!("{DOMAIN}:{user}:{}\n", password_of(user)));
         world.write("ntlm-users", &users.concat())?;
-        let files = pki().write_to(folder).map_err(cannot)?;
+        let batch = world.write("lfs.py", include_str!("../../../interop/lfs.py"))?;
+        let keys = pki().write_to(folder).map_err(cannot)?;
         // Its workers are not root; the world is gone with all it holds in a minute.
         let open = |path: &Path, mode| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(cannot)
         };
         open(folder, 0o755)?;
         open(&folder.join("http.keytab"), 0o644)?;
+        open(&batch, 0o755)?;
         open(&repositories, 0o777)?;
+        open(&files, 0o777)?;
 
         let log = folder.join("apache-errors.log");
         let mut conf = format!(
             "ServerRoot {0}\nPidFile {0}/apache.pid\nServerName www.example.com\nDefaultRuntimeDir {0}\n\
              ErrorLog {1}\nLogLevel warn\nUser www-data\nGroup www-data\nKeepAlive On\n\
-             KeepAliveTimeout 60\nMaxKeepAliveRequests 0\nDocumentRoot {2}\nScriptSock {0}/cgisock\n",
+             KeepAliveTimeout 60\nMaxKeepAliveRequests 0\nDocumentRoot {2}\nScriptSock {0}/cgisock\n\
+             DavLockDB {0}/files/.locks\n",
             folder.display(),
             log.display(),
             pages.display(),
@@ -143,7 +151,7 @@ impl Apache {
         // TransferLog takes the format that was named last.
         conf += "LogFormat \"%{local}p/%{remote}p %>s %u %m %U\"\n";
         for (sort, site) in SORTS.iter().zip(sites) {
-            conf += &hosts(sort, site, world, &files, sockets.port);
+            conf += &hosts(sort, site, world, &keys, sockets.port);
         }
         let conf = world.write("apache.conf", &conf)?;
         let said = folder.join("apache-said");
@@ -181,7 +189,7 @@ impl Apache {
     }
 }
 
-fn hosts(sort: &Sort, site: &Site, world: &World, files: &crate::pki::Files, sockets: u16) -> String {
+fn hosts(sort: &Sort, site: &Site, world: &World, keys: &crate::pki::Files, sockets: u16) -> String {
     let folder = world.path().display();
     let credentials = match sort.mechanism {
         "krb5" => format!("GssapiCredStore keytab:{folder}/http.keytab"),
@@ -192,7 +200,7 @@ fn hosts(sort: &Sort, site: &Site, world: &World, files: &crate::pki::Files, soc
         for address in addresses {
             let _ = writeln!(conf, "Listen {address}\n<VirtualHost {address}>");
             if tls {
-                let (cert, key) = (files.cert.display(), files.key.display());
+                let (cert, key) = (keys.cert.display(), keys.key.display());
                 let _ =
                     writeln!(conf, "SSLEngine on\nSSLCertificateFile {cert}\nSSLCertificateKeyFile {key}");
             }
@@ -205,6 +213,11 @@ AliasMatch \"^/session/.*\" {folder}/pages/page
 ScriptAlias /git/ /usr/lib/git-core/git-http-backend/
 SetEnv GIT_PROJECT_ROOT {folder}/git
 SetEnv GIT_HTTP_EXPORT_ALL 1
+ScriptAlias /files/objects/batch {folder}/lfs.py
+Alias /files/ {folder}/files/
+<Directory {folder}/files>
+ Dav On
+</Directory>
 <Location />
  AuthType GSSAPI
  AuthName interop

@@ -33,8 +33,8 @@ pub struct Site {
     pub short_first_leg: bool,
     /// A login holds for its connection.
     pub bound: bool,
-    /// It has repositories.
-    pub git: bool,
+    /// It keeps files: repositories, and a folder of WebDAV.
+    pub files: bool,
     /// Addresses in the clear.
     pub plain: Vec<String>,
     /// Addresses behind TLS.
@@ -80,7 +80,7 @@ impl Site {
             ntlm: true,
             short_first_leg: true,
             bound: true,
-            git: false,
+            files: false,
             plain: addresses(false),
             tls: addresses(true),
             log: Log::Ledgers(origins),
@@ -161,7 +161,7 @@ impl Servers {
                 ntlm: sort.realm().is_none(),
                 short_first_leg: false,
                 bound: sort.bound,
-                git: true,
+                files: true,
                 plain: addresses()?,
                 tls: addresses()?,
                 log: Log::File { path: sort.log(world), seen: Cell::new(0) },
