@@ -88,6 +88,7 @@ const TABLE: &[(&str, &[Need], &str)] = &[
     ("util-linux", &[Package], "namespaces"),
     ("xz-utils", &[Package], "the sources' tarballs"),
     ("apache2-bin", &[Interop], "Apache httpd"),
+    ("cadaver", &[Interop], "a client that speaks Negotiate"),
     ("git-lfs", &[Interop], "a client that speaks Negotiate"),
     ("haproxy", &[Bench, Interop], "a balancer in front of NGINX, and one to compare with"),
     ("krb5-admin-server", &[Interop], "the principals of a KDC"),

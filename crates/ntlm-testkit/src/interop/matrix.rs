@@ -178,7 +178,7 @@ pub async fn run(
             let Some(user) = users.next() else { break };
             println!("\n{} at {}", client.name, site.name);
             let mut direct = BTreeMap::new();
-            for tls in [false, true] {
+            for tls in [false, true].into_iter().filter(|tls| *tls || !client.only_tls) {
                 let run = stage.play(client, site, user, Err(tls)).await;
                 played += 1;
                 let name = if tls { "https, straight" } else { "http, straight" };
@@ -190,7 +190,7 @@ pub async fn run(
                 }
                 direct.insert(tls, run);
             }
-            for way in ways {
+            for way in ways.iter().filter(|way| way.is_https() || !client.only_tls) {
                 let run = stage.play(client, site, user, Ok(*way)).await;
                 played += 1;
                 let name = way.to_string();

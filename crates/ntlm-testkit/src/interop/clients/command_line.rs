@@ -1,4 +1,4 @@
-//! curl, wget, git and git-lfs.
+//! curl, wget, git, git-lfs and cadaver.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +14,7 @@ const CURL: Client = Client {
     short_first_leg: true,
     steady: true,
     reuses: true,
+    only_tls: false,
     quick: true,
     files: false,
     answers: 4,
@@ -71,6 +72,8 @@ pub(super) const CLIENTS: &[Client] = &[
     GIT_CLIENT,
     // Whether Go uses a connection again depends on how soon it has read the answer 401.
     Client { name: "git-lfs", reuses: false, answers: 8, command: lfs, ..GIT_CLIENT },
+    // It sends no tickets in the clear.
+    Client { name: "cadaver", only_tls: true, answers: 5, command: cadaver, ..GIT_CLIENT },
 ];
 
 /// One request of a session: its path, and what else curl is told.
@@ -170,6 +173,24 @@ fn lfs(job: &Job<'_>) -> Command {
     // One file at a time, so that each session repeats its requests in their order.
     let more = [("lfs.url", &*url), ("lfs.locksverify", "false"), ("lfs.concurrentTransfers", "1")];
     configured(job, git, &more)
+}
+
+/// A file that is put, listed, and got again. cadaver trusts the machine's authorities alone.
+const CADAVER: &str = r#"
+set -e
+cd "$(mktemp -d)"
+mount --bind "$SSL_CERT_FILE" /etc/ssl/certs/ca-certificates.crt
+head -c 1000000 /dev/urandom > sent-$$
+printf 'put sent-%s\nls\nget sent-%s got\n' $$ $$ | cadaver "$1/files/" 2>&1 | tee said
+grep -q "sent-$$ *1000000" said
+cmp sent-$$ got
+for request in options propfind put propfind get; do echo "ANSWER 200 $2"; done
+"#;
+
+fn cadaver(job: &Job<'_>) -> Command {
+    let mut cadaver = Command::new("unshare");
+    cadaver.args(["--mount", "sh", "-c", CADAVER, "cadaver", &job.base, job.user]);
+    cadaver
 }
 
 /// `git` with this configuration.

@@ -10,6 +10,7 @@ const PHP: Client = Client {
     short_first_leg: true,
     steady: true,
     reuses: true,
+    only_tls: false,
     quick: false,
     files: false,
     answers: 4,

@@ -42,6 +42,8 @@ pub struct Client {
     pub steady: bool,
     /// It uses a connection again whenever it may.
     pub reuses: bool,
+    /// It logs in over TLS alone.
+    pub only_tls: bool,
     /// Quick and steady enough for every change.
     pub quick: bool,
     /// It wants a place for files: repositories, or a folder of WebDAV.

@@ -10,6 +10,7 @@ const PYTHON: Client = Client {
     short_first_leg: false,
     steady: true,
     reuses: true,
+    only_tls: false,
     quick: true,
     files: false,
     answers: 4,
