@@ -156,7 +156,9 @@ async fn record(args: &Args, world: &World, sites: &[Site], folder: &Path) -> Re
     for site in sites {
         let server = site.plain[0].parse().map_err(|_| format!("\"{}\" is no address", site.plain[0]))?;
         // A name with a comma is a variant of a client, whose login is that of the client.
-        let clients = clients::all().into_iter().filter(|client| !client.files && !client.name.contains(','));
+        let clients = clients::all()
+            .into_iter()
+            .filter(|client| !client.files && !client.only_tls && !client.name.contains(','));
         for client in clients.filter(|client| client.suits(site)) {
             let recorder = Recorder::start(server).await;
             let base = format!("http://{}:{}", site.host, recorder.address().port());

@@ -124,6 +124,11 @@ location / {{
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header Upgrade $http_upgrade;
     proxy_set_header Connection $connection_upgrade;
+    location ~* ^/(remotedesktopgateway|rpc)/ {{
+        proxy_pass {scheme}://{name};
+        proxy_buffering off;
+        proxy_request_buffering off;
+    }}
 }} }}\n"
                 );
             }

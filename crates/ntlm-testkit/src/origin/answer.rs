@@ -103,6 +103,11 @@ pub(super) fn compose(
     }
 
     let mut body = format!("{identity} on connection {id} of {name}, request {request}\n").into_bytes();
+    // A gateway of remote desktops: no client takes a packet of this size.
+    let gateway = behaviour.gateway && status == 200 && head.method.ends_with("_OUT_DATA");
+    if gateway {
+        body = vec![0xff; 64];
+    }
     if let Some(size) = behaviour.size {
         // Copied piece by piece: byte by byte, 20 MB hold up every origin of the process for half a second.
         body = body.repeat(size.div_ceil(body.len()));
@@ -113,7 +118,7 @@ pub(super) fn compose(
     if !bodiless {
         if delimited {
             // The end of the connection is the end of the body.
-        } else if behaviour.framing == Framing::Chunked {
+        } else if behaviour.framing == Framing::Chunked || gateway {
             field("Transfer-Encoding", "chunked");
             body = chunked(&body);
         } else {
@@ -126,6 +131,10 @@ pub(super) fn compose(
         field("Connection", "keep-alive");
     }
     header.push_str("\r\n");
+    if gateway && head.method == "RDG_OUT_DATA" {
+        // MS-TSGU 3.3.5.1 wants bytes at once, before the client opens its other connection. It reads ten.
+        header.push_str("a\r\n0123456789\r\n");
+    }
     if bodiless || head.method == "HEAD" {
         body.clear();
     }

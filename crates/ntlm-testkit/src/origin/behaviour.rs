@@ -58,6 +58,8 @@ pub(super) struct Behaviour {
     pub(super) odd: bool,
     pub(super) upgrade: bool,
     pub(super) websocket: bool,
+    /// Ordered by [`super::Builder::gateway`].
+    pub(super) gateway: bool,
     pub(super) fields: Vec<(String, String)>,
 }
 
@@ -120,6 +122,7 @@ impl Behaviour {
             odd: is("odd"),
             upgrade: is("upgrade"),
             websocket: is("websocket"),
+            gateway: false,
             fields: query
                 .split('&')
                 .filter_map(|pair| pair.strip_prefix("field=")?.split_once(':'))

@@ -31,6 +31,7 @@ pub struct Builder {
     security: Security,
     users: HashMap<String, String>,
     judge: Option<Judge>,
+    gateway: bool,
     echo: bool,
     policy: Policy,
 }
@@ -92,6 +93,13 @@ impl Builder {
         self
     }
 
+    /// Answers `RDG_*` and `RPC_*` as a gateway of remote desktops does, and ends a session as soon as both of its halves are logged in.
+    #[must_use]
+    pub fn gateway(mut self) -> Self {
+        self.gateway = true;
+        self
+    }
+
     /// Prints each entry of the ledger as it is made.
     #[must_use]
     pub fn echo(mut self) -> Self {
@@ -126,6 +134,7 @@ impl Builder {
                 self.users,
                 self.echo,
                 self.judge,
+                self.gateway,
             )),
             place,
             life: Mutex::default(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::answer::{self, Source};
 use super::auth::Auth;
@@ -20,6 +20,10 @@ use super::judge::Judged;
 use super::ledger::Entry;
 use super::shared::Shared;
 use crate::stream::Stream;
+
+/// The sending half of a remote desktop's session is logged in. The halves are two connections, perhaps to two origins of a site, and a client
+/// leaves when it has read from the receiving half.
+static DESKTOP_STREAMS: Notify = Notify::const_new();
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -155,9 +159,10 @@ impl Connection {
     }
 
     async fn exchange(&mut self, head: &Head) -> io::Result<Next> {
-        let behaviour = Behaviour::of(&head.target);
+        let behaviour = Behaviour { gateway: self.shared.gateway, ..Behaviour::of(&head.target) };
         let mut body = head.body();
-        if !behaviour.early && !body.is_done() {
+        let streams = behaviour.gateway && head.method.ends_with("_IN_DATA") && !body.is_done();
+        if !behaviour.early && !streams && !body.is_done() {
             if head.expects_continue() {
                 send(&mut self.stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
             }
@@ -194,11 +199,25 @@ impl Connection {
         }
         self.shared.ledger.enter(self.entry(head, Some(&verdict), answer.status));
 
-        if behaviour.gate_body.is_none() && behaviour.delay_body.is_none() {
+        let logged_in = behaviour.gateway && answer.status == 200;
+        if streams && logged_in {
+            DESKTOP_STREAMS.notify_one();
+            // A gateway answers when the session ends, and here the client ends it.
+            self.hold(std::future::pending()).await?;
+        }
+        // RPC over HTTP opens both halves at once, and takes an answer to one of them only when it has both.
+        if logged_in && head.method == "RPC_OUT_DATA" {
+            self.hold(DESKTOP_STREAMS.notified()).await?;
+        }
+        let seeded = logged_in && head.method == "RDG_OUT_DATA";
+        if behaviour.gate_body.is_none() && behaviour.delay_body.is_none() && !seeded {
             // Header and body in one write, as servers do where the body is small.
             send(&mut self.stream, &[&answer.header[..], &answer.body].concat()).await?;
         } else {
             send(&mut self.stream, &answer.header).await?;
+            if seeded {
+                self.hold(DESKTOP_STREAMS.notified()).await?;
+            }
             if let Some(gate) = &behaviour.gate_body {
                 self.hold(shared.pass(gate)).await?;
             }

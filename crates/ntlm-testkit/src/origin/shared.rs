@@ -21,6 +21,8 @@ pub(super) struct Shared {
     users: HashMap<String, String>,
     /// Decides in place of this origin.
     pub(super) judge: Option<Judge>,
+    /// It is a gateway of remote desktops, too.
+    pub(super) gateway: bool,
     gates: Mutex<HashMap<String, Gate>>,
 }
 
@@ -37,9 +39,10 @@ impl Shared {
         users: HashMap<String, String>,
         echo: bool,
         judge: Option<Judge>,
+        gateway: bool,
     ) -> Self {
         let ledger = Ledger::new(echo);
-        Self { name, policy, ledger, open: Mutex::default(), users, judge, gates: Mutex::default() }
+        Self { name, policy, ledger, open: Mutex::default(), users, judge, gateway, gates: Mutex::default() }
     }
 
     /// A connection number no other origin of this process has had.

@@ -1,4 +1,4 @@
-//! curl, wget, git, git-lfs and cadaver.
+//! curl, wget, git, git-lfs and cadaver; and FreeRDP at a gateway.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,6 +27,14 @@ const GIT_CLIENT: Client = Client {
     quick: false,
     answers: 2,
     command: git,
+    ..CURL
+};
+const FREERDP: Client = Client {
+    name: "FreeRDP /gt:http",
+    only_tls: true,
+    quick: false,
+    answers: 3,
+    command: |job| freerdp(job, "http"),
     ..CURL
 };
 
@@ -74,6 +82,8 @@ pub(super) const CLIENTS: &[Client] = &[
     Client { name: "git-lfs", reuses: false, answers: 8, command: lfs, ..GIT_CLIENT },
     // It sends no tickets in the clear.
     Client { name: "cadaver", only_tls: true, answers: 5, command: cadaver, ..GIT_CLIENT },
+    FREERDP,
+    Client { name: "FreeRDP /gt:rpc", answers: 2, command: |job| freerdp(job, "rpc"), ..FREERDP },
 ];
 
 /// One request of a session: its path, and what else curl is told.
@@ -191,6 +201,26 @@ fn cadaver(job: &Job<'_>) -> Command {
     let mut cadaver = Command::new("unshare");
     cadaver.args(["--mount", "sh", "-c", CADAVER, "cadaver", &job.base, job.user]);
     cadaver
+}
+
+/// A login at a gateway of remote desktops, which ends the session when both halves of it are logged in. The last answer stands for the
+/// stream that the client sends then, and that the gateway never answers.
+const GATEWAY: &str = r#"
+cd "$(mktemp -d)"
+user=$1
+shift
+xvfb-run -a sh -c 'xfreerdp "$@" 2> errors' freerdp /v:desktop.example.com "$@" /cert:ignore /log-level:DEBUG > said
+sed -n "s/.* RDG_.* authorization result: /ANSWER /p; s/.*STATE_WAIT_A3W/ANSWER 200/p; s/.*Protocol Security Negotiation Failure/ANSWER 200/p" \
+    said errors | sed "s/$/ $user/"
+cat errors
+"#;
+
+fn freerdp(job: &Job<'_>, transport: &str) -> Command {
+    let gateway = job.base.trim_start_matches("https://");
+    let mut freerdp = Command::new("sh");
+    freerdp.args(["-c", GATEWAY, "freerdp", job.user, &format!("/g:{gateway}"), &format!("/gt:{transport}")]);
+    freerdp.args([format!("/gd:{DOMAIN}"), format!("/gu:{}", job.user), format!("/gp:{}", job.password())]);
+    freerdp
 }
 
 /// `git` with this configuration.

@@ -67,7 +67,8 @@ impl Site {
         let mut origins = Vec::new();
         for tls in [false, true] {
             for number in 1..=SERVERS {
-                let origin = Origin::builder().name(&format!("ad{number}")).judged_by(Judge::ntlm_auth());
+                let origin =
+                    Origin::builder().name(&format!("ad{number}")).judged_by(Judge::ntlm_auth()).gateway();
                 origins.push(if tls { origin.tls() } else { origin }.start().await);
             }
         }
