@@ -100,8 +100,8 @@ struct Live {
     busy: AtomicU32,
 }
 
-/// Makes [`Counter`] of its table: a counter without a name, a metric or a place does not compile. The page has a list of its own
-/// (`status/page.js`).
+/// Makes [`Counter`] of its table: a counter without a name, a metric or a slot in the array does not compile. The page has lists of its
+/// own (`figure` and `explained` in `status/page.js`).
 macro_rules! counters {
     ($($counter:ident, $name:literal, $metric:literal, $help:literal;)+) => {
         /// A counter of requests or bindings, beside their ends.

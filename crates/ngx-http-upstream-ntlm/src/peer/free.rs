@@ -67,7 +67,7 @@ impl NtlmPeer {
             && self.group().limits.reached(self.carried.get(), bound.age()).is_none()
     }
 
-    /// The phase of the binding before this request.
+    /// The phase of the binding after an exchange that was no leg of a login.
     fn standing(&self) -> Phase {
         if self.has(Facts::PROVEN) { Phase::Proven } else { Phase::Unproven }
     }
@@ -114,7 +114,8 @@ impl NtlmPeer {
         };
         // The table only forgets it: nginx closes what is left on the peer, and no pool is to keep it.
         self.u.forbid_keepalive();
-        count_end(bound, self.seen_from_client(end));
+        let end = self.seen_from_client(end);
+        count_end(bound, end);
         with_table(|table| table.end(bound.binding()));
         if outcome == Outcome::Failed {
             self.lose();

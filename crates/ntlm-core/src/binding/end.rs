@@ -15,18 +15,18 @@ pub enum End {
     Cached,
     /// The exchange over it failed, or the connection did, or TLS waits for something on it.
     Broken,
-    /// nginx asks the next server instead of passing this answer on (`proxy_next_upstream http_404`). Its client stays if the request has
-    /// credentials, which it takes along.
+    /// nginx asks the next server instead of passing this answer on (`proxy_next_upstream http_404`).
     AnotherServer,
     /// It carried `ntlm_requests` requests, and its last answer is no 401 or 407.
     RequestCap,
     /// It was bound for longer than `ntlm_time`, and its last answer is no 401 or 407.
     TimeCap,
-    /// The server answered before it had read the whole request.
+    /// The server answered before nginx had sent the whole request.
     RequestUnsent,
-    /// The server closes it, or its response was not read to the end.
+    /// The server closes it, or its response was not read to the end; or the client never sees the challenge that came over it, because
+    /// its stream is turned back to HTTP/1.1.
     NotKeptAlive,
-    /// The worker is exiting. (It ends bindings that wait, too: idle.rs.)
+    /// The worker is exiting, and its client connection ends with it. (It ends bindings that wait, too: idle.rs.)
     Exiting,
     /// `ntlm_key` is empty for its request, or cannot be evaluated.
     NoKey,
@@ -111,15 +111,18 @@ impl EndedBy {
     }
 }
 
-/// The consequence of an end for the client connection whose request ends with it. `Exchange::client_after` lets the client stay where
-/// its request goes on to another server, or no client waits for it; so does the module where others share its connection. When a
-/// binding ends that waits, idle.rs closes the client connection unless others share it, whatever stands here: at once where it has no
-/// request, else after the next response, which says `Connection: close`.
+/// The consequence of an end for the client connection.
+///
+/// After a request it is the one that stands in the table, but a client stays where its request has credentials and goes on to the next server,
+/// where no client waits for the request (`Exchange::client_after`), and where other users share its connection (`Bindings::is_shared`). A
+/// binding that ends while it waits takes its client along unless others share the connection, whatever stands here (idle.rs).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     /// The client goes on as before: its login, if it has one, is on another connection.
     Stays,
-    /// The client takes its connection for authenticated, or for one on which its login goes on, so it is closed.
+    /// The client takes its connection for authenticated, or for one on which its login goes on, and has to open another one. Over HTTP/1.x
+    /// its connection is closed: at once if it has no request, else after the response, which says `Connection: close` if its header is not
+    /// out yet. Over HTTP/2 and HTTP/3 it is closed only if it has no request.
     Leaves,
 }
 
@@ -226,6 +229,23 @@ mod tests {
         for (index, end) in End::ALL.into_iter().enumerate() {
             assert_eq!(end as usize, index);
             assert!(End::ALL.into_iter().all(|other| other == end || other.text() != end.text()), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn operators_can_look_up_each_end() {
+        let docs = include_str!("../../../../docs/diagnoses.md");
+        for end in End::ALL {
+            let row = format!(
+                "| `{}` | {} | {} |",
+                end.text(),
+                end.by().name(),
+                match end.client() {
+                    Client::Stays => "stays",
+                    Client::Leaves => "closes",
+                }
+            );
+            assert!(docs.contains(&row), "docs/diagnoses.md has no row {row}");
         }
     }
 

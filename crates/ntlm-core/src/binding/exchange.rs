@@ -165,8 +165,8 @@ impl Condition {
         self.exiting.then_some(End::Exiting)
     }
 
-    /// Whether a binding in this condition is kept, in the phase that it was in, after an exchange that was no leg of a login: the
-    /// request had no credentials, and the answer was no 401 or 407 and had no token.
+    /// Whether a binding in this condition is kept, as proven if it was and as unproven if not, after an exchange that was no leg of a
+    /// login: the request had no credentials, and the answer was no 401 or 407 and had no token.
     pub fn is_kept_after_plain(&self, limits: &Limits) -> bool {
         self.obstacle(limits, false).is_none()
     }

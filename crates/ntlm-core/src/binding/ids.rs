@@ -18,7 +18,7 @@ pub struct GroupId(pub u32);
 pub enum Refusal {
     /// The client has another binding for this group and key.
     Taken,
-    /// The client has as many proven bindings as one client connection may have.
+    /// The client has as many bindings as one client connection may have, all of them busy or proven.
     Share,
     /// The client connection is gone.
     NoClient,
