@@ -1,6 +1,6 @@
 //! Requests over HTTP/2 and HTTP/3 that take turns. While the binding of their client is in use, or another request of it is a leg of a
-//! login, the origin would refuse them over another connection; those that cannot be turned back wait, with their body read, until it is
-//! over. `ntlm_core::binding::turn_back` decides which.
+//! login, the origin would refuse them over another connection; those with a body wait, when it is read, until that is over.
+//! `ntlm_core::binding::turn_back` decides which.
 //!
 //! This file is the content handler of the locations whose `proxy_pass` leads to a group with `ntlm`, before `proxy_pass`. Must never keep
 //! a request that nginx has let go of, nor let one wait for another for longer than [`PATIENCE`].

@@ -1,7 +1,7 @@
 //! Decides where a request goes whose client connection carries others beside it (HTTP/2, HTTP/3), or which answers a challenge that the
 //! binding of its client did not give: over the binding, over another connection, or back to the client, which then uses HTTP/1.1.
 //!
-//! A request that would be refused over another connection, and cannot be turned back, waits for its turn.
+//! A request with a body that would be refused over another connection waits for its turn.
 //!
 //! Must never turn back a request that the client could not repeat whole, nor over another protocol than HTTP/2, nor one that
 //! the origin may have executed.
@@ -99,23 +99,19 @@ impl Met {
 }
 
 impl Arrival {
-    fn can_turn_back(&self) -> bool {
-        self.protocol == Protocol::Http2 && self.repeatable
-    }
-
     /// Whether the request waits for its turn instead: it would go over another connection, where the origin refuses it unless it asks for
-    /// a public page, and it cannot be turned back. What has other credentials may be accepted there, and an answer to a challenge is too
-    /// late already.
+    /// a public page, and it has a body, so that its client may not repeat it. What has other credentials may be accepted there, and an
+    /// answer to a challenge is too late already.
     pub fn waits(&self) -> bool {
         self.way() == Way::Apart
             && self.protocol != Protocol::Http1
-            && !self.can_turn_back()
+            && !self.repeatable
             && matches!(self.leg, Leg::None | Leg::Begins)
     }
 
     /// Where the request goes.
     pub fn way(&self) -> Way {
-        let can_turn_back = self.can_turn_back();
+        let can_turn_back = self.protocol == Protocol::Http2 && self.repeatable;
         if can_turn_back && !self.multiplexing && self.leg != Leg::None {
             return Way::Back;
         }

@@ -158,6 +158,35 @@ async fn login_over_streams_binds_their_connection() {
 }
 
 #[tokio::test]
+async fn streams_beside_busy_binding_go_without_it() {
+    // Those of HTTP/2 are turned back.
+    for over in streams().filter(|over| *over == Over::Quic) {
+        let (origin, _nginx, alice, bound) = logged_in(over).await;
+        let (slow, ()) = tokio::join!(alice.get("/?gate=slow"), async {
+            origin.wait_gate("slow").await;
+            let (protected, public) = tokio::join!(alice.get("/"), alice.get("/public/"));
+            refuses(&protected);
+            assert_eq!((public.status, public.identity()), (200, "anonymous"));
+            // Credentials of such streams taint connections, which nginx closes.
+            let mut login = login_of("bob");
+            let challenge = alice.authorized("/", &login.first()).await;
+            let last = alice.authorized("/", &login.next(&challenge).unwrap()).await;
+            let ticket = alice.authorized("/", &ticket_of("bob")).await;
+            refuses(&last);
+            serves(&ticket, "bob", ticket.connection());
+            for tainted in [challenge, last, ticket] {
+                assert_ne!(tainted.connection(), bound);
+                origin.wait_closed(tainted.connection()).await;
+            }
+            refuses(&alice.get("/").await);
+            origin.open_gate("slow");
+        });
+        serves(&slow, "alice", bound);
+        serves(&alice.get("/").await, "alice", bound);
+    }
+}
+
+#[tokio::test]
 async fn two_logins_at_once_leave_one_binding() {
     for over in streams() {
         let origin = Origin::start().await;

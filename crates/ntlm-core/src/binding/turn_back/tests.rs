@@ -77,7 +77,7 @@ fn streams_that_would_be_refused_are_turned_back() {
 }
 
 #[test]
-fn what_would_be_refused_and_cannot_be_turned_back_waits() {
+fn body_that_would_be_refused_waits() {
     let legs = [Leg::None, Leg::Begins, Leg::Ticket, Leg::Other, Leg::Answers(mark(1))];
     for (met, waiting) in [
         (NONE, &[][..]),
@@ -89,13 +89,19 @@ fn what_would_be_refused_and_cannot_be_turned_back_waits() {
         for leg in legs {
             let arrival =
                 |protocol, repeatable| Arrival { multiplexing: true, protocol, repeatable, leg, met };
-            let (body, quic) = (arrival(Protocol::Http2, false), arrival(Protocol::Http3, true));
+            let (body, quic) = (arrival(Protocol::Http2, false), arrival(Protocol::Http3, false));
             assert_eq!(
                 (body.waits(), quic.waits()),
                 (waiting.contains(&leg), waiting.contains(&leg)),
                 "{met:?} {leg:?}"
             );
-            assert!(!arrival(Protocol::Http2, true).waits() && !arrival(Protocol::Http1, false).waits());
+            for other in [
+                arrival(Protocol::Http2, true),
+                arrival(Protocol::Http3, true),
+                arrival(Protocol::Http1, false),
+            ] {
+                assert!(!other.waits(), "{met:?} {leg:?}");
+            }
         }
     }
 }

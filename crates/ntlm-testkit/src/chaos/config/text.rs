@@ -64,9 +64,10 @@ impl Config {
             String::from("access_log off; client_body_buffer_size 512k; keepalive_requests 100000;\n");
         text.push_str(LOG);
         let seconds = |seconds: u32| seconds * slowness();
-        // A client of HTTP/3 says once that it leaves; where that datagram is lost, nginx waits for so long.
+        // A client of HTTP/3 says once that it leaves; where that datagram is lost, nginx waits for so long. A request may wait five seconds for
+        // its turn, in which its connection is idle.
         text.push_str(&match self.http3 {
-            true => format!("keepalive_timeout {}s;\n", seconds(3)),
+            true => format!("keepalive_timeout {}s;\n", seconds(7)),
             false => "keepalive_timeout 1h;\n".to_owned(),
         });
         text.push_str(&format!(
