@@ -177,6 +177,13 @@ pub const ROWS: &[Mutation] = &[
     row("peer/key.rs", "[&before, name, value.as_bytes()]", "[&[], name, value.as_bytes()]", KEYS),
     row("peer/key.rs", "[&before, name, value.as_bytes()]", "[&before, &[], value.as_bytes()]", KEYS),
     // The way to a server.
+    row(
+        "bound.rs",
+        "self.has_no_tls() && self.local_address.as_bytes().is_empty()",
+        "self.has_no_tls()",
+        WAYS,
+    ),
+    row("bound.rs", "local_address: keep(self.local_address)?,", "local_address: self.local_address,", WAYS),
     row("bound.rs", "self.has_no_tls() && self.protocol == u.protocol() && ", "self.has_no_tls() && ", WAYS),
     row("bound.rs", " && self.local_address == u.peer().local_address()", "", WAYS),
     row("bound.rs", "self.has_no_tls() && self.protocol == u", "self.protocol == u", WAYS),

@@ -1,6 +1,7 @@
 //! A binding is for requests that take the same way to the server: protocol, TLS, local address.
 
-use ntlm_testkit::{Client, Nginx, Origin, Request};
+use ntlm_testkit::client::Login;
+use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
 use super::{assert_bound, logged_in};
 
@@ -93,6 +94,42 @@ async fn binding_requires_the_same_local_address() {
         .start()
         .await;
     assert_another_way(&nginx, &origin, "/other/").await;
+}
+
+/// The address is the client's word for it, and lies in the memory of the request that brought it.
+#[tokio::test]
+async fn binding_remembers_an_address_that_a_request_brought() {
+    for (group, own, other) in [
+        ("ntlm;", "127.0.0.11", "127.0.0.12"),
+        ("ntlm;", "127.0.0.12", "127.0.0.11"),
+        ("ntlm; ntlm_key $remote_addr;", "127.0.0.11", "127.0.0.12"),
+    ] {
+        let origin = Origin::start().await;
+        let nginx = Nginx::builder()
+            .set("origin", &origin.address())
+            .set("group", group)
+            .conf(
+                "upstream backend { server {{origin}}; {{group}} keepalive 8; } \
+                 server { listen 127.0.0.1:{{port}}; \
+                 location / { proxy_pass http://backend; proxy_bind $http_x_from; } }",
+            )
+            // What is freed is overwritten, so that nothing stays there by chance.
+            .env("GLIBC_TUNABLES", "glibc.malloc.perturb=85")
+            .start()
+            .await;
+        let from = |address: &str| Request::get("/").header("X-From", address);
+        let mut alice = Client::connect(&nginx).await;
+        let login = Login::new("NTLM", "alice", &password_of("alice"));
+        let bound = alice.login_as(login, from(own)).await[1].connection();
+        for _ in 0..3 {
+            let mut stranger = Client::connect(&nginx).await;
+            assert_eq!(stranger.request(from(other)).await.status, 401);
+            let again = alice.request(from(own)).await;
+            assert_eq!((again.identity(), again.connection()), ("alice", bound));
+        }
+        assert_eq!(alice.request(from(other)).await.status, 401);
+        origin.wait_closed(bound).await;
+    }
 }
 
 #[tokio::test]
