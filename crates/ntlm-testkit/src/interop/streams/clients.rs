@@ -30,7 +30,8 @@ const CURL: Client = Client {
     name: "curl --negotiate (NTLM)",
     proof: Proof::NtlmInside,
     takes: |_| true,
-    known: |_| false,
+    // A pipe cannot be sent twice: straight, too, only those get through that come after another one's login.
+    known: |load| matches!(load.body, Body::Pipe(_)),
     straight: true,
     command: |job, load| curl(job, load, None, "--negotiate"),
 };
@@ -91,7 +92,7 @@ const HTTPX: Client = Client {
 /// All of them; `NTLM` without more is NTLM in Negotiate, where the client is not told to speak the scheme `NTLM`.
 pub(super) const CLIENTS: &[Client] = &[
     CURL,
-    Client { name: "curl --negotiate (Kerberos)", proof: Proof::Kerberos, ..CURL },
+    Client { name: "curl --negotiate (Kerberos)", proof: Proof::Kerberos, known: |_| false, ..CURL },
     Client { name: "curl --anyauth", command: |job, load| curl(job, load, None, "--anyauth"), ..CURL },
     CURL_NTLM,
     Client {
@@ -102,6 +103,7 @@ pub(super) const CLIENTS: &[Client] = &[
     Client {
         name: "curl of trixie --negotiate (Kerberos)",
         proof: Proof::Kerberos,
+        known: |_| false,
         command: |job, load| curl(job, load, Some("trixie/curl"), "--negotiate"),
         ..CURL
     },
