@@ -246,7 +246,8 @@ impl NtlmPeer {
     fn make_room(&self, newcomer: BindingId, phase: Phase) {
         let evicted = with_table(|table| table.evict(newcomer, phase, self.group().connections)).flatten();
         let Some(Evicted { ended, of_most }) = evicted else { return };
-        let (log, group) = (self.r.log(), self.group());
+        // The lines name the client that loses it.
+        let (log, group) = (ended.client.log(), self.group());
         let line = if group.by_server { "proxy_ntlm on connections=" } else { "ntlm " };
         info!(
             log,

@@ -183,7 +183,8 @@ class Group {
     this.ended = table("How bindings ended", "because", "times");
     this.servers = table("Servers", "server", "bindings made", "ended by it", "in the middle of a request");
     this.note = el("p", { class: "note" }, el("b", {}, "NTLMv1 "), "can be cracked. The access log names who still uses it " +
-      "($ntlm_mechanism, $ntlm_user, $ntlm_workstation): mend those clients, then refuse it at the server.");
+      "($ntlm_mechanism, $ntlm_user, $ntlm_workstation; $ntlm_refused_mechanism where the server refuses it): " +
+      "mend those clients, then refuse it at the server.");
     const explained = (key, label, what) => el("div", { title: what }, figure(key, label), el("p", { class: "soft" }, what));
     this.details = el("details", {}, el("summary", {}, "Bindings, logins by mechanism, servers, and how bindings ended"),
       el("dl", { class: "explained" },

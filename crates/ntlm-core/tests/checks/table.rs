@@ -80,8 +80,6 @@ pub enum Event {
     Spare,
 }
 
-/// Bindings of earlier phases beside those.
-const MARGIN: usize = 8;
 const CAPS: [usize; 2] = [3, 5];
 /// How long a binding of each group may be parked.
 const TIMEOUTS: [u64; 2] = [9, 5];
@@ -209,7 +207,7 @@ impl Both {
         let (all, same, later): (usize, usize, usize) =
             (from(0), from(phase as usize), from(phase as usize + 1));
         let first = match () {
-            () if all < cap || (later >= cap && all - later < MARGIN) => return None,
+            () if all < cap || (later >= cap && all < 2 * cap) => return None,
             () if later < cap && same >= cap => phase as usize,
             () => 0,
         };
@@ -431,7 +429,7 @@ impl Both {
             let parked = self.parked(group).count();
             assert_eq!(self.table.counts(GroupId(group)), Counts { parked, handshaking, busy });
             let (unproven, cap) = (of(State::Parked(Phase::Unproven)), CAPS[group as usize]);
-            assert!(parked - handshaking - unproven <= cap && parked <= cap + 2 * MARGIN);
+            assert!(parked - handshaking - unproven <= cap && parked <= 2 * cap);
         }
         assert_eq!(self.table.clients(), self.clients.iter().filter(|c| c.2).count());
     }

@@ -2,7 +2,7 @@
 
 use ntlm_testkit::{Client, Nginx, Origin, pause, within};
 
-const LOG: &str = "/var/log/nginx/ntlm.log";
+const LOG: &str = "/var/log/nginx/ntlm.json";
 
 fn page() -> String {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reports.md");
@@ -29,7 +29,7 @@ async fn reports_count_logins_of_names_with_spaces_and_quotes() {
     let odd = "Pat \"Q\" O'Hara";
     let origin = Origin::builder().user("Anna Maria", "secret").user(odd, "secret").start().await;
     let nginx = Nginx::builder()
-        .conf(&blocks("nginx")[0].replace(LOG, "{{prefix}}/ntlm.log"))
+        .conf(&blocks("nginx")[0].replace(LOG, "{{prefix}}/ntlm.json"))
         .in_front_of(&[&origin], "ntlm;")
         .start()
         .await;
@@ -46,7 +46,7 @@ async fn reports_count_logins_of_names_with_spaces_and_quotes() {
         Client::connect(&nginx).await.login_with("NTLM", user, "guessed", "/").await;
     }
     requests += 2 * 4;
-    let log = nginx.prefix().join("ntlm.log");
+    let log = nginx.prefix().join("ntlm.json");
     let lines = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
     let written = async {
         while lines() < requests {
@@ -55,8 +55,8 @@ async fn reports_count_logins_of_names_with_spaces_and_quotes() {
     };
     within(written, || format!("{} lines", lines())).await;
 
-    let anna = "2 NTLMv2\tEXAMPLE\\Anna Maria\t-".to_owned();
-    assert_eq!(report(0, &log), [anna.clone(), format!("1 NTLMv2\tEXAMPLE\\{odd}\t-")]);
+    let anna = "2 NTLMv2\tEXAMPLE\\Anna Maria\t-\t127.0.0.1".to_owned();
+    assert_eq!(report(0, &log), [anna.clone(), format!("1 NTLMv2\tEXAMPLE\\{odd}\t-\t127.0.0.1")]);
     // Without jq.
     assert_eq!(report(1, &log)[0], anna);
     assert_eq!(report(2, &log), ["2 127.0.0.1\t-\tNTLMv2"]);

@@ -1,7 +1,7 @@
 //! Which parked binding ends when a group is full, or when connections run short.
 //!
-//! `ORDER` says which phase goes first; in it the client address with most bindings; of those the least recently used. A binding never ends for
-//! one of an earlier phase.
+//! `ORDER` says which phase goes first; in it the client address with most bindings; of those the least recently used. A proven binding never
+//! ends for one that is not.
 
 use super::{Binding, Bindings, Ended, Evicted, State, since};
 use crate::binding::exchange::Phase;
@@ -16,18 +16,14 @@ pub(super) fn turn(phase: Phase) -> Option<usize> {
     ORDER.iter().position(|&other| other == phase)
 }
 
-/// How many bindings of earlier phases a group parks beside its number, where all of that are in later ones. So a login can begin in a group
-/// that is full of proven ones, and none of these ends before the new one is proven too.
-const MARGIN: usize = 8;
-
 /// How many addresses are looked at for the one that has waited longest, and how many of its bindings. All of them may have been in
 /// use since the last eviction, and an eviction must not take longer for that.
 const LOOKS: usize = 32;
 
 impl<C: Copy, U: Copy> Bindings<C, U> {
     /// Ends a parked binding of a group that is full with `connections`, to make room for another one, which is about to be parked in this
-    /// phase: of the client connection itself or of the address with most bindings, the least recently used. `None` where there is room all the
-    /// same.
+    /// phase: of the client connection itself or of the address with most bindings, the least recently used. A group that is full of
+    /// bindings in later phases parks as many others beside them, so that logins can begin: `None` where there is room for one of those.
     pub fn evict(&mut self, newcomer: BindingId, phase: Phase, connections: usize) -> Option<Evicted<C, U>> {
         let Binding { owner, group, ref key, .. } = *self.bindings.get(newcomer)?;
         let source = self.addresses.find(group, key.address)?;
@@ -36,7 +32,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             |place: usize| ORDER.into_iter().skip(place).map(|phase| parked.parked_in(phase)).sum::<usize>();
         let later = from(place + 1);
         let first = if later >= connections {
-            if parked.parked - later < MARGIN {
+            if parked.parked < 2 * connections {
                 return None;
             }
             0
