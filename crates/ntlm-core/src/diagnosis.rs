@@ -137,8 +137,8 @@ impl Diagnosis {
                 "remove the answer's code from \"error_page\", or say \"proxy_intercept_errors off\" in this location"
             }
             Diagnosis::ClientKeepaliveOff => {
-                "set \"keepalive_timeout\" to more than 0 and \"keepalive_requests\" to more than 2, and let a proxy in \
-                 front keep its connections"
+                "set \"keepalive_timeout\" to more than 0, and leave \"keepalive_requests\" at its default; a proxy in front \
+                 has to use a connection of its own for each of its clients, or to pass TCP, and must not pool them"
             }
             Diagnosis::Multiplexed => "set \"http2 off\", and no \"quic\", on the server with \"ntlm\"",
             Diagnosis::TooSmall => "raise the number in \"ntlm\", or \"connections\" in \"proxy_ntlm\"",
@@ -148,14 +148,15 @@ impl Diagnosis {
                  read the body (in IIS \"uploadReadAheadSize\")"
             }
             Diagnosis::MixedClients => {
-                "let the proxy in front use a connection for each of its clients, or tell them apart by \"ntlm_key\""
+                "let the proxy in front use a connection for each of its clients; \"ntlm_key\" can tell them apart, but does not keep \
+                 the legs of a login on one connection"
             }
             Diagnosis::EmptyKey => {
                 "choose a value for \"ntlm_key\" that every client has, or let the proxy in front send it with every request"
             }
             Diagnosis::NoDirective => {
                 "write \"ntlm;\" into its \"upstream\" block or \"proxy_ntlm on;\" beside \"proxy_pass\", or \"ntlm_guard off;\" if the \
-                 server authenticates each request"
+                 server authenticates each request by itself, which NTLM never does"
             }
             Diagnosis::AuthorizationCleared => {
                 "remove \"proxy_set_header Authorization\" from this location, or send public files to an upstream of their own"

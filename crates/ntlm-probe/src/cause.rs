@@ -31,6 +31,8 @@ pub enum Cause {
     Redirected,
     /// The server refuses the URL without asking for a login.
     Forbidden,
+    /// The answer asks for a login, with another status than 401.
+    Intercepted,
     /// The server does not know the URL.
     NotFound,
     /// The server does not know the name of the site.
@@ -82,7 +84,7 @@ pub enum Cause {
 impl Cause {
     /// Every cause, in the order of the exit status.
     #[cfg(test)]
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::NameUnknown,
         Self::ConnectRefused,
         Self::ConnectFailed,
@@ -95,6 +97,7 @@ impl Cause {
         Self::FormsLogin,
         Self::Redirected,
         Self::Forbidden,
+        Self::Intercepted,
         Self::NotFound,
         Self::HostUnknown,
         Self::NoNtlmOffered,
@@ -135,6 +138,7 @@ impl Cause {
             Self::FormsLogin => "forms-login",
             Self::Redirected => "redirected",
             Self::Forbidden => "forbidden",
+            Self::Intercepted => "intercepted",
             Self::NotFound => "not-found",
             Self::HostUnknown => "host-unknown",
             Self::NoNtlmOffered => "no-ntlm-offered",
@@ -176,6 +180,7 @@ impl Cause {
             | Self::FormsLogin
             | Self::Redirected
             | Self::Forbidden
+            | Self::Intercepted
             | Self::NotFound
             | Self::HostUnknown
             | Self::NoHttp2
@@ -213,6 +218,9 @@ impl Cause {
             Self::FormsLogin => "this URL asks for the password by a form, not by NTLM",
             Self::Redirected => "this URL leads elsewhere, and nobody is asked to log in here",
             Self::Forbidden => "this URL is refused to everybody, and nobody is asked to log in",
+            Self::Intercepted => {
+                "the server asks for a login, but the status is not 401: the proxy replaces it, so that no client logs in"
+            }
             Self::NotFound => "the server does not know this URL, and asks nobody to log in",
             Self::HostUnknown => "the server has no site of the name that it is asked for",
             Self::NoNtlmOffered => "a login is wanted, but neither NTLM nor Negotiate is offered for it",
@@ -245,7 +253,8 @@ impl Cause {
             Self::ClockSkew => "the login was refused, and the server's clock differs from the one here",
             Self::SessionLost => "logged in, but a later request on the same connection was not",
             Self::SessionShared => {
-                "DANGER: another connection, which sent no credentials, was served as logged in: strangers use this session"
+                "DANGER: another connection, which sent no credentials, was served where a login is wanted: strangers use somebody's \
+                 session"
             }
             Self::SessionLostIdle => "logged in, but not any more after the idle time",
             Self::PostFailed => "logged in, but a POST failed",
@@ -290,6 +299,9 @@ impl Cause {
                 "probe a page in place of a folder; see \"allow\" and \"deny\" in the proxy, and IP restrictions and \"Require SSL\" \
                  in IIS; and that the proxy asks for the right site (\"proxy_set_header Host $host;\")"
             }
+            Self::Intercepted => {
+                "remove 401 from \"error_page\" in this location of the proxy, or say \"proxy_intercept_errors off\""
+            }
             Self::NotFound => {
                 "see that the proxy asks for the right site (\"proxy_set_header Host $host;\": NGINX sends the name of the \
                  upstream block by default) and passes this path on (its locations look at case, IIS does not); or \
@@ -330,8 +342,8 @@ impl Cause {
             Self::ConnectionChanged => {
                 "bind the server's connection to the client's: in NGINX, \"ntlm;\" in the upstream block of \
                  ngx_http_upstream_ntlm_module; with several servers or proxies in a row, in each of them. Where it stands \
-                 already, its error log names what else parts them: \"proxy_set_header Connection\", or \"error_page 401\" with \
-                 \"proxy_intercept_errors\""
+                 already, its error log names at \"error_log … warn\" what else parts them: \"proxy_set_header Connection\", \"error_page 401\" with \
+                 \"proxy_intercept_errors\", or an \"ntlm_key\" that changes"
             }
             Self::WrongCredentials => {
                 "check the user name, its domain (--domain, or DOMAIN\\user) and the password, and whether the account \
@@ -355,7 +367,8 @@ impl Cause {
             }
             Self::SessionShared => {
                 "take the proxy out of service until each client has connections of its own to the server: \"ntlm;\" in \
-                 the upstream block of NGINX, which no plain \"keepalive\" replaces"
+                 the upstream block of NGINX, which no plain \"keepalive\" replaces. Unless the proxy asks for another site than \
+                 --direct does, and that one is public: compare their \"Host\""
             }
             Self::SessionLostIdle => {
                 "raise what ends idle connections: keepalive_timeout and ntlm_timeout in NGINX, the connection timeout \
@@ -365,7 +378,7 @@ impl Cause {
                 "see that the proxy allows bodies of this size (client_max_body_size) and the server POST at this URL"
             }
             Self::ParallelFailed => {
-                "raise \"ntlm N\" in the upstream block above the number of clients, and see that no proxy in front \
+                "raise \"ntlm N\" in the upstream block above the number of client connections, and see that no proxy in front \
                  lets several clients share a connection (\"ntlm_key\")"
             }
             Self::BadGateway => {

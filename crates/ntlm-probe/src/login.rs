@@ -244,6 +244,9 @@ fn without_login(offer: &Response) -> Option<Failure> {
     let body = String::from_utf8_lossy(&offer.body).to_ascii_lowercase();
     let (cause, detail) = match offer.status {
         401 => return None,
+        _ if offers(offer).iter().any(|name| is_carrier(name)) => {
+            (Cause::Intercepted, format!("{seen}, with an offer of a login"))
+        }
         407 => (Cause::Unexpected, format!("{seen}: a forward proxy wants a login")),
         301 | 302 | 303 | 307 | 308 => {
             let place = offer.get("Location").unwrap_or("nowhere");
@@ -263,6 +266,10 @@ fn without_login(offer: &Response) -> Option<Failure> {
         _ => (Cause::NoLoginWanted, seen),
     };
     Some(Failure::new(cause, detail))
+}
+
+fn is_carrier(name: &str) -> bool {
+    [Carrier::Ntlm, Carrier::Negotiate].iter().any(|carrier| carrier.name().eq_ignore_ascii_case(name))
 }
 
 /// Whether an address is that of a page that asks for a password: of Exchange, SharePoint, RD Web, ASP.NET and AD FS.

@@ -192,13 +192,20 @@ async fn parted_on_the_way() {
     .await;
     let command = page("/closing");
     rows.named(
-        "`ntlm` and `proxy_set_header Connection close`",
+        "`ntlm` and `proxy_set_header Connection \"close, TE\"`",
         command,
         "connection-close",
         5,
         "proxy_set_header Connection",
     )
     .await;
+    for status in [200, 403] {
+        let lines = format!("proxy_intercept_errors on; error_page 401 ={status} /sorry;");
+        let intercepting = in_front(&origin, "ntlm;", &lines).await;
+        let what = format!("`ntlm` and `error_page 401 ={status}`, intercepted");
+        let command = probe(&[&intercepting.url("/"), "--direct", &origin.url("/")]);
+        rows.named(&what, command, "intercepted", 4, "error_page").await;
+    }
     let intercepting = in_front(&origin, "ntlm;", "proxy_intercept_errors on; error_page 401 /sorry;").await;
     let command = probe(&[&intercepting.url("/")]);
     rows.named(
