@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use ntlm_core::binding::login::Login;
 use ntlm_core::mechanism::Mechanism;
-use ntlm_core::scheme::ConnectionBound;
+use ntlm_core::scheme::{ConnectionBound, breaks_line};
 use ntlm_core::token::{Kind, Message, decode, decoded_len};
 
 use crate::group::Location;
@@ -38,14 +38,13 @@ impl Carried {
         !matches!(self, Carried::Nowhere)
     }
 
-    /// False where a request has none for certain, which takes a look at five places.
+    /// False where a request has none for certain, which takes a look at six places.
     pub fn may_be_by(r: Request, u: Upstream) -> bool {
         let location = Location::of(r);
         r.authorization().is_some()
             || location.puts_credentials
             || ALERT.load(Relaxed) != 0
-            || u.breaks_target(r)
-            || (location.breaks_lines && Self::sent(u).is_ok_and(Carried::any))
+            || brings_lines(r, u)
     }
 
     /// Those of a request, as the client sent it and as it goes out.
@@ -62,14 +61,16 @@ impl Carried {
         {
             return Carried::Field(value);
         }
-        if location.puts_credentials {
-            return Self::sent(u).unwrap_or(Carried::Unreadable);
+        let found = match location.puts_credentials || may_change() {
+            true => Outgoing::of(u).credentials(),
+            false => Ok(None),
+        };
+        match found {
+            Ok(Some(value)) => Carried::Field(value),
+            Err(Unreadable) if location.puts_credentials => Carried::Unreadable,
+            _ if brings_lines(r, u) => Carried::Unreadable,
+            _ => Carried::Nowhere,
         }
-        // Another protocol has no lines.
-        if location.breaks_lines || may_change() || u.breaks_target(r) {
-            return Self::sent(u).unwrap_or(Carried::Nowhere);
-        }
-        Carried::Nowhere
     }
 
     /// Those of a request as the client sent it, before there is an outgoing one; unreadable where that may come to have others.
@@ -78,15 +79,11 @@ impl Carried {
         match for_origin(r).or_else(|| for_proxy(r)) {
             Some(value) => Carried::Field(value),
             None if location.puts_credentials || may_change() => Carried::Unreadable,
-            None if location.breaks_lines && r.has_changed_path() => Carried::Unreadable,
+            None if r.has_changed_path() && (location.varies_target || !location.values.is_null()) => {
+                Carried::Unreadable
+            }
             None => Carried::Nowhere,
         }
-    }
-
-    /// Those of a request as it goes out.
-    #[inline(never)]
-    fn sent(u: Upstream) -> Result<Self, Unreadable> {
-        Ok(Outgoing::of(u).credentials()?.map_or(Carried::Nowhere, Carried::Field))
     }
 }
 
@@ -103,6 +100,20 @@ pub fn expect_changes(expected: bool) {
 /// Whether requests may be changed after their `peer.init` (`balancer.recreate_request` of Lua).
 pub fn may_change() -> bool {
     ALERT.load(Relaxed) & CHANGEABLE != 0
+}
+
+/// Whether a value brings line ends into a request: behind them there may be fields, or a request, that its client wrote.
+fn brings_lines(r: Request, u: Upstream) -> bool {
+    let location = Location::of(r);
+    let varies = location.varies_target || r.has_changed_path() || r.has_changed_arguments();
+    (varies && u.breaks_request_line()) || (!location.values.is_null() && has_broken_value(r, location))
+}
+
+/// Whether a field that the location puts into a request is more than one, or cannot be told.
+#[inline(never)]
+fn has_broken_value(r: Request, location: &Location) -> bool {
+    let breaks = |value: Slice| breaks_line(value.as_bytes());
+    location.values().any(|value| r.evaluate(value, Slice::EMPTY).is_none_or(breaks))
 }
 
 /// The value of an `Authorization` with connection-bound credentials.

@@ -6,8 +6,7 @@
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_http_complex_value_t, ngx_http_handler_pt, ngx_http_upstream_init_peer_pt,
-    ngx_http_upstream_srv_conf_t, ngx_str_t,
+    ngx_http_complex_value_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_str_t,
 };
 use ntlm_core::binding::exchange::Limits;
 use ntlm_core::binding::ids::GroupId;
@@ -79,6 +78,16 @@ pub struct Place {
     pub next: *mut Place,
 }
 
+/// A value of `proxy_set_header`, in the configuration's pool.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Value {
+    /// The value, compiled.
+    pub text: ngx_http_complex_value_t,
+    /// The next one of the location; null after the last.
+    pub next: *mut Value,
+}
+
 /// The module's settings for one `location`.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -87,8 +96,10 @@ pub struct Location {
     pub status: usize,
     /// A directive like `proxy_set_header Authorization` may put connection-bound credentials into requests.
     pub puts_credentials: bool,
-    /// What a location puts into requests, or the value of `proxy_pass`, has variables that a client may give line ends.
-    pub breaks_lines: bool,
+    /// The value of `proxy_pass` or `proxy_method` has variables that a client may give line ends.
+    pub varies_target: bool,
+    /// The first value of `proxy_set_header` that has such variables; null where there is none.
+    pub values: *mut Value,
     /// `proxy_set_header` takes the place of the client's `Authorization`, so that `proxy_pass` does not send it.
     pub replaces_authorization: bool,
     /// And of the client's `Proxy-Authorization`.
@@ -97,10 +108,8 @@ pub struct Location {
     pub replaces_defaults: bool,
     /// The line `proxy_ntlm` that holds; null without one.
     pub place: *mut Place,
-    /// The group with `ntlm` that `proxy_pass` leads to; null where there is none, or its value has variables.
+    /// The group with `ntlm` that `proxy_pass` leads to; null where there is none, its value has variables, or bodies are passed on unread.
     pub group: *mut Group,
-    /// The content handler that this module's stands before, here or in the location around; `None` without one.
-    pub content: ngx_http_handler_pt,
 }
 
 impl Location {
@@ -108,6 +117,15 @@ impl Location {
     pub fn of(r: Request) -> &'static Location {
         // SAFETY: `create_loc_conf` returned it; a configuration outlives its requests.
         unsafe { r.location_conf::<Location>(context_index()).as_ref() }
+    }
+
+    /// The values of `proxy_set_header` that a client may give line ends.
+    pub fn values(&self) -> impl Iterator<Item = *mut ngx_http_complex_value_t> {
+        // SAFETY: `merge_loc_conf` made the list, in the configuration's pool.
+        let next = |value: &NonNull<Value>| NonNull::new(unsafe { value.as_ref() }.next);
+        // SAFETY: as above; a field of it.
+        core::iter::successors(NonNull::new(self.values), next)
+            .map(|value| unsafe { &raw mut (*value.as_ptr()).text })
     }
 }
 

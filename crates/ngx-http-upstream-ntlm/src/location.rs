@@ -9,17 +9,18 @@ use core::ffi::{c_char, c_void};
 use core::ptr::{NonNull, null_mut};
 
 use nginx_sys::{
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_VERSION_10, ngx_array_t, ngx_conf_set_enum_slot,
-    ngx_conf_set_keyval_slot, ngx_conf_t, ngx_hash_key_t, ngx_http_complex_value_t, ngx_http_conf_ctx_t,
-    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_set_complex_value_slot, ngx_keyval_t,
-    ngx_module_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_VAR_CHANGEABLE, NGX_HTTP_VERSION_10, ngx_array_t,
+    ngx_conf_set_enum_slot, ngx_conf_set_keyval_slot, ngx_conf_t, ngx_hash_key_t,
+    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
+    ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_set_complex_value_slot,
+    ngx_http_variable_t, ngx_keyval_t, ngx_module_t, ngx_str_t, ngx_uint_t,
 };
 use ntlm_core::scheme::{may_break_lines, may_put_credentials};
 
 use crate::conf::CONF_ERROR;
-use crate::group::Location;
-use crate::ngx::{Pool, commands_of, http_modules, name_of, wrap_content_handler};
-use crate::peer::ngx_http_upstream_ntlm_content_handler;
+use crate::group::{Location, Value};
+use crate::ngx::{Pool, Status, commands_of, http_modules, name_of};
+use crate::peer::stand_before_content;
 use crate::proxy;
 
 /// Modules that can change a request's header after nginx has parsed it.
@@ -54,12 +55,9 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
         if !proxy::merge(cf, &*parent, &mut *child) {
             return CONF_ERROR;
         }
-        (*child).content = (*parent).content;
         (*child).group = proxy::group_of(cf);
-        if !(*child).group.is_null()
-            && let Some(content) = wrap_content_handler(cf, ngx_http_upstream_ntlm_content_handler)
-        {
-            (*child).content = Some(content);
+        if !(*child).group.is_null() {
+            stand_before_content(cf);
         }
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let (mut replaces_connection, mut may_close) = (false, false);
@@ -67,8 +65,12 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
             for (directive, field) in fields(ctx, module) {
                 let name = field.key.as_bytes();
                 (*child).puts_credentials |= may_put_credentials(name, field.value.as_bytes());
-                (*child).breaks_lines |= may_break_lines(field.value.as_bytes(), |name| is_defined(cf, name));
                 if directive.as_bytes() == b"proxy_set_header" {
+                    if may_break_lines(field.value.as_bytes(), |name| is_set(cf, name))
+                        && !add_value(cf, &mut *child, field.value)
+                    {
+                        return CONF_ERROR;
+                    }
                     (*child).replaces_authorization |= name.eq_ignore_ascii_case(b"authorization");
                     (*child).replaces_proxy_authorization |=
                         name.eq_ignore_ascii_case(b"proxy-authorization");
@@ -79,26 +81,46 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
                 }
             }
         }
-        (*child).breaks_lines |= proxy::has_variables(cf) || may_method_break_lines(cf);
+        (*child).varies_target = proxy::has_variables(cf) || may_method_break_lines(cf);
         (*child).replaces_defaults = replaces_connection && !may_close && is_after_http_1_0(cf);
     }
     null_mut()
 }
 
-/// Whether the configuration itself defines a variable (`set`, `map`, and what other modules have).
+/// Adds a value to those of a location that a client may give line ends. False when there is no memory.
 ///
 /// # Safety
 ///
 /// As for `merge_loc_conf`.
-unsafe fn is_defined(cf: *mut ngx_conf_t, name: &[u8]) -> bool {
-    // SAFETY: vouched for by the caller: nginx collects the names until it has merged all.
+unsafe fn add_value(cf: *mut ngx_conf_t, location: &mut Location, mut text: ngx_str_t) -> bool {
+    // SAFETY: vouched for by the caller; nginx has compiled the same text for itself.
+    unsafe {
+        let Some(value) = Pool::new((*cf).pool).zeroed::<Value>() else { return false };
+        let mut compile: ngx_http_compile_complex_value_t = core::mem::zeroed();
+        compile.cf = cf;
+        compile.value = &raw mut text;
+        compile.complex_value = &raw mut (*value.as_ptr()).text;
+        (*value.as_ptr()).next = location.values;
+        location.values = value.as_ptr();
+        ngx_http_compile_complex_value(&raw mut compile) == Status::OK.0
+    }
+}
+
+/// Whether the configuration gives a variable its value: `set`, `map`, and what other modules have.
+///
+/// # Safety
+///
+/// As for `merge_loc_conf`.
+unsafe fn is_set(cf: *mut ngx_conf_t, name: &[u8]) -> bool {
+    // SAFETY: vouched for by the caller: nginx collects its variables, by their names, until it has merged all.
     unsafe {
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let main =
             (*(*ctx).main_conf.add(ngx_http_core_module.ctx_index)).cast::<ngx_http_core_main_conf_t>();
-        let keys = (*main).variables_keys;
-        keys.is_null()
-            || (*keys).keys.as_slice::<ngx_hash_key_t>().iter().any(|known| known.key.as_bytes() == name)
+        let Some(keys) = (*main).variables_keys.as_ref() else { return true };
+        let known = keys.keys.as_slice::<ngx_hash_key_t>().iter().find(|known| known.key.as_bytes() == name);
+        let variable = known.and_then(|known| known.value.cast::<ngx_http_variable_t>().as_ref());
+        variable.is_some_and(|variable| variable.flags & NGX_HTTP_VAR_CHANGEABLE as ngx_uint_t != 0)
     }
 }
 
@@ -116,9 +138,7 @@ unsafe fn may_method_break_lines(cf: *mut ngx_conf_t) -> bool {
             // (ngx_http_set_complex_value_slot), or null, or NGX_CONF_UNSET_PTR.
             let text = NonNull::new(value.cast::<*mut ngx_http_complex_value_t>().read())
                 .filter(|text| text.addr().get() != usize::MAX);
-            text.is_some_and(|text| {
-                may_break_lines(text.as_ref().value.as_bytes(), |name| is_defined(cf, name))
-            })
+            text.is_some_and(|text| may_break_lines(text.as_ref().value.as_bytes(), |name| is_set(cf, name)))
         })
     }
 }

@@ -34,13 +34,13 @@ impl Outgoing {
         Outgoing { u, header: u.request_header() }
     }
 
-    /// The value of the first field with connection-bound credentials, be it one that line ends in the request target make.
+    /// The value of the first field with connection-bound credentials.
     ///
     /// # Errors
     ///
     /// [`Unreadable`]: it is not HTTP/1.x.
     pub fn credentials(self) -> Result<Option<Slice>, Unreadable> {
-        let sent = self.header.ok_or(Unreadable)?.with_target();
+        let sent = self.header.ok_or(Unreadable)?.sent();
         let header = sent.as_bytes();
         for letter in RARE_LETTER {
             let mut at = 0;

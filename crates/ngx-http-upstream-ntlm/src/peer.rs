@@ -51,7 +51,7 @@ pub use login::BindingUse;
 pub use seen::{on_offer, on_token};
 use turn_back::is_beside_first_login;
 pub use turn_back::{is_answer_turned_back, is_turned_back, on_offer as on_offer_of_login};
-pub use turns::ngx_http_upstream_ntlm_content_handler;
+pub use turns::stand_before_content;
 
 /// One request's peer, in the pool of the request.
 pub struct NtlmPeer {

@@ -259,7 +259,8 @@ unsafe fn stand_before(cf: *mut ngx_conf_t, place: NonNull<Place>) -> Result<(),
     Ok(())
 }
 
-/// The group with `ntlm` that `proxy_pass` of a location leads to; null where there is none, or variables leave it open.
+/// The group with `ntlm` that `proxy_pass` of a location leads to; null where there is none, variables leave it open, or bodies are passed on
+/// before they are read.
 ///
 /// # Safety
 ///
@@ -268,7 +269,7 @@ pub unsafe fn group_of(cf: *mut ngx_conf_t) -> *mut Group {
     // SAFETY: vouched for by the caller; for what is found see `found`. Only `stand_before` writes the mark, into a group that begins a
     // Proxied.
     unsafe {
-        match found(cf).map(|uc| (*uc).upstream) {
+        match found(cf).map(|uc| if (*uc).request_buffering == 1 { (*uc).upstream } else { null_mut() }) {
             Ok(us) if us.is_null() => null_mut(),
             Ok(us) if (*us).peer.data == Proxied::mark() => (*us.cast::<Proxied>()).place.cast(),
             Ok(us) if has_ntlm(us) => Group::of(us).map_or(null_mut(), NonNull::as_ptr),

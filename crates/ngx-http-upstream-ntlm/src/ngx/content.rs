@@ -34,37 +34,17 @@ pub unsafe fn set_content_handler(
     }
 }
 
-/// Where the location that is being read has its content handler.
+/// Where the location that is being read or merged has its content handler.
 ///
 /// # Safety
 ///
 /// `cf->ctx` is that of a location.
-unsafe fn content_handler(cf: *mut ngx_conf_t) -> *mut ngx_http_handler_pt {
+pub unsafe fn content_handler(cf: *mut ngx_conf_t) -> *mut ngx_http_handler_pt {
     // SAFETY: vouched for by the caller; each location has a core configuration.
     unsafe {
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let core = *(*ctx).loc_conf.add(ngx_http_core_module.ctx_index);
         &raw mut (*core.cast::<ngx_http_core_loc_conf_t>()).handler
-    }
-}
-
-/// Puts `handler` before the content handler of the location that is being merged, and returns that one; `None` where there is none.
-///
-/// # Safety
-///
-/// Called from `merge_loc_conf`.
-pub unsafe fn wrap_content_handler(
-    cf: *mut ngx_conf_t,
-    handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
-) -> ngx_http_handler_pt {
-    // SAFETY: vouched for by the caller: the context is that of the location.
-    unsafe {
-        let place = content_handler(cf);
-        let wrapped = place.read();
-        if wrapped.is_some() {
-            place.write(Some(handler));
-        }
-        wrapped
     }
 }
 

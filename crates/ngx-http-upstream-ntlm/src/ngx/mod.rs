@@ -22,7 +22,7 @@ mod upstream;
 mod zone;
 
 pub use connection::{Connection, Readable};
-pub use content::{set_content_handler, wrap_content_handler};
+pub use content::{content_handler, set_content_handler};
 pub use headers::{Wrapped, watch_client_field, watch_upstream_field};
 pub use module::{commands_of, context_index, http_modules, module_tag, name_of};
 pub use peer::{Peer, Server};

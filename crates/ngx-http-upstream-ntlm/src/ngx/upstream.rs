@@ -79,13 +79,13 @@ impl RequestHeader {
         }
     }
 
-    /// The whole request as it was sent, or is to be sent again, with the request line; it lives as long as the request.
-    pub fn with_target(self) -> Slice {
+    /// What comes before: the method and the request target; it lives as long as the request.
+    pub fn before(self) -> Slice {
         // SAFETY: the buffer is alive (see the type). `request_header` has checked that its start comes before the header, and
         // create_request wrote what lies in between.
         unsafe {
-            let (start, last) = (self.buffer.as_ref().start, self.buffer.as_ref().last);
-            let len = last.cast_const().offset_from_unsigned(start.cast_const());
+            let start = self.buffer.as_ref().start;
+            let len = self.start.as_ptr().cast_const().offset_from_unsigned(start.cast_const());
             Slice::from_raw(ngx_str_t { len, data: start })
         }
     }
@@ -212,11 +212,10 @@ impl Upstream {
         unsafe { Slice::from_raw((*self.as_ptr()).uri) }
     }
 
-    /// Whether the request target that goes to the server has line ends in it: out of a path that nginx has decoded, or of arguments that
-    /// are not the client's.
-    pub fn breaks_target(self, r: Request) -> bool {
-        (r.has_changed_path() || r.has_changed_arguments())
-            && find_byte(self.target().as_bytes(), b'\n').is_some()
+    /// Whether the method or the request target that goes to the server has line ends in it.
+    pub fn breaks_request_line(self) -> bool {
+        let before = self.request_header().map_or(Slice::EMPTY, RequestHeader::before);
+        [b'\r', b'\n'].iter().any(|&end| find_byte(before.as_bytes(), end).is_some())
     }
 
     /// Whether a connection is at work for it: nginx has one and will free the peer.

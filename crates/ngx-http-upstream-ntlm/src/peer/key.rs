@@ -89,6 +89,16 @@ impl Parts {
     }
 }
 
+/// Runs `look` with the key of a request to a group, before the server that it asks for is known. `None` for one that may have no binding.
+/// `look` must not call nginx.
+pub(super) fn with_user<R>(r: Request, group: &Group, look: impl FnOnce(Key<'_>) -> R) -> Option<R> {
+    let parts = Parts::of(r, group)?;
+    // SAFETY: they lie in the pool of the request, and nothing changes them.
+    let Parts { chosen, forwarded } = parts.map_or(Parts::NONE, |parts| unsafe { parts.read() });
+    let (address, chosen) = (r.connection().address(), chosen?);
+    Some(look(Key { address, chosen: chosen.as_bytes(), forwarded, site: Site::NONE }))
+}
+
 impl NtlmPeer {
     fn parts(&self) -> Parts {
         // SAFETY: they lie in the pool of the request, and nothing changes them.

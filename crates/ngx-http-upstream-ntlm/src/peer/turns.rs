@@ -10,19 +10,30 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use nginx_sys::{ngx_http_request_t, ngx_int_t};
+use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+
+use nginx_sys::{ngx_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t};
+use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::turn_back::{Arrival, Leg, Met};
 
+use super::key::with_user;
 use super::leg::leg;
 use crate::client::{self, protocol};
 use crate::credentials::Carried;
 use crate::group::{Group, Location};
 use crate::log::debug;
-use crate::ngx::{Connection, Request, Status, now};
+use crate::ngx::{Connection, Request, Status, content_handler, now};
 use crate::worker::with_table;
 
 /// Milliseconds that a request waits for one other; then it goes to the origin without the binding.
 const PATIENCE: u64 = 5_000;
+/// Milliseconds that it waits for all of them.
+const MOST: u64 = 60_000;
+/// Milliseconds after which it looks by itself whether it is its turn: a binding may have ended, or have served a request that takes no turns.
+const LOOK: u64 = 1_000;
+
+/// The content handler of `proxy_pass`, which this module's stands before.
+static CONTENT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// What the module notes about a client connection of HTTP/2 or HTTP/3, in its pool.
 #[derive(Default)]
@@ -56,16 +67,17 @@ impl Streams {
     }
 }
 
-/// The requests of one client connection to one group that wait, in the pool of the connection.
+/// The requests of one user of a client connection to one group that wait, in the pool of the connection.
 struct Line {
     client: Connection,
     group: NonNull<Group>,
+    user: Digest,
     /// How many requests go on that are legs of a login, or have waited themselves.
     going: Cell<u32>,
     first: Cell<Option<NonNull<Turn>>>,
     /// When a request that waited has had its turn last.
     moved: Cell<u64>,
-    /// That of the connection's requests to another group.
+    /// Another one of the connection.
     next: Option<NonNull<Line>>,
 }
 
@@ -92,18 +104,22 @@ enum State {
 }
 
 impl Line {
-    /// The line of a client connection's requests to a group, made now if there is none. `None` when there is no memory.
-    fn of<'a>(client: Connection, group: NonNull<Group>) -> Option<&'a Line> {
+    /// The line of a request, made now if there is none. `None` for one that may have no binding, and when there is no memory.
+    fn of<'a>(r: Request, group: NonNull<Group>) -> Option<&'a Line> {
+        let client = r.client_connection();
+        // SAFETY: the configuration of a group outlives its requests.
+        let user = with_user(r, unsafe { group.as_ref() }, |key| with_table(|table| table.user(key)))??;
         let streams = Streams::find_or_add(client)?;
         // SAFETY: they lie in the pool of the connection, which outlives its requests.
         let at = |line: NonNull<Line>| unsafe { line.as_ref() };
         let lines = core::iter::successors(streams.lines.get().map(at), |line| line.next.map(at));
-        if let Some(line) = lines.into_iter().find(|line| line.group == group) {
+        if let Some(line) = lines.into_iter().find(|line| line.group == group && line.user == user) {
             return Some(line);
         }
         let line = client.pool()?.place(Line {
             client,
             group,
+            user,
             going: Cell::new(0),
             first: Cell::new(None),
             moved: Cell::new(0),
@@ -119,13 +135,15 @@ impl Line {
     }
 
     /// What a request finds that has its turn.
-    fn met(&self) -> Met {
+    fn met(&self, r: Request) -> Met {
         if self.going.get() > 0 {
             return Met::Busy;
         }
         let (number, group) = (self.client.number(), self.group().id);
-        let meet = |id| with_table(|table| table.meet_any(id, number, group, now()));
-        client::find(self.client).and_then(meet).unwrap_or(Met::Nothing)
+        let Some(id) = client::find(self.client) else { return Met::Nothing };
+        with_user(r, self.group(), |key| with_table(|table| table.meet_any(id, number, group, key, now())))
+            .flatten()
+            .unwrap_or(Met::Nothing)
     }
 
     /// Lets the first request see whether it is its turn.
@@ -188,7 +206,7 @@ impl Turn {
         self.state.set(State::Waiting);
         self.since.set(now());
         // SAFETY: the body has been read, and the handler is for requests that wait.
-        unsafe { self.r.suspend(ngx_http_upstream_ntlm_turn_handler, PATIENCE) };
+        unsafe { self.r.suspend(ngx_http_upstream_ntlm_turn_handler, LOOK) };
         debug!(self.r.log(), "waiting for the requests before it");
         self.line().wake();
     }
@@ -212,15 +230,16 @@ impl Turn {
     /// Goes on if it is the turn of the request, or it has waited for too long.
     fn look(&self) {
         let line = self.line();
-        let is_mine = line.first.get() == Some(NonNull::from(self)) && !self.waits(line.met());
+        let is_mine = line.first.get() == Some(NonNull::from(self)) && !self.waits(line.met(self.r));
         if !is_mine {
-            let until = self.since.get().max(line.moved.get()) + PATIENCE;
+            let since = self.since.get();
+            let until = (since.max(line.moved.get()) + PATIENCE).min(since + MOST);
             if !self.r.is_overdue() {
                 return;
             }
             if until > now() {
                 // SAFETY: as for `wait`.
-                unsafe { self.r.suspend(ngx_http_upstream_ntlm_turn_handler, until - now()) };
+                unsafe { self.r.suspend(ngx_http_upstream_ntlm_turn_handler, LOOK.min(until - now())) };
                 return;
             }
         }
@@ -235,22 +254,42 @@ impl Turn {
     }
 }
 
+/// Puts this module before the content handler of a location whose `proxy_pass` leads to a group with `ntlm`. A block `if` may run it with
+/// the settings of another location, so that there is one handler behind it for all.
+///
+/// # Safety
+///
+/// Called from `merge_loc_conf`.
+pub unsafe fn stand_before_content(cf: *mut ngx_conf_t) {
+    // SAFETY: vouched for by the caller. A handler is a function.
+    unsafe {
+        let place = content_handler(cf);
+        let Some(handler) = place.read() else { return };
+        let known = CONTENT.compare_exchange(core::ptr::null_mut(), handler as *mut (), Relaxed, Relaxed);
+        if known.is_ok_and(|_| true) || known == Err(handler as *mut ()) {
+            place.write(Some(ngx_http_upstream_ntlm_content_handler));
+        }
+    }
+}
+
 /// The content handler of a location whose `proxy_pass` leads to a group with `ntlm`.
 ///
 /// # Safety
 ///
 /// Called by `ngx_http_core_content_phase`.
-pub unsafe extern "C" fn ngx_http_upstream_ntlm_content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+unsafe extern "C" fn ngx_http_upstream_ntlm_content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: ngx_http_core_content_phase passes a live request.
     let r = unsafe { Request::new(r) };
     if r.is_http1() { pass_on(r).0 } else { arrive(r).unwrap_or_else(|| pass_on(r)).0 }
 }
 
-/// Hands a request to the content handler that the location had.
+/// Hands a request to `proxy_pass`.
 fn pass_on(r: Request) -> Status {
-    let Some(handler) = Location::of(r).content else { return Status::ERROR };
-    // SAFETY: it is the content handler of the request's location.
-    Status(unsafe { handler(r.as_ptr()) })
+    // SAFETY: `stand_before_content` stored a content handler before it made this module's one; an Option of a function is a pointer that
+    // may be null.
+    let handler = unsafe { core::mem::transmute::<*mut (), ngx_http_handler_pt>(CONTENT.load(Relaxed)) };
+    // SAFETY: the request is alive.
+    handler.map_or(Status::ERROR, |handler| Status(unsafe { handler(r.as_ptr()) }))
 }
 
 /// What nginx is told of a request over a stream that waits; `None` for one that goes on.
@@ -260,7 +299,7 @@ fn arrive(r: Request) -> Option<Status> {
     if !r.is_main() || Turn::of(r).is_some() {
         return None;
     }
-    let line = Line::of(r.client_connection(), NonNull::new(Location::of(r).group)?)?;
+    let line = Line::of(r, NonNull::new(Location::of(r).group)?)?;
     let carried = Carried::by_client(r);
     let leg = match carried {
         Carried::Nowhere if r.authorization().is_none() => Leg::None,
@@ -270,7 +309,7 @@ fn arrive(r: Request) -> Option<Status> {
     };
     let turn = Turn::add(r, line, leg)?;
     // Those that wait already have theirs first.
-    if turn.waits(if line.first.get().is_some() { Met::Busy } else { line.met() }) {
+    if turn.waits(if line.first.get().is_some() { Met::Busy } else { line.met(r) }) {
         // SAFETY: this is the content handler, and the function is for requests that wait.
         return Some(unsafe { r.read_body(ngx_http_upstream_ntlm_body_handler) });
     }

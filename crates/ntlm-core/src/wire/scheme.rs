@@ -136,7 +136,7 @@ pub fn may_put_credentials(name: &[u8], value: &[u8]) -> bool {
 }
 
 /// nginx's variables whose values have no line end: numbers, addresses, names that nginx has checked, and bytes out of a line that it has read.
-const OF_ONE_LINE: [&[u8]; 52] = [
+const OF_ONE_LINE: [&[u8]; 50] = [
     b"connection",
     b"connection_requests",
     b"connection_time",
@@ -157,8 +157,6 @@ const OF_ONE_LINE: [&[u8]; 52] = [
     b"nginx_version",
     b"pid",
     b"proxy_add_x_forwarded_for",
-    b"proxy_host",
-    b"proxy_port",
     b"proxy_protocol_addr",
     b"proxy_protocol_port",
     b"proxy_protocol_server_addr",
@@ -192,20 +190,44 @@ const OF_ONE_LINE: [&[u8]; 52] = [
 ];
 
 /// Whether a configured text with variables may come to have line ends that it has not by itself, so that a client could put fields of its own
-/// into a request. `is_defined` says whether the configuration defines a variable of this name itself.
-pub fn may_break_lines(text: &[u8], is_defined: impl Fn(&[u8]) -> bool) -> bool {
+/// into a request. `is_set` says whether the configuration gives a variable its value (`set`, `map` and their like).
+pub fn may_break_lines(text: &[u8], is_set: impl Fn(&[u8]) -> bool) -> bool {
     text.split(|&byte| byte == b'$').skip(1).any(|rest| {
         let rest = rest.strip_prefix(b"{").unwrap_or(rest);
         let end = rest.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
         let name = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default().to_ascii_lowercase();
         let of_client = name.starts_with(b"http_") || name.starts_with(b"cookie_");
-        !(OF_ONE_LINE.contains(&name.as_slice()) || of_client && !is_defined(&name))
+        !(OF_ONE_LINE.contains(&name.as_slice()) || of_client) || is_set(&name)
     })
+}
+
+/// Whether a value that is put into a field ends that field: by CR or LF, but where the value goes on in the next line behind white space
+/// (RFC 9112 section 5.2), as a certificate does.
+pub fn breaks_line(value: &[u8]) -> bool {
+    let mut rest = value;
+    while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+        let line_end = if rest.get(end..).is_some_and(|rest| rest.starts_with(b"\r\n")) { 2 } else { 1 };
+        rest = rest.get(end + line_end..).unwrap_or_default();
+        if !matches!(rest.first(), Some(b' ' | b'\t')) {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn line_ends_end_a_field_unless_it_goes_on() {
+        for value in ["", "a b", "a\n\tb\r\n c"] {
+            assert!(!breaks_line(value.as_bytes()), "{value:?}");
+        }
+        for value in ["a\nb", "a\r\nb: c", "a\rb", "a\n", "a\r\n", "a\n b\nc", "a\r\n\r\nb", "a\n\r\tb"] {
+            assert!(breaks_line(value.as_bytes()), "{value:?}");
+        }
+    }
 
     #[test]
     fn variables_that_may_break_lines_are_known() {

@@ -89,9 +89,10 @@ pub(super) const ROWS: &[Mutation] = &[
         TURNS,
     ),
     row("peer/turns.rs", "        turn.go();\n    }\n    None", "    }\n    None", TURNS),
-    row("peer/turns.rs", "&& !self.waits(line.met());", "&& line.met() == Met::Nothing;", TURNS),
+    row("proxy.rs", "if (*uc).request_buffering == 1 {", "if true {", TURNS),
     row("peer/turns.rs", "if until > now() {", "if true {", TURNS),
-    row("peer/turns.rs", ".find(|line| line.group == group)", ".next()", TURNS),
+    row("peer/turns.rs", "line.group == group && line.user == user", "line.user == user", TURNS),
+    row("peer/turns.rs", "line.group == group && line.user == user", "line.group == group", TURNS),
     row("peer/turns.rs", "Carried::Nowhere if r.authorization().is_none() =>", "Carried::Nowhere =>", TURNS),
     row(
         "peer/turns.rs",
@@ -103,7 +104,6 @@ pub(super) const ROWS: &[Mutation] = &[
     row("peer/turns.rs", "if !r.is_main() || Turn::of(r).is_some() {", "if !r.is_main() {", TURNS),
     row("ngx/suspend.rs", "Some(ngx_http_test_reading)", "Some(ngx_http_block_reading)", TURNS),
     row("ngx/suspend.rs", "(*event).set_delayed(0);", "", TURNS),
-    row("location.rs", "(*child).content = (*parent).content;", "", TURNS),
     row(
         "proxy.rs",
         "Ok(us) if (*us).peer.data == Proxied::mark() => (*us.cast::<Proxied>()).place.cast(),",

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Bindings, Key, State};
+use super::{Binding, Bindings, Key, State};
 use crate::binding::challenge::{Challenge, Mark};
 use crate::binding::digest::Digest;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
@@ -61,14 +61,15 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// The state of all bindings of a client in a group, whatever their keys, at the time `now`: busy if one is, else waiting for the answer to
-    /// a challenge if one is, else nothing.
-    pub fn meet_any(&self, client: ClientId, number: u64, group: GroupId, now: u64) -> Met {
+    /// The state of all bindings of a client in a group to whatever server, at the time `now`: busy if one is, else waiting for the answer to
+    /// a challenge if one is, else nothing. Those of other users of the client connection do not count.
+    pub fn meet_any(&self, client: ClientId, number: u64, group: GroupId, key: Key<'_>, now: u64) -> Met {
         let Some(owner) = self.clients.get(client).filter(|owner| owner.number == number) else {
             return Met::Nothing;
         };
         let mut met = Met::Nothing;
-        for (id, binding) in self.of_client(owner).filter(|(_, binding)| binding.group == group) {
+        let mine = |binding: &Binding<U>| binding.group == group && !binding.key.is_of_another_client(&key);
+        for (id, binding) in self.of_client(owner).filter(|(_, binding)| mine(binding)) {
             match binding.state {
                 State::Busy => return Met::Busy,
                 State::Parked if self.awaits_answer(id, now) => {
@@ -78,6 +79,12 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             }
         }
         met
+    }
+
+    /// The digest of what tells a user of a client connection from others, whatever server is asked for.
+    pub fn user(&self, key: Key<'_>) -> Digest {
+        let Key { address, chosen, forwarded, .. } = key;
+        self.secret.digest(&[address.to_bytes().as_flattened(), chosen, &forwarded.to_bytes()])
     }
 
     /// Notes that a request begins a login. `None` when another one of the client does, or there is no memory. The caller

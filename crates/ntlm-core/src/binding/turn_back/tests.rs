@@ -375,7 +375,7 @@ fn unanswered_challenge_is_awaited_for_five_seconds() {
     assert!(matches!(meet(4_999), Met::Waiting { awaited: true, .. }));
     assert!(matches!(meet(5_000), Met::Waiting { awaited: false, challenge: Some(_) }));
     assert_eq!(world.table.meet(Some(world.client), 2, GROUP, KEY, 0), NONE, "another connection's number");
-    let any = |number, group, now| world.table.meet_any(world.client, number, group, now);
+    let any = |number, group, now| world.table.meet_any(world.client, number, group, KEY, now);
     assert_eq!(any(1, GROUP, 4_999), meet(4_999));
     for nothing in [any(1, GROUP, 5_000), any(2, GROUP, 0), any(1, GroupId(1), 0)] {
         assert_eq!(nothing, NONE);
@@ -386,13 +386,17 @@ fn unanswered_challenge_is_awaited_for_five_seconds() {
 fn busiest_binding_of_a_client_is_met() {
     let mut table: Bindings<u32, usize> = Bindings::new();
     let client = table.enter(1, 1).unwrap();
-    let meet = |table: &Bindings<u32, usize>| table.meet_any(client, 1, GROUP, 0);
+    let meet = |table: &Bindings<u32, usize>| table.meet_any(client, 1, GROUP, KEY, 0);
     let id = table.bind(client, GROUP, 60_000, KEY, 1).unwrap().binding;
     assert_eq!(meet(&table), Met::Busy);
     table.park(id, Phase::Proven, 0).unwrap();
     assert_eq!(meet(&table), NONE);
-    let other = table.bind(client, GROUP, 60_000, Key { chosen: b"k", ..KEY }, 2).unwrap().binding;
+    let app = Key { site: Site { tls: false, host: b"app", port: 80 }, ..KEY };
+    let other = table.bind(client, GROUP, 60_000, app, 2).unwrap().binding;
     assert_eq!(meet(&table), Met::Busy);
+    let bob = Key { chosen: b"bob", ..KEY };
+    assert_eq!(table.meet_any(client, 1, GROUP, bob, 0), NONE, "another user's");
+    assert!(table.user(app) == table.user(KEY) && table.user(bob) != table.user(KEY));
     table.end(other);
     assert_eq!(meet(&table), NONE, "what is left of it");
 }

@@ -37,10 +37,21 @@ async fn reach_no_stranger(nginx: &Nginx, request: Request, what: &str) {
 async fn in_fields_of_a_location_they_reach_no_stranger() {
     for group in GROUPS {
         let origin = Origin::start().await;
-        for value in ["$uri", "before-$uri-behind", "${uri}", "$set", "$mapped", "$captured", "$http_set"] {
+        for value in [
+            "$uri",
+            "before-$uri-behind",
+            "${uri}",
+            "$set",
+            "$mapped",
+            "$captured",
+            "$http_set",
+            "$proxy_host",
+        ] {
+            // nginx lets a configuration set this variable of its own.
+            let set = if value == "$proxy_host" { "set $proxy_host $uri;" } else { "" };
             let lines = format!(
                 "proxy_set_header Connection ''; proxy_set_header X-Original {value}; \
-                 location ~ (?s)^(?<captured>/.*)$ {{ set $set $uri; set $http_set $uri; proxy_pass http://backend; }}"
+                 location ~ (?s)^(?<captured>/.*)$ {{ set $set $uri; set $http_set $uri; {set} proxy_pass http://backend; }}"
             );
             let nginx = front(&origin, group, &lines).await;
             for end in ["%0d%0a", "%0D%0A", "%0a", "%0A"] {
@@ -116,6 +127,26 @@ async fn in_the_method_they_reach_no_stranger() {
             ticket()
         );
         reach_no_stranger(&nginx, Request::get(&target), group).await;
+    }
+}
+
+/// Fields that make the body a request of its own: what is behind it is not read.
+#[tokio::test]
+async fn in_a_request_behind_it_they_reach_no_stranger() {
+    for group in GROUPS {
+        let origin = Origin::start().await;
+        let lines = "location / { proxy_set_header Connection ''; proxy_set_header X-Original $uri; proxy_pass http://backend; }";
+        let nginx = front(&origin, group, lines).await;
+        let second = format!(
+            "GET /?delay=1000&nomutual HTTP/1.1\r\nHost: x\r\nAuthorization: Negotiate {}\r\n\r\n",
+            ticket()
+        );
+        let target = "/public/%0d%0aTransfer-Encoding:%20chunked%0d%0aX-A:%20";
+        let mut mallory = Client::connect(&nginx).await;
+        let first = mallory.request(Request::post(target, format!("0\r\n\r\n{second}"))).await;
+        let stranger = Client::connect(&nginx).await.get("/stranger").await;
+        assert_eq!((stranger.status, stranger.identity()), (401, "anonymous"), "{group}");
+        assert_ne!(stranger.connection(), first.connection(), "{group}");
     }
 }
 

@@ -263,3 +263,63 @@ async fn leg_does_not_wait_for_its_own_login() {
         assert!(!nginx.error_log().contains("waiting for the requests before it"), "{field}");
     }
 }
+
+#[tokio::test]
+async fn users_of_one_connection_do_not_wait_for_each_other() {
+    for (group, field, [alices, bobs, carols]) in [
+        ("ntlm;", "X-Forwarded-For", ["198.51.100.1", "198.51.100.2", "198.51.100.3"]),
+        ("ntlm; ntlm_key $http_x_user;", "X-User", ["a", "b", "c"]),
+    ] {
+        let origin = Origin::start().await;
+        let nginx = front(&origin, group, PASS).start().await;
+        let shared = Any::connect(Over::Tls, &nginx).await;
+        let get = |target, user: &str| Request::get(target).header(field, user);
+        let mut login = login_of("alice");
+        let leg = |value: String| get("/", alices).header("Authorization", &value);
+        let challenge = shared.request(leg(login.first())).await;
+        shared.request(leg(login.next(&challenge).unwrap())).await;
+        let forged = get("/public/?gate=forged", bobs).header("Authorization", "NTLM x");
+        let (_, _, ()) =
+            tokio::join!(shared.request(get("/?gate=slow", alices)), shared.request(forged), async {
+                origin.wait_gate("slow").await;
+                origin.wait_gate("forged").await;
+                let post = Request::post("/public/", "body").header(field, carols);
+                assert_eq!(shared.request(post).await.identity(), "anonymous");
+                assert!(!nginx.error_log().contains("waiting for the requests before it"), "{group}");
+                origin.open_gate("slow");
+                origin.open_gate("forged");
+            });
+    }
+}
+
+#[tokio::test]
+async fn unbuffered_bodies_do_not_wait() {
+    let origin = Origin::start().await;
+    let lines =
+        "client_max_body_size 0; location / { proxy_request_buffering off; proxy_pass http://backend; }";
+    let nginx = front(&origin, "ntlm;", lines).start().await;
+    let alice = Any::connect(Over::Tls, &nginx).await;
+    alice.login("alice").await;
+    tokio::join!(alice.get("/?gate=slow"), async {
+        origin.wait_gate("slow").await;
+        let posted = alice.request(upload("/public/", 900_000, true).0).await;
+        assert_eq!(posted.identity(), "anonymous");
+        origin.open_gate("slow");
+    });
+    assert!(!nginx.error_log().contains("waiting for the requests before it"));
+}
+
+/// nginx then runs the content handler of the first block with the settings of the second.
+#[tokio::test]
+async fn two_blocks_of_if_at_once_are_served() {
+    let origin = Origin::start().await;
+    let lines = "location / { proxy_pass http://plain; if ($arg_a) { proxy_pass http://backend; } if ($arg_b) { set $y 1; } }";
+    let nginx =
+        front(&origin, "ntlm; } upstream plain { server {{origin}};", lines).as_written().start().await;
+    for over in [Over::One, Over::Tls] {
+        let client = Any::connect(over, &nginx).await;
+        for query in ["a=1", "b=1", "a=1&b=1"] {
+            assert_eq!(client.get(&format!("/public/?{query}")).await.identity(), "anonymous", "{query}");
+        }
+    }
+}
