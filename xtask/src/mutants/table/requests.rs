@@ -44,7 +44,8 @@ pub const ROWS: &[Mutation] = &[
         "location.varies_target || r.has_changed_path() || r.has_changed_arguments()",
         "location.varies_target || r.has_changed_path()",
         LINE_ENDS,
-    ),
+    )
+    .known(),
     row("credentials.rs", " || (!location.values.is_null() && has_broken_value(r, location))", "", LINE_ENDS),
     row("location.rs", "proxy::has_variables(cf) || may_method", "may_method", LINE_ENDS),
     row(

@@ -75,7 +75,8 @@ pub(super) const ROWS: &[Mutation] = &[
         "        self.line().wake();\n    }\n\n    /// Goes on",
         "    }\n\n    /// Goes on",
         TURNS,
-    ),
+    )
+    .known(),
     row(
         "peer/turns.rs",
         "State::Waiting => self.line().link(Some(NonNull::from(self))).set(self.next.get()),",

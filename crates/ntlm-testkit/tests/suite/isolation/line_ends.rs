@@ -78,6 +78,10 @@ async fn out_of_a_body_they_reach_no_stranger() {
                 "mirror /mirror; proxy_pass http://backend/?nomutual&body=$request_body;",
                 format!(" HTTP/1.1\r\nHost: x{field}"),
             ),
+            (
+                "proxy_method $request_body; proxy_pass http://backend;",
+                format!("GET /?nomutual HTTP/1.1\r\nHost: x{field}"),
+            ),
         ] {
             let nginx = front(
                 &origin,
