@@ -9,7 +9,6 @@
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
-
 use core::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use nginx_sys::{ngx_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t};
@@ -40,7 +39,7 @@ static CONTENT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 pub struct Streams {
     /// The last stream that the client had opened when one of them was turned back; 0 before that.
     pub last: Cell<usize>,
-    /// The requests that take turns, group by group.
+    /// The requests that take turns, user by user.
     lines: Cell<Option<NonNull<Line>>>,
 }
 
@@ -70,8 +69,10 @@ impl Streams {
 /// The requests of one user of a client connection to one group that wait, in the pool of the connection.
 struct Line {
     client: Connection,
-    group: NonNull<Group>,
-    user: Digest,
+    group: Cell<NonNull<Group>>,
+    user: Cell<Digest>,
+    /// How many requests refer to it. Without any it is there for the next user, so that there are no more lines than streams.
+    turns: Cell<u32>,
     /// How many requests go on that are legs of a login, or have waited themselves.
     going: Cell<u32>,
     first: Cell<Option<NonNull<Turn>>>,
@@ -112,14 +113,20 @@ impl Line {
         let streams = Streams::find_or_add(client)?;
         // SAFETY: they lie in the pool of the connection, which outlives its requests.
         let at = |line: NonNull<Line>| unsafe { line.as_ref() };
-        let lines = core::iter::successors(streams.lines.get().map(at), |line| line.next.map(at));
-        if let Some(line) = lines.into_iter().find(|line| line.group == group && line.user == user) {
+        let lines = || core::iter::successors(streams.lines.get().map(at), |line| line.next.map(at));
+        if let Some(line) = lines().find(|line| line.group.get() == group && line.user.get() == user) {
+            return Some(line);
+        }
+        if let Some(line) = lines().find(|line| line.turns.get() == 0) {
+            line.group.set(group);
+            line.user.set(user);
             return Some(line);
         }
         let line = client.pool()?.place(Line {
             client,
-            group,
-            user,
+            group: Cell::new(group),
+            user: Cell::new(user),
+            turns: Cell::new(0),
             going: Cell::new(0),
             first: Cell::new(None),
             moved: Cell::new(0),
@@ -131,7 +138,7 @@ impl Line {
 
     fn group(&self) -> &Group {
         // SAFETY: the configuration of a group outlives its requests.
-        unsafe { self.group.as_ref() }
+        unsafe { self.group.get().as_ref() }
     }
 
     /// What a request finds that has its turn.
@@ -184,6 +191,7 @@ impl Turn {
             next: Cell::new(None),
         })?;
         r.pool().add_cleanup(Some(ngx_http_upstream_ntlm_turn_cleanup), turn)?;
+        line.turns.set(line.turns.get() + 1);
         // SAFETY: it lives as long as the request.
         Some(unsafe { turn.as_ref() })
     }
@@ -265,8 +273,9 @@ pub unsafe fn stand_before_content(cf: *mut ngx_conf_t) {
     unsafe {
         let place = content_handler(cf);
         let Some(handler) = place.read() else { return };
-        let known = CONTENT.compare_exchange(core::ptr::null_mut(), handler as *mut (), Relaxed, Relaxed);
-        if known.is_ok_and(|_| true) || known == Err(handler as *mut ()) {
+        let handler = handler as *mut ();
+        let known = CONTENT.compare_exchange(core::ptr::null_mut(), handler, Relaxed, Relaxed);
+        if known.is_ok() || known == Err(handler) {
             place.write(Some(ngx_http_upstream_ntlm_content_handler));
         }
     }
@@ -353,7 +362,9 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_turn_handler(r: *mut ngx_http_reques
 unsafe extern "C" fn ngx_http_upstream_ntlm_turn_cleanup(data: *mut c_void) {
     if let Some(turn) = NonNull::new(data.cast::<NonNull<Turn>>()) {
         // SAFETY: ngx_destroy_pool passes the data of a cleanup that `add` added, and frees the pool after its cleanups have run.
-        unsafe { turn.read().as_ref() }.leave();
+        let turn = unsafe { turn.read().as_ref() };
+        turn.leave();
+        turn.line().turns.set(turn.line().turns.get() - 1);
     }
 }
 

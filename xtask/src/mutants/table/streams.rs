@@ -91,9 +91,20 @@ pub(super) const ROWS: &[Mutation] = &[
     ),
     row("peer/turns.rs", "        turn.go();\n    }\n    None", "    }\n    None", TURNS),
     row("proxy.rs", "if (*uc).request_buffering == 1 {", "if true {", TURNS),
+    row("peer/turns.rs", "lines().find(|line| line.turns.get() == 0)", "lines().next()", TURNS),
     row("peer/turns.rs", "if until > now() {", "if true {", TURNS),
-    row("peer/turns.rs", "line.group == group && line.user == user", "line.user == user", TURNS),
-    row("peer/turns.rs", "line.group == group && line.user == user", "line.group == group", TURNS),
+    row(
+        "peer/turns.rs",
+        "line.group.get() == group && line.user.get() == user",
+        "line.user.get() == user",
+        TURNS,
+    ),
+    row(
+        "peer/turns.rs",
+        "line.group.get() == group && line.user.get() == user",
+        "line.group.get() == group",
+        TURNS,
+    ),
     row("peer/turns.rs", "Carried::Nowhere if r.authorization().is_none() =>", "Carried::Nowhere =>", TURNS),
     row(
         "peer/turns.rs",
