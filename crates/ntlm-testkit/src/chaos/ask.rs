@@ -40,6 +40,13 @@ pub(super) enum Sending {
     Slowly(usize, u64),
 }
 
+impl Sending {
+    /// Whether there is nothing in it, so that nginx may turn the request back.
+    pub(super) fn is_empty(self) -> bool {
+        matches!(self, Self::Nothing | Self::Sized(0))
+    }
+}
+
 /// The way that credentials take to the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {

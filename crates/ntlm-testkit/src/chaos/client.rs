@@ -174,7 +174,7 @@ impl Living<'_> {
         // A second user of a client connection may have to wait where no key tells the two apart, and a stream of HTTP/2 where
         // another login was begun.
         let alone = matches!(self.world.config.front, None | Some(Front::Key)) || ask.who == 0;
-        let all = !self.world.config.multiplexing && matches!(ask.body, Sending::Nothing);
+        let all = !self.world.config.multiplexing && ask.body.is_empty();
         let turned_back = self.life.over == Over::Http2 && (all || self.has_begun(ask.group));
         *outcome == Goal::Whole
             && ask.harmless
@@ -432,7 +432,7 @@ impl Living<'_> {
                 count(&judge.counts.turned_back);
                 let all = !self.world.config.multiplexing && ask.group != PLAIN;
                 let may = all || beside_others || self.has_begun(ask.group);
-                if !may || !matches!(ask.body, Sending::Nothing) {
+                if !may || !ask.body.is_empty() {
                     judge.find("answers", format!("{target} was turned back"), client, None);
                 }
                 Ok(())
