@@ -95,11 +95,12 @@ impl NtlmPeer {
         let verdict = exchange.verdict(&self.group().limits);
         if exchange.credentials {
             self.note_login(&verdict);
-        } else if unauthorized && !exchange.token {
-            with_table(|table| table.end_challenge(bound.binding()));
         }
         if unauthorized && exchange.token {
             self.note_challenge();
+        } else if unauthorized || exchange.credentials {
+            // Of credentials that the module cannot read, too, the answer says that they were no leg of a login that goes on.
+            with_table(|table| table.end_challenge(bound.binding()));
         }
         let end = match verdict.connection {
             Fate::Keep(phase) => match self.park_after_leg(bound, phase, verdict.progress) {

@@ -122,4 +122,10 @@ pub(super) const ROWS: &[Mutation] = &[
         "",
         TURNS,
     ),
+    row(
+        "peer/free.rs",
+        "} else if unauthorized || exchange.credentials {",
+        "} else if unauthorized {",
+        TURNED_BACK,
+    ),
 ];

@@ -243,6 +243,19 @@ async fn stream_beside_first_ticket_is_turned_back() {
     assert_eq!((slow.answer().identity(), logged(&nginx, "421 ").len()), ("alice", 1));
 }
 
+#[tokio::test]
+async fn challenge_is_over_when_other_credentials_are_accepted() {
+    for target in ["/", "/?nomutual"] {
+        let origin = Origin::start().await;
+        let nginx = front(&origin, "ntlm;", PASS).start().await;
+        let client = http2::Client::connect(nginx.at("clear")).await;
+        let bound = with(&client, target, &login_of("alice").first()).await.answer().connection();
+        // A token that the module cannot read, and the origin accepts.
+        serves(&with(&client, target, &ticket_of("bob")).await.answer(), "bob", bound);
+        serves(&get(&client, "/").await.answer(), "bob", bound);
+    }
+}
+
 /// A challenge of `user` on a connection of its own, and its answer.
 async fn elsewhere(nginx: &Nginx, user: &str) -> String {
     let mut login = login_of(user);
