@@ -49,11 +49,12 @@ async fn curl_uploads_arrive_whole_and_once() {
             let path = folder.path().join("body");
             std::fs::write(&path, &body).unwrap();
             let path = path.to_str().unwrap();
-            for (curl, puts) in [
-                (Curl::negotiate("alice"), true),
+            for (curl, puts, is_first_answer_final) in [
+                (Curl::negotiate("alice"), true, false),
                 // Over HTTP/2 it never ends the empty body of its first leg, whoever the server.
-                (Curl::ntlm("alice"), size == 0),
-                (Curl::negotiate("alice").arg("--anyauth"), true),
+                (Curl::ntlm("alice"), size == 0, false),
+                // Where the first answer to one of them comes when another one logs in already, it takes that for final.
+                (Curl::negotiate("alice").arg("--anyauth"), true, true),
             ] {
                 for (arguments, count) in [
                     (["-T".to_owned(), path.to_owned()], 1),
@@ -70,7 +71,8 @@ async fn curl_uploads_arrive_whole_and_once() {
                     let served = outcome.responses.iter().filter(|response| response.status == 200);
                     let served: Vec<_> = served.collect();
                     // Each of them waits for five seconds at most, which are not enough under valgrind.
-                    let least = if slowness() == 1 { count } else { 1 };
+                    let all = slowness() == 1 && !is_first_answer_final;
+                    let least = if all { count } else { 1 };
                     assert!(served.len() >= least, "{group} {size} {outcome:?}");
                     for response in &served {
                         assert_eq!(response.identity(), "alice");
