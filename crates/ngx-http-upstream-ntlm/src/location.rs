@@ -134,8 +134,8 @@ unsafe fn may_method_break_lines(cf: *mut ngx_conf_t) -> bool {
     // SAFETY: vouched for by the caller.
     unsafe {
         values(cf, b"proxy_method", set).any(|value| {
-            // What a directive with this setter says is a compiled text at its offset in the module's configuration of the location
-            // (ngx_http_set_complex_value_slot), or null, or NGX_CONF_UNSET_PTR.
+            // nginx stores a pointer to the compiled value there (ngx_http_set_complex_value_slot): null or NGX_CONF_UNSET_PTR without the
+            // directive.
             let text = NonNull::new(value.cast::<*mut ngx_http_complex_value_t>().read())
                 .filter(|text| text.addr().get() != usize::MAX);
             text.is_some_and(|text| may_break_lines(text.as_ref().value.as_bytes(), |name| is_set(cf, name)))

@@ -253,8 +253,8 @@ impl Cause {
             Self::ClockSkew => "the login was refused, and the server's clock differs from the one here",
             Self::SessionLost => "logged in, but a later request on the same connection was not",
             Self::SessionShared => {
-                "DANGER: another connection, which sent no credentials, was served where a login is wanted: strangers use somebody's \
-                 session"
+                "DANGER: the proxy answered a connection that sent no credentials, although the server demands a login: strangers \
+                 use the session of somebody who is logged in"
             }
             Self::SessionLostIdle => "logged in, but not any more after the idle time",
             Self::PostFailed => "logged in, but a POST failed",

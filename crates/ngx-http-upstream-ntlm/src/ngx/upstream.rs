@@ -79,7 +79,7 @@ impl RequestHeader {
         }
     }
 
-    /// What comes before: the method and the request target; it lives as long as the request.
+    /// The bytes before the header: the method, a space and the request target. They live as long as the request.
     pub fn before(self) -> Slice {
         // SAFETY: the buffer is alive (see the type). `request_header` has checked that its start comes before the header, and
         // create_request wrote what lies in between.

@@ -34,7 +34,7 @@ const LOOK: u64 = 1_000;
 /// The content handler of `proxy_pass`, which this module's stands before.
 static CONTENT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// What the module notes about a client connection of HTTP/2 or HTTP/3, in its pool.
+/// The module's note about a client connection of HTTP/2 or HTTP/3. It lies in the pool of that connection.
 #[derive(Default)]
 pub struct Streams {
     /// The last stream that the client had opened when one of them was turned back; 0 before that.
@@ -96,11 +96,11 @@ struct Turn {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nobody waits for it.
+    /// No other request waits for this one.
     Beside,
-    /// It is in the line.
+    /// The request is in the line.
     Waiting,
-    /// Others wait until it is over.
+    /// Other requests wait until this one is over.
     Going,
 }
 
@@ -141,7 +141,7 @@ impl Line {
         unsafe { self.group.get().as_ref() }
     }
 
-    /// What a request finds that has its turn.
+    /// The state of the client's bindings for the request `r`: [`Met::Busy`] also while a request of the line goes on.
     fn met(&self, r: Request) -> Met {
         if self.going.get() > 0 {
             return Met::Busy;
@@ -161,7 +161,8 @@ impl Line {
         }
     }
 
-    /// What leads to a request of the line, or with `None` to the next one that joins it.
+    /// The pointer to the request `turn` in the line: that of the line itself, or of the request before it. With `None` the pointer at the
+    /// end, which the next request that joins sets.
     fn link(&self, turn: Option<NonNull<Turn>>) -> &Cell<Option<NonNull<Turn>>> {
         let mut link = &self.first;
         while let Some(here) = link.get().filter(|&here| Some(here) != turn) {
@@ -301,7 +302,8 @@ fn pass_on(r: Request) -> Status {
     handler.map_or(Status::ERROR, |handler| Status(unsafe { handler(r.as_ptr()) }))
 }
 
-/// What nginx is told of a request over a stream that waits; `None` for one that goes on.
+/// Receives a request over a stream. `None` where `proxy_pass` is to handle it now; where the request waits, the status that the content
+/// handler returns to nginx.
 #[cold]
 fn arrive(r: Request) -> Option<Status> {
     // An internal redirect may bring a request here again.

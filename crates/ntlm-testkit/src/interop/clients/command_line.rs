@@ -80,7 +80,7 @@ pub(super) const CLIENTS: &[Client] = &[
     GIT_CLIENT,
     // Whether Go uses a connection again depends on how soon it has read the answer 401.
     Client { name: "git-lfs", reuses: false, answers: 8, command: lfs, ..GIT_CLIENT },
-    // It sends no tickets in the clear.
+    // cadaver sends Kerberos tickets over TLS only.
     Client { name: "cadaver", only_tls: true, answers: 5, command: cadaver, ..GIT_CLIENT },
     FREERDP,
     Client { name: "FreeRDP /gt:rpc", answers: 2, command: |job| freerdp(job, "rpc"), ..FREERDP },

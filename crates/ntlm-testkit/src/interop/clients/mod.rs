@@ -40,13 +40,13 @@ pub struct Client {
     pub short_first_leg: bool,
     /// A session repeats its requests in their order every time.
     pub steady: bool,
-    /// It uses a connection again whenever it may.
+    /// Whether the client always uses a connection again that the server keeps open.
     pub reuses: bool,
-    /// It logs in over TLS alone.
+    /// Whether the client logs in over TLS only.
     pub only_tls: bool,
     /// Quick and steady enough for every change.
     pub quick: bool,
-    /// It wants a place for files: repositories, or a folder of WebDAV.
+    /// Whether the client needs a server that keeps files: repositories, or a folder of WebDAV.
     pub files: bool,
     /// How many answers its session has, all of them to be 200 (101 for a WebSocket).
     pub answers: usize,

@@ -63,7 +63,7 @@ fn what_is_not_proven_ends_no_proven_login() {
             .collect();
         let (fourth, evicted) = crowd.arrive("203.0.113.1", phase);
         assert_eq!(evicted, beside.first().copied());
-        // What begins meanwhile is left to come to its end.
+        // A newly proven login ends the oldest proven one; the logins that have begun stay.
         assert_eq!(crowd.arrive("192.0.2.30", Phase::Proven).1, Some(first));
         assert!(!beside.contains(&fourth));
     }
