@@ -119,6 +119,26 @@ impl Conf {
     }
 }
 
+/// Compiles a text with variables. False when nginx refuses it; nginx has logged why.
+///
+/// # Safety
+///
+/// Called while nginx reads or merges its configuration. `value` is zeroed, and lives in the configuration's pool as the bytes of `text` do.
+pub unsafe fn compile(
+    cf: *mut ngx_conf_t,
+    mut text: ngx_str_t,
+    value: *mut ngx_http_complex_value_t,
+) -> bool {
+    // SAFETY: vouched for by the caller; zeroes are what nginx starts from.
+    unsafe {
+        let mut compile: ngx_http_compile_complex_value_t = core::mem::zeroed();
+        compile.cf = cf;
+        compile.value = &raw mut text;
+        compile.complex_value = value;
+        ngx_http_compile_complex_value(&raw mut compile) == Status::OK.0
+    }
+}
+
 /// A directive being read.
 pub struct Directive {
     cf: NonNull<ngx_conf_t>,
@@ -186,7 +206,7 @@ impl Directive {
         if !place.is_null() {
             return c"is duplicate".as_ptr().cast_mut();
         }
-        let Some(mut word) = self.word(1).filter(|word| !word.is_empty()) else {
+        let Some(word) = self.word(1).filter(|word| !word.is_empty()) else {
             return self.invalid("a value that is not empty, such as \"$http_x_session\"");
         };
         let cf = self.cf.as_ptr();
@@ -195,11 +215,7 @@ impl Directive {
             let Some(value) = Pool::new((*cf).pool).zeroed::<ngx_http_complex_value_t>() else {
                 return CONF_ERROR;
             };
-            let mut compile: ngx_http_compile_complex_value_t = core::mem::zeroed();
-            compile.cf = cf;
-            compile.value = &raw mut word;
-            compile.complex_value = value.as_ptr();
-            if ngx_http_compile_complex_value(&raw mut compile) != Status::OK.0 {
+            if !compile(cf, word, value.as_ptr()) {
                 return CONF_ERROR;
             }
             *place = value.as_ptr();

@@ -10,16 +10,15 @@ use core::ptr::{NonNull, null_mut};
 
 use nginx_sys::{
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_VAR_CHANGEABLE, NGX_HTTP_VERSION_10, ngx_array_t,
-    ngx_conf_set_enum_slot, ngx_conf_set_keyval_slot, ngx_conf_t, ngx_hash_key_t,
-    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
+    ngx_conf_set_enum_slot, ngx_conf_set_keyval_slot, ngx_conf_t, ngx_hash_key_t, ngx_http_complex_value_t,
     ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_set_complex_value_slot,
     ngx_http_variable_t, ngx_keyval_t, ngx_module_t, ngx_str_t, ngx_uint_t,
 };
 use ntlm_core::scheme::{may_break_lines, may_put_credentials};
 
-use crate::conf::CONF_ERROR;
+use crate::conf::{CONF_ERROR, compile};
 use crate::group::{Location, Value};
-use crate::ngx::{Pool, Status, commands_of, http_modules, name_of};
+use crate::ngx::{Pool, commands_of, http_modules, name_of};
 use crate::peer::stand_before_content;
 use crate::proxy;
 
@@ -92,17 +91,13 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
 /// # Safety
 ///
 /// As for `merge_loc_conf`.
-unsafe fn add_value(cf: *mut ngx_conf_t, location: &mut Location, mut text: ngx_str_t) -> bool {
+unsafe fn add_value(cf: *mut ngx_conf_t, location: &mut Location, text: ngx_str_t) -> bool {
     // SAFETY: vouched for by the caller; nginx has compiled the same text for itself.
     unsafe {
         let Some(value) = Pool::new((*cf).pool).zeroed::<Value>() else { return false };
-        let mut compile: ngx_http_compile_complex_value_t = core::mem::zeroed();
-        compile.cf = cf;
-        compile.value = &raw mut text;
-        compile.complex_value = &raw mut (*value.as_ptr()).text;
         (*value.as_ptr()).next = location.values;
         location.values = value.as_ptr();
-        ngx_http_compile_complex_value(&raw mut compile) == Status::OK.0
+        compile(cf, text, &raw mut (*value.as_ptr()).text)
     }
 }
 

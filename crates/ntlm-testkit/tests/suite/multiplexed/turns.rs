@@ -1,7 +1,7 @@
 //! Requests over streams that wait for their turn, because they would be refused beside the binding and cannot be turned back.
 
 use ntlm_testkit::origin::body_hash;
-use ntlm_testkit::{Nginx, Origin, Request, together};
+use ntlm_testkit::{Nginx, Origin, Request, Response, together};
 
 use super::turned_back::{PASS, front};
 use super::{Any, Over, everything, logged_in, streams};
@@ -23,6 +23,23 @@ fn upload(target: &str, size: usize, sized: bool) -> (Request, String) {
 /// The requests with this target that the origin has executed.
 fn executed(origin: &Origin, target: &str) -> usize {
     origin.ledger().iter().filter(|entry| entry.target == target && entry.status == 200).count()
+}
+
+/// The answer to a POST of alice, who waits for the end of another request over her binding.
+async fn posted_beside(alice: &Any, bound: u64, origin: &Origin, nginx: &Nginx, target: &str) -> Response {
+    let (slow, posted, ()) = tokio::join!(
+        alice.get("/?gate=slow"),
+        async {
+            origin.wait_gate("slow").await;
+            alice.request(upload(target, 1000, true).0).await
+        },
+        async {
+            waiting(nginx, 1).await;
+            origin.open_gate("slow");
+        }
+    );
+    serves(&slow, "alice", bound);
+    posted
 }
 
 #[tokio::test]
@@ -100,18 +117,7 @@ async fn bodies_take_turns_where_proxy_ntlm_binds() {
     let nginx = front(&origin, "ntlm;", pass).as_written().start().await;
     let alice = Any::connect(Over::Tls, &nginx).await;
     let bound = alice.login("alice").await;
-    let (slow, posted, ()) = tokio::join!(
-        alice.get("/?gate=slow"),
-        async {
-            origin.wait_gate("slow").await;
-            alice.request(upload("/", 1000, true).0).await
-        },
-        async {
-            waiting(&nginx, 1).await;
-            origin.open_gate("slow");
-        }
-    );
-    serves(&slow, "alice", bound);
+    let posted = posted_beside(&alice, bound, &origin, &nginx, "/").await;
     serves(&posted, "alice", bound);
 }
 
@@ -226,18 +232,7 @@ async fn redirected_request_does_not_wait_for_itself() {
     let nginx = front(&origin, "ntlm;", lines).start().await;
     let alice = Any::connect(Over::Tls, &nginx).await;
     let bound = alice.login("alice").await;
-    let (slow, posted, ()) = tokio::join!(
-        alice.get("/?gate=slow"),
-        async {
-            origin.wait_gate("slow").await;
-            alice.request(upload("/?status=404", 1000, true).0).await
-        },
-        async {
-            waiting(&nginx, 1).await;
-            origin.open_gate("slow");
-        }
-    );
-    serves(&slow, "alice", bound);
+    let posted = posted_beside(&alice, bound, &origin, &nginx, "/?status=404").await;
     // Some versions do not read the rest of an answer that is replaced, so that its connection is lost.
     assert!(matches!(posted.status, 401 | 404));
     assert_eq!(nginx.error_log().matches("waiting for the requests before it").count(), 1);
