@@ -174,8 +174,9 @@ async fn refused_login_has_names_of_its_own() {
     );
 }
 
-/// A server that gives this challenge on its first connection, closes that at the answer, and serves anybody over the next ones.
-async fn careless(challenge: String) -> std::net::SocketAddr {
+/// A server that gives this challenge on its first connection, closes that at the answer, and gives everybody this status over the next
+/// ones.
+async fn careless(challenge: String, status: u16) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -194,7 +195,7 @@ async fn careless(challenge: String) -> std::net::SocketAddr {
                     let answer = match (gives_challenge, answered) {
                         (true, 0) => format!("401 No\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0"),
                         (true, _) => return,
-                        (false, _) => "200 OK\r\nContent-Length: 2".to_owned(),
+                        (false, _) => format!("{status} Status\r\nContent-Length: 2"),
                     };
                     answered += 1;
                     let body = if gives_challenge { "" } else { "in" };
@@ -213,16 +214,19 @@ async fn retry_over_another_connection_proves_no_made_up_name() {
     let first = login.first();
     let challenge = Client::connect(&origin).await.get_with("/", "Authorization", &first).await;
     let answer = login.next(&challenge).expect("a challenge");
-    let address = careless(challenge.get("WWW-Authenticate").unwrap().to_owned()).await;
-    let conf = "add_header X-Login \"$ntlm_user $ntlm_requests\" always; \
+    for status in [200, 401] {
+        let address = careless(challenge.get("WWW-Authenticate").unwrap().to_owned(), status).await;
+        let conf = "add_header X-Login \"$ntlm_user $ntlm_refused_user $ntlm_requests\" always; \
          upstream backend { server {{address}}; ntlm; } \
          server { listen 127.0.0.1:{{port}}; location / { proxy_pass http://backend; } location = /status { ntlm_status; } }";
-    let nginx = Nginx::builder().set("address", &address.to_string()).conf(conf).as_written().start().await;
-    let mut mallory = Client::connect(&nginx).await;
-    assert_eq!(mallory.get_with("/", "Authorization", &first).await.status, 401);
-    let retried = mallory.get_with("/", "Authorization", &answer).await;
-    assert_eq!((retried.status, retried.get("X-Login")), (200, Some("- -")));
-    assert_eq!(accepted(&nginx, "NTLMv2").await, Some(0));
+        let nginx =
+            Nginx::builder().set("address", &address.to_string()).conf(conf).as_written().start().await;
+        let mut mallory = Client::connect(&nginx).await;
+        assert_eq!(mallory.get_with("/", "Authorization", &first).await.status, 401);
+        let retried = mallory.get_with("/", "Authorization", &answer).await;
+        assert_eq!((retried.status, retried.get("X-Login")), (status, Some("- - -")));
+        assert_eq!(accepted(&nginx, "NTLMv2").await, Some(0));
+    }
 }
 
 #[tokio::test]

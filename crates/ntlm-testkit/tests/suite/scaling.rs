@@ -158,3 +158,23 @@ async fn end_of_one_users_binding_leaves_others_in_other_groups() {
         }
     }
 }
+
+#[tokio::test]
+async fn end_of_a_users_own_binding_closes_the_connection() {
+    let (mail, wiki) = (Origin::start().await, Origin::start().await);
+    let nginx = Nginx::builder()
+        .set("mail", &mail.address())
+        .set("wiki", &wiki.address())
+        .conf(
+            "upstream mail { server {{mail}}; ntlm; } upstream wiki { server {{wiki}}; ntlm; } \
+             server { listen 127.0.0.1:{{port}}; location /mail/ { proxy_pass http://mail; } \
+             location /wiki/ { proxy_pass http://wiki; } }",
+        )
+        .start()
+        .await;
+    let mut proxy = Client::connect(&nginx).await;
+    let login = Login::new("NTLM", "alice", &password_of("alice"));
+    proxy.login_as(login, of("/mail/", ALICE)).await;
+    let request = of("/wiki/?ignore&close=header", ALICE).header("Authorization", "NTLM Zm9yZ2Vk");
+    assert!(proxy.request(request).await.says_close());
+}

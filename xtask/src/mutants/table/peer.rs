@@ -419,4 +419,16 @@ pub const ROWS: &[Mutation] = &[
         VARIABLES,
     ),
     row("peer/free.rs", "            self.forget_binding();\n", "", &["proof::"]),
+    row(
+        "peer/free.rs",
+        "self.facts.set(self.facts.get().without(Facts::CHALLENGED.and(Facts::PROVEN)));",
+        "",
+        &["proof::"],
+    ),
+    row(
+        "peer/free.rs",
+        "self.with_key(|key| is_shared(Some(key))).unwrap_or_else(|| is_shared(None))",
+        "is_shared(None)",
+        &["scaling::"],
+    ),
 ];
