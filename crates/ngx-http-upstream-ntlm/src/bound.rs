@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use ntlm_core::binding::ids::BindingId;
 
 use crate::group::Group;
-use crate::ngx::{Connection, Peer, Pool, Request, Server, Slice, Upstream, now};
+use crate::ngx::{Connection, Pool, Request, Server, Slice, Upstream, now};
 use crate::stats::Number;
 
 /// A bound upstream connection.
@@ -323,23 +323,23 @@ impl Bound {
 
     /// Requests that it has carried since it was bound, the present one included.
     pub fn carried(self) -> u64 {
-        self.connection().requests().saturating_sub(self.inner().requests_before.into())
+        self.connection().requests().wrapping_sub(self.inner().requests_before.into())
     }
 
     /// Milliseconds since it was bound.
     pub fn age(self) -> u64 {
-        now().saturating_sub(self.inner().since)
+        now().wrapping_sub(self.inner().since)
     }
 
-    /// Offers it to the request of `pc` and `pool`, whose client has taken the binding. nginx shows the server's name when it
+    /// Offers it to the request of `u` and `pool`, whose client has taken the binding. nginx shows the server's name when it
     /// logs the request, and the connection may be gone by then. False when there is no memory.
-    pub fn offer(self, pc: Peer, pool: Pool) -> bool {
+    pub fn offer(self, u: Upstream, pool: Pool) -> bool {
         let inner = self.inner();
         let server = if inner.is_server_kept { Some(self.server()) } else { self.server_copied_to(pool) };
         let Some(server) = server else { return false };
-        inner.connection.wake();
+        inner.connection.wake(u.timeout_after_header());
         // SAFETY: the server lives as long as the worker, or is in the pool of the request.
-        unsafe { pc.offer(inner.connection, server) };
+        unsafe { u.peer().offer(inner.connection, server) };
         true
     }
 

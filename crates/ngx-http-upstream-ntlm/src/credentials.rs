@@ -38,11 +38,19 @@ impl Carried {
         !matches!(self, Carried::Nowhere)
     }
 
-    /// False where a request has none for certain, which takes a look at six places.
+    /// False where a request has none for certain.
     pub fn may_be_by(r: Request, u: Upstream) -> bool {
-        let location = Location::of(r);
+        let plain = r.authorization().is_none()
+            && !Location::of(r).may_taint
+            && ALERT.load(Relaxed) == 0
+            && !r.has_changed_target();
+        !plain && Self::may_be_in(r, u)
+    }
+
+    #[inline(never)]
+    fn may_be_in(r: Request, u: Upstream) -> bool {
         r.authorization().is_some()
-            || location.puts_credentials
+            || Location::of(r).puts_credentials
             || ALERT.load(Relaxed) != 0
             || brings_lines(r, u)
     }
@@ -105,7 +113,7 @@ pub fn may_change() -> bool {
 /// Whether a value brings line ends into a request: behind them there may be fields, or a request, that its client wrote.
 fn brings_lines(r: Request, u: Upstream) -> bool {
     let location = Location::of(r);
-    let varies = location.varies_target || r.has_changed_path() || r.has_changed_arguments();
+    let varies = location.varies_target || r.has_changed_target();
     (varies && u.breaks_request_line()) || (!location.values.is_null() && has_broken_value(r, location))
 }
 

@@ -100,6 +100,8 @@ pub struct Location {
     pub varies_target: bool,
     /// The first value of `proxy_set_header` that has such variables; null where there is none.
     pub values: *mut Value,
+    /// One of these three is so.
+    pub may_taint: bool,
     /// `proxy_set_header` takes the place of the client's `Authorization`, so that `proxy_pass` does not send it.
     pub replaces_authorization: bool,
     /// And of the client's `Proxy-Authorization`.

@@ -47,6 +47,9 @@ pub fn park(bound: Bound, expire_by: Option<u64>) {
 /// A parked connection is readable, or nginx asks it to close.
 fn on_readable(bound: Bound) {
     let c = bound.connection();
+    if c.take_timeout() {
+        return;
+    }
     if c.is_closing() {
         if c.is_closing_by_force() || !is_client_kept(bound) {
             end(bound, End::Exiting);

@@ -81,6 +81,8 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
             }
         }
         (*child).varies_target = proxy::has_variables(cf) || may_method_break_lines(cf);
+        (*child).may_taint =
+            (*child).puts_credentials || (*child).varies_target || !(*child).values.is_null();
         (*child).replaces_defaults = replaces_connection && !may_close && is_after_http_1_0(cf);
     }
     null_mut()

@@ -27,7 +27,6 @@ use nginx_sys::{
 };
 use ntlm_core::binding::exchange::Login;
 use ntlm_core::binding::ids::{BindingId, ClientId};
-use ntlm_core::binding::key::Key;
 use ntlm_core::binding::table::Taken;
 use ntlm_core::binding::turn_back::Way;
 use ntlm_core::diagnosis::Diagnosis;
@@ -358,10 +357,11 @@ impl NtlmPeer {
             return false;
         }
         let taken = if self.parts.is_none() && !self.u.is_tls() {
-            let key = Key::of(self.r.connection().address());
+            let address = self.r.connection().address();
             let fits = |bound: Bound| bound.transport().is_plain_of(self.u);
-            let taken =
-                table().and_then(|mut table| table.claim(id, owner.number(), self.group().id, key, fits));
+            let taken = table().and_then(|mut table| {
+                table.claim_by_address(id, owner.number(), self.group().id, address, fits)
+            });
             if taken.is_none() {
                 self.miss(owner, id);
             }
@@ -389,7 +389,7 @@ impl NtlmPeer {
 
     fn get(&self, pc: Peer) -> Status {
         if let Source::Binding(bound) = self.source.get() {
-            return if bound.offer(pc, self.r.pool()) { Status::DONE } else { Status::ERROR };
+            return if bound.offer(self.u, self.r.pool()) { Status::DONE } else { Status::ERROR };
         }
         self.get_original(pc)
     }

@@ -67,7 +67,7 @@ impl Crowd {
     /// A request takes its client's binding, and gives it back.
     fn request(&mut self, turn: usize) {
         let client = &self.asking[turn % self.asking.len()];
-        let claim = self.table.claim(client.id, client.number, GROUP, Key::of(client.address), |_| true);
+        let claim = self.table.claim_by_address(client.id, client.number, GROUP, client.address, |_| true);
         assert!(claim.is_some());
         black_box(self.table.park(client.binding, Phase::Proven, 1).unwrap());
     }

@@ -5,9 +5,10 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    AF_INET, AF_INET6, NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_del_timer,
-    ngx_destroy_pool, ngx_errno, ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t, ngx_log_t,
-    ngx_post_event, ngx_posted_events, sockaddr_in, sockaddr_in6,
+    AF_INET, AF_INET6, NGX_OK, NGX_TIMER_LAZY_DELAY, ngx_close_connection, ngx_connection_t,
+    ngx_current_msec, ngx_cycle, ngx_del_timer, ngx_destroy_pool, ngx_errno, ngx_event_handler_pt,
+    ngx_handle_read_event, ngx_int_t, ngx_log_t, ngx_post_event, ngx_posted_events, sockaddr_in,
+    sockaddr_in6,
 };
 use ntlm_core::binding::key::Address;
 
@@ -128,10 +129,14 @@ impl Connection {
         false
     }
 
-    /// `ngx_handle_read_event`: false when the event cannot be registered.
+    /// `ngx_handle_read_event`, which does nothing for an event that is registered and has not come: false when it cannot be registered.
     pub fn watch_for_reading(self) -> bool {
-        // SAFETY: alive (from_raw).
-        unsafe { ngx_handle_read_event((*self.as_ptr()).read, 0) == NGX_OK as ngx_int_t }
+        // SAFETY: alive (from_raw), and its event with it.
+        unsafe {
+            let reading = (*self.as_ptr()).read;
+            ((*reading).active() != 0 && (*reading).ready() == 0)
+                || ngx_handle_read_event(reading, 0) == NGX_OK as ngx_int_t
+        }
     }
 
     /// Whether a read event has been seen and not yet handled.
@@ -182,8 +187,8 @@ impl Connection {
     }
 
     /// Lets an upstream connection wait without a request, as `ngx_http_upstream_free_keepalive_peer` does: no request's
-    /// log, these handlers. It has no timer: who lets it wait sees to its end. nginx gives no balancer a TLS session that arrives
-    /// meanwhile.
+    /// log, these handlers. Who lets it wait sees to its end; the timer of the last request may go off meanwhile, which calls `read`
+    /// ([`Connection::take_timeout`]). nginx gives no balancer a TLS session that arrives meanwhile.
     ///
     /// # Safety
     ///
@@ -195,9 +200,6 @@ impl Connection {
         unsafe {
             let (log, reading, writing) = ((*ngx_cycle).log, (*c).read, (*c).write);
             (*reading).set_delayed(0);
-            if (*reading).timer_set() != 0 {
-                ngx_del_timer(reading);
-            }
             if (*writing).timer_set() != 0 {
                 ngx_del_timer(writing);
             }
@@ -219,14 +221,36 @@ impl Connection {
     }
 
     /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data
-    /// `ngx_http_upstream_connect` sets.
-    pub fn wake(self) {
+    /// `ngx_http_upstream_connect` sets. When nginx has sent the request, it sets the timer to `timeout` milliseconds, or leaves it
+    /// alone where that makes little difference (ngx_event_add_timer). The timer of the last request goes on in the second case only, and
+    /// never without a `timeout`.
+    pub fn wake(self, timeout: Option<usize>) {
         let c = self.as_ptr();
-        // SAFETY: alive (from_raw).
+        // SAFETY: alive (from_raw), and its event with it. The timer calls only touch the timer tree.
         unsafe {
+            let reading = (*c).read;
+            if (*reading).timer_set() != 0 {
+                let new = |timeout| ngx_current_msec.wrapping_add(timeout);
+                let is_near =
+                    |new: usize| new.wrapping_sub((*reading).timer.key) < NGX_TIMER_LAZY_DELAY as usize;
+                if !timeout.map(new).is_some_and(is_near) {
+                    ngx_del_timer(reading);
+                }
+            }
             (*c).set_idle(0);
             (*c).sent = 0;
             (*c).data = core::ptr::null_mut();
+        }
+    }
+
+    /// Whether a waiting connection's read handler was called because the timer of its last request has gone off; true once.
+    pub fn take_timeout(self) -> bool {
+        // SAFETY: alive (from_raw), and its event with it.
+        unsafe {
+            let reading = (*self.as_ptr()).read;
+            let gone_off = (*reading).timedout() != 0;
+            (*reading).set_timedout(0);
+            gone_off
         }
     }
 

@@ -194,8 +194,12 @@ impl Request {
         unsafe { (*r).uri.data != (*r).uri_start }
     }
 
-    /// Whether there are arguments that are not the bytes that the client sent.
-    pub fn has_changed_arguments(self) -> bool {
+    /// Whether the path, or the arguments, are not the bytes that the client sent.
+    pub fn has_changed_target(self) -> bool {
+        self.has_changed_path() || self.has_changed_arguments()
+    }
+
+    fn has_changed_arguments(self) -> bool {
         let r = self.as_ptr();
         // SAFETY: alive (from_raw), and the bytes of its header with it.
         let (args, target) = unsafe { ((*r).args, (*r).unparsed_uri) };

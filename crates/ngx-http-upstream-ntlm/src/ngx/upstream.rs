@@ -179,6 +179,17 @@ impl Upstream {
         }
     }
 
+    /// Milliseconds that nginx waits for the answer after it has sent the request. `None` where it has a body to send before, which may take
+    /// longer.
+    pub fn timeout_after_header(self) -> Option<usize> {
+        // SAFETY: alive (see the type), and with it its configuration and the chain of buffers that create_request made.
+        unsafe {
+            let conf = &*(*self.as_ptr()).conf;
+            let has_body = (*self.as_ptr()).request_bufs.as_ref().is_none_or(|first| !first.next.is_null());
+            (!has_body && conf.request_buffering != 0).then_some(conf.read_timeout)
+        }
+    }
+
     /// Names the protocol spoken: each upstream module, and each version of HTTP, has its own `create_request`.
     pub fn protocol(self) -> usize {
         // SAFETY: alive (see the type).

@@ -233,10 +233,14 @@ impl NtlmPeer {
         }
         let (log, group) = (self.r.log(), self.group());
         let binding = bound.binding();
-        if table().is_some_and(|table| table.is_full(group.id, group.connections)) {
+        let mut bindings = table().ok_or(End::NoMemory)?;
+        if bindings.is_full(group.id, group.connections) {
+            drop(bindings);
             self.make_room(binding, phase);
+            bindings = table().ok_or(End::NoMemory)?;
         }
-        let expire_by = table().ok_or(End::NoMemory)?.park(binding, phase, now()).map_err(end_of)?;
+        let expire_by = bindings.park(binding, phase, now()).map_err(end_of)?;
+        drop(bindings);
         debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
         idle::park(bound, expire_by);
         Ok(())

@@ -104,6 +104,11 @@ impl Kept {
         Ok(Kept { address, rest })
     }
 
+    /// Whether a request that brings nothing but this address may have the binding.
+    pub(super) fn is_address(&self, address: Address) -> bool {
+        self.address == address && self.rest.is_none()
+    }
+
     /// Whether a request with this key may have the binding.
     pub(super) fn is(&self, key: &Key<'_>) -> bool {
         self.address == key.address
@@ -198,6 +203,8 @@ mod tests {
             let kept = Kept::copy(one).unwrap();
             for (other, key) in all.iter().enumerate() {
                 assert_eq!(kept.is(key), number == other, "{one:?} {key:?}");
+                let by_address = kept.is_address(key.address);
+                assert_eq!(by_address, kept.is(&Key::of(key.address)), "{one:?} {key:?}");
             }
         }
     }

@@ -17,7 +17,7 @@ use super::exchange::Phase;
 use super::expiry::{Place, Ring};
 use super::fairness::Addresses;
 use super::ids::{BindingId, ClientId, GroupId, Refusal};
-use super::key::{Kept, Key};
+use super::key::{Address, Kept, Key};
 use super::login::Logins;
 
 mod ending;
@@ -291,11 +291,34 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         key: Key<'_>,
         fits: impl FnOnce(U) -> bool,
     ) -> Option<Taken<U>> {
+        self.claim_of(client, number, group, |kept| kept.is(&key), fits)
+    }
+
+    /// [`Bindings::claim`] of a request that brings nothing but its client's address.
+    pub fn claim_by_address(
+        &mut self,
+        client: ClientId,
+        number: u64,
+        group: GroupId,
+        address: Address,
+        fits: impl FnOnce(U) -> bool,
+    ) -> Option<Taken<U>> {
+        self.claim_of(client, number, group, |kept| kept.is_address(address), fits)
+    }
+
+    fn claim_of(
+        &mut self,
+        client: ClientId,
+        number: u64,
+        group: GroupId,
+        is_of: impl Fn(&Kept) -> bool,
+        fits: impl FnOnce(U) -> bool,
+    ) -> Option<Taken<U>> {
         let owner = self.clients.get(client).filter(|owner| owner.number == number)?;
         let mut next = owner.first;
         loop {
             let binding = self.bindings.get_mut(next?)?;
-            if !binding.is_for(group, &key) {
+            if binding.group != group || !is_of(&binding.key) {
                 next = binding.next_of_client;
                 continue;
             }

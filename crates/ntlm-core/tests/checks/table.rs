@@ -116,6 +116,7 @@ const ADDRESSES: [Address; 4] = [
 /// The lowest bits choose the address, the others are what `ntlm_key` says.
 fn key_of(key: u16, chosen: &mut [u8; 2]) -> Key<'_> {
     *chosen = (key >> 2).to_be_bytes();
+    let chosen: &[u8] = if key >> 2 == 0 { b"" } else { chosen };
     Key { address: ADDRESSES[usize::from(key & 3)], chosen, forwarded: Digest::NONE, site: Site::NONE }
 }
 
@@ -379,7 +380,10 @@ impl Both {
                 let mut chosen = [0; 2];
                 let shown = number + u64::from(impostor);
                 let (group, key) = (GroupId(group), key_of(key, &mut chosen));
-                let taken = self.table.claim(id, shown, group, key, |_| fits);
+                let taken = match key == Key::of(key.address) {
+                    true => self.table.claim_by_address(id, shown, group, key.address, |_| fits),
+                    false => self.table.claim(id, shown, group, key, |_| fits),
+                };
                 assert_eq!(taken.ok_or_else(|| self.table.missed(id, shown, group, key)), expected);
             }
             Event::Taint { client, group, key, phase, park } => {

@@ -8,6 +8,7 @@ mod reloads;
 mod responses;
 mod retries;
 mod tickets;
+mod timeouts;
 mod tls_upstream;
 
 use nix::sys::signal::{Signal, kill};

@@ -2,6 +2,8 @@
 
 use super::{CACHES, KEYS, Mutation, RESPONSES, RETRIES, SUBREQUESTS, VARIABLES, WAYS, row};
 
+const TIMEOUTS: &[&str] = &["lifetime::timeouts::"];
+
 pub const ROWS: &[Mutation] = &[
     // Connections.
     row("ngx/connection.rs", "read.eof() != 0\n                || ", "", &["lifetime::"]),
@@ -49,14 +51,17 @@ pub const ROWS: &[Mutation] = &[
         &["status::", "diagnoses::", "lifetime::aborts::"],
     ),
     row("ngx/connection.rs", "            (*c).set_idle(1);\n", "", &["lifetime::reloads::"]).known(),
-    row(
-        "ngx/connection.rs",
-        "            if (*reading).timer_set() != 0 {\n                ngx_del_timer(reading);\n            }\n",
-        "",
-        &["lifetime::proxy_timeouts", "lifetime::slow_request"],
-    ),
     row("ngx/connection.rs", "            (*c).set_idle(0);\n", "", &["lifetime::reloads::"]).known(),
     row("ngx/connection.rs", "            (*c).sent = 0;\n", "", VARIABLES),
+    row("ngx/connection.rs", "!timeout.map(new).is_some_and(is_near)", "timeout.is_none()", TIMEOUTS),
+    row("ngx/connection.rs", "            (*reading).set_timedout(0);\n", "", &["lifetime::"]),
+    row(
+        "ngx/upstream.rs",
+        "!has_body && conf.request_buffering != 0",
+        "conf.request_buffering != 0",
+        TIMEOUTS,
+    ),
+    row("ngx/upstream.rs", "!has_body && conf.request_buffering != 0", "!has_body", TIMEOUTS),
     row("ngx/connection.rs", "            (*reading).set_delayed(0);\n", "", &["lifetime::"]),
     // Upstreams.
     row(

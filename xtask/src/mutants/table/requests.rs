@@ -35,17 +35,38 @@ pub const ROWS: &[Mutation] = &[
     row("credentials.rs", "_ if brings_lines(r, u) => Carried::Unreadable,", "", LINE_ENDS),
     row(
         "credentials.rs",
-        "location.varies_target || r.has_changed_path() || r.has_changed_arguments()",
-        "r.has_changed_path() || r.has_changed_arguments()",
+        "location.varies_target || r.has_changed_target()",
+        "r.has_changed_target()",
         LINE_ENDS,
     ),
     row(
         "credentials.rs",
-        "location.varies_target || r.has_changed_path() || r.has_changed_arguments()",
-        "location.varies_target || r.has_changed_path()",
+        "location.varies_target || r.has_changed_target()",
+        "location.varies_target",
+        LINE_ENDS,
+    ),
+    row(
+        "ngx/request.rs",
+        "self.has_changed_path() || self.has_changed_arguments()",
+        "self.has_changed_path()",
         LINE_ENDS,
     )
     .known(),
+    row("credentials.rs", "            && !Location::of(r).may_taint\n", "", LINE_ENDS),
+    row("credentials.rs", "\n            && !r.has_changed_target();", ";", LINE_ENDS),
+    row(
+        "location.rs",
+        "(*child).puts_credentials || (*child).varies_target",
+        "(*child).varies_target",
+        LOCATIONS,
+    ),
+    row(
+        "location.rs",
+        "(*child).puts_credentials || (*child).varies_target",
+        "(*child).puts_credentials",
+        LINE_ENDS,
+    ),
+    row("location.rs", " || !(*child).values.is_null();", ";", LINE_ENDS),
     row("credentials.rs", " || (!location.values.is_null() && has_broken_value(r, location))", "", LINE_ENDS),
     row("location.rs", "proxy::has_variables(cf) || may_method", "may_method", LINE_ENDS),
     row(

@@ -1,0 +1,131 @@
+//! The timer of a request, which nginx sets when it has sent it: what a binding keeps of it between two requests ends neither.
+
+use std::time::Duration;
+
+use ntlm_testkit::{Client, Nginx, Origin};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Longer than the `proxy_read_timeout` of these tests.
+const LONG: Duration = Duration::from_millis(1500);
+
+/// Reads the header of a request, a long one after a while, and the bytes of its body that came with it. Returns the length of the body
+/// that is still to come.
+async fn read_header(connection: &mut TcpStream) -> Option<usize> {
+    let mut bytes = Vec::new();
+    let mut part = vec![0; 1 << 20];
+    let end = loop {
+        let from = bytes.len().saturating_sub(3);
+        let count = connection.read(&mut part).await.ok().filter(|&count| count != 0)?;
+        bytes.extend_from_slice(&part[..count]);
+        if let Some(end) = bytes[from..].windows(4).position(|four| four == b"\r\n\r\n") {
+            break from + end + 4;
+        }
+        if from == 0 {
+            tokio::time::sleep(LONG).await;
+        }
+    };
+    let header = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let length = header.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    Some(length.map_or(0, |length| length.parse::<usize>().unwrap()) - (bytes.len() - end))
+}
+
+/// Answers 200 to each request of one connection, and reads a body only after a while.
+async fn serve_late(listener: TcpListener) {
+    let (mut connection, _) = listener.accept().await.unwrap();
+    while let Some(rest) = read_header(&mut connection).await {
+        if rest != 0 {
+            tokio::time::sleep(LONG).await;
+            let mut body = vec![0; rest];
+            connection.read_exact(&mut body).await.unwrap();
+        }
+        connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    }
+}
+
+/// An nginx before such a server, and what the server does.
+async fn in_front_of_late_server() -> (Nginx, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve_late(listener));
+    let nginx = Nginx::builder()
+        .set("server", &address.to_string())
+        .conf(
+            "upstream backend { server {{server}}; ntlm; } \
+             server { listen 127.0.0.1:{{port}}; proxy_read_timeout 1s; \
+               client_max_body_size 100m; large_client_header_buffers 4 100m; \
+               location / { proxy_pass http://backend; } }",
+        )
+        .start()
+        .await;
+    (nginx, server)
+}
+
+/// More than the buffers of two sockets.
+fn much() -> Vec<u8> {
+    vec![b'x'; 32 << 20]
+}
+
+#[tokio::test]
+async fn upload_to_a_slow_server_may_take_longer_than_the_answer() {
+    let (nginx, server) = in_front_of_late_server().await;
+    let mut alice = Client::connect(&nginx).await;
+    for body in [vec![], much()] {
+        assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
+        assert_eq!(alice.post("/", body).await.status, 200);
+    }
+    drop(alice);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn header_to_a_slow_server_may_take_longer_than_is_left_of_the_timer() {
+    let (nginx, server) = in_front_of_late_server().await;
+    let mut alice = Client::connect(&nginx).await;
+    assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
+    tokio::time::sleep(LONG / 2).await;
+    let long = String::from_utf8(much()).unwrap();
+    assert_eq!(alice.get_with("/", "X-Long", &long).await.status, 200);
+    drop(alice);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn slow_upload_passed_on_unread_may_take_longer_than_the_answer() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .conf("proxy_request_buffering off; proxy_read_timeout 1s;")
+        .in_front_of(&[&origin], "ntlm;")
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login_in_one_leg("alice", "/").await.connection();
+    alice.send_raw(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello").await;
+    tokio::time::sleep(LONG).await;
+    alice.send_raw(b"world").await;
+    let response = alice.read_response().await;
+    assert_eq!((response.status, response.identity(), response.connection()), (200, "alice", bound));
+}
+
+#[tokio::test]
+async fn answer_may_take_as_long_after_a_request_that_has_just_been_as_after_none() {
+    let origin = Origin::start().await;
+    let nginx = Nginx::builder()
+        .set("origin", &origin.address())
+        .conf(
+            "upstream backend { server {{origin}}; ntlm; } \
+             server { listen 127.0.0.1:{{port}}; \
+               location / { proxy_pass http://backend; proxy_read_timeout 1s; } \
+               location /report { proxy_pass http://backend; } }",
+        )
+        .start()
+        .await;
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login_in_one_leg("alice", "/").await.connection();
+    // The timer of the request before was set to less.
+    let response = alice.get("/report?delay=1500").await;
+    assert_eq!((response.status, response.identity(), response.connection()), (200, "alice", bound));
+    // And to more.
+    assert_eq!(alice.get("/?delay=5000").await.status, 504);
+}
