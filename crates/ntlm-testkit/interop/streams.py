@@ -1,10 +1,10 @@
-"""A session of httpx over HTTP/2: SCHEME BASE USER PASSWORD KIND FILE COUNT ONCE|ROW. Prints "ANSWER status user hash" for each answer."""
+"""A session of httpx over HTTP/2: SCHEME BASE USER PASSWORD KIND FILE COUNT, one request after the other. Prints "ANSWER status user hash" for each answer."""
 
 import sys
 
 import httpx
 
-scheme, base, user, password, kind, path, count, pace = sys.argv[1:9]
+scheme, base, user, password, kind, path, count = sys.argv[1:]
 if scheme == "ntlm":
     from httpx_ntlm import HttpNtlmAuth
 

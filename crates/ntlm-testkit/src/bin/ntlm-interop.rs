@@ -145,6 +145,12 @@ async fn run(args: &Args, world: &World) -> Result<Vec<String>, String> {
         "\n{played} sessions and {} differences in {time:.0} s on NGINX {major}.{minor}.{patch}",
         findings.len()
     );
+    if args.streams && played == 0 {
+        return Err(format!(
+            "no client of --streams has \"{}\" in its name, or no server is \"domain\"",
+            args.client
+        ));
+    }
     Ok(findings)
 }
 

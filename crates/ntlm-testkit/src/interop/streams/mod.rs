@@ -324,7 +324,11 @@ pub async fn run(
             if least < load.count {
                 println!("    straight, too, not all are answered: {}", straight.last_words());
             }
-            let least = if (client.known)(load) { 0 } else { least };
+            let known = (client.known)(load);
+            if least == 0 && !known {
+                findings.push(format!("{name}, straight: no answer: {}", straight.last_words()));
+            }
+            let least = if known { 0 } else { least };
             for way in ways.iter().filter(|way| is_played(way)) {
                 for _ in 0..rounds {
                     let through = stage.play_load(client, load, site, user, Some(*way)).await;
