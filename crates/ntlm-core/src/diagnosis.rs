@@ -13,6 +13,8 @@ pub enum Diagnosis {
     ClientKeepaliveOff,
     /// Requests with a login come at once over one connection of HTTP/2 or HTTP/3.
     Multiplexed,
+    /// A client begins its login anew over another connection of HTTP/2 each time.
+    BeginsAnew,
     /// Logins are evicted.
     TooSmall,
     /// Logins are evicted while one of several client addresses has more than half of the group's bindings.
@@ -39,12 +41,13 @@ pub enum Diagnosis {
 
 impl Diagnosis {
     /// All of them.
-    pub const ALL: [Diagnosis; 16] = [
+    pub const ALL: [Diagnosis; 17] = [
         Diagnosis::ConnectionClose,
         Diagnosis::OriginCloses,
         Diagnosis::Intercepted,
         Diagnosis::ClientKeepaliveOff,
         Diagnosis::Multiplexed,
+        Diagnosis::BeginsAnew,
         Diagnosis::TooSmall,
         Diagnosis::OneAddress,
         Diagnosis::EarlyUnauthorized,
@@ -66,6 +69,7 @@ impl Diagnosis {
             Diagnosis::Intercepted => "intercepted",
             Diagnosis::ClientKeepaliveOff => "client_keepalive_off",
             Diagnosis::Multiplexed => "multiplexed",
+            Diagnosis::BeginsAnew => "begins_anew",
             Diagnosis::TooSmall => "too_small",
             Diagnosis::OneAddress => "one_address",
             Diagnosis::EarlyUnauthorized => "early_401",
@@ -97,6 +101,9 @@ impl Diagnosis {
             }
             Diagnosis::Multiplexed => {
                 "requests were turned back or refused because they came at once over one HTTP/2 or HTTP/3 connection"
+            }
+            Diagnosis::BeginsAnew => {
+                "a client begins its login anew over another HTTP/2 connection each time, so it cannot finish"
             }
             Diagnosis::TooSmall => "a logged in client's connection was closed to make room for another's",
             Diagnosis::OneAddress => {
@@ -141,6 +148,7 @@ impl Diagnosis {
                  has to use a connection of its own for each of its clients, or to pass TCP, and must not pool them"
             }
             Diagnosis::Multiplexed => "set \"http2 off\", and no \"quic\", on the server with \"ntlm\"",
+            Diagnosis::BeginsAnew => "set \"http2 off\" on the server with \"ntlm\"",
             Diagnosis::TooSmall => "raise the number in \"ntlm\", or \"connections\" in \"proxy_ntlm\"",
             Diagnosis::OneAddress => "limit the connections of one address with \"limit_conn\"",
             Diagnosis::EarlyUnauthorized => {

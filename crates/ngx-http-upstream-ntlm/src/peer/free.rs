@@ -95,6 +95,7 @@ impl NtlmPeer {
         let verdict = exchange.verdict(&self.group().limits);
         if exchange.credentials {
             self.note_login(&verdict);
+            self.diagnose_anew(&exchange);
         }
         if unauthorized && exchange.token {
             self.note_challenge();
@@ -158,6 +159,9 @@ impl NtlmPeer {
             _ => None,
         };
         self.note_login(&verdict);
+        if exchange.credentials {
+            self.diagnose_anew(&exchange);
+        }
         if exchange.token && matches!(exchange.status, 401 | 407) {
             self.note_challenge();
         }

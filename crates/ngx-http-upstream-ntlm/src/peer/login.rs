@@ -2,9 +2,10 @@
 //!
 //! Must never tell of a login before it is proven, nor of one that is another request's.
 
-use ntlm_core::binding::exchange::{Login as Step, Verdict};
+use ntlm_core::binding::exchange::{Exchange, Login as Step, Verdict};
 use ntlm_core::binding::ids::ClientId;
 use ntlm_core::binding::login::Login;
+use ntlm_core::binding::turn_back::Leg;
 use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::mechanism::Mechanism;
 use ntlm_core::token::Kind;
@@ -12,7 +13,7 @@ use ntlm_core::token::Kind;
 use super::{Facts, NtlmPeer, Source};
 use crate::credentials::{Carried, Credentials};
 use crate::diagnose::diagnose;
-use crate::ngx::{is_exiting, unix_time};
+use crate::ngx::{is_exiting, now, unix_time};
 use crate::stats::{Counter, Verdict as Counted};
 use crate::worker::{Table, table, with_table};
 
@@ -135,6 +136,29 @@ impl NtlmPeer {
         });
         if let Some(diagnosis) = diagnosis.flatten() {
             diagnose(self.r.log(), group, diagnosis);
+        }
+    }
+
+    /// A leg of a login over HTTP/2 is over. Tells of a client that begins anew over another connection each time.
+    #[cold]
+    pub(super) fn diagnose_anew(&self, exchange: &Exchange) {
+        let Some((stream, _)) = self.r.stream_ids() else { return };
+        let request = self.with_key(|key| {
+            let table = table()?;
+            Some(table.digest(&[&table.user(key).to_bytes(), &exchange.asked.header.to_bytes()]))
+        });
+        let Some(request) = request.flatten() else { return };
+        let leg = self.leg();
+        let told = with_table(|table| match leg {
+            Leg::Answers(_) => {
+                table.note_answer(request);
+                false
+            }
+            Leg::Begins => stream == 1 && exchange.token && table.begins_anew(request, now()),
+            _ => false,
+        });
+        if told == Some(true) {
+            diagnose(self.r.log(), self.group(), Diagnosis::BeginsAnew);
         }
     }
 

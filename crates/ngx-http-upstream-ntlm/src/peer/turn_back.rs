@@ -145,7 +145,7 @@ impl NtlmPeer {
             .flatten()
     }
 
-    fn leg(&self) -> Leg {
+    pub(super) fn leg(&self) -> Leg {
         match Carried::by(self.r, self.u) {
             Carried::Nowhere => Leg::None,
             Carried::Field(value) => leg(value.as_bytes()),

@@ -12,6 +12,7 @@
 
 use slotmap::SlotMap;
 
+use super::anew::Unanswered;
 use super::digest::{Digest, Secret};
 use super::exchange::Phase;
 use super::expiry::{Place, Ring};
@@ -131,6 +132,7 @@ pub struct Bindings<C, U> {
     addresses: Addresses,
     secret: Secret,
     begun: streams::Begun,
+    unanswered: Unanswered,
 }
 
 #[derive(Debug)]
@@ -263,6 +265,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             addresses: Addresses::default(),
             secret: Secret::default(),
             begun: streams::Begun::default(),
+            unanswered: Unanswered::default(),
         }
     }
 

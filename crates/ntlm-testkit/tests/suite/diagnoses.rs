@@ -4,7 +4,7 @@ use ntlm_testkit::client::http2;
 use ntlm_testkit::client::{Login, kerberos_token};
 use ntlm_testkit::{Client, Nginx, Origin, Request, password_of};
 
-use crate::common::front;
+use crate::common::{front, login_of};
 
 mod mistakes;
 mod remedies;
@@ -163,18 +163,25 @@ async fn client_leaving_before_whole_challenge_is_no_trouble() {
     assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
 }
 
-#[tokio::test]
-async fn requests_at_once_over_http2_are_diagnosed() {
+/// An origin, and an nginx in front of it that speaks HTTP/2, with these lines in its group.
+async fn over_http2(group: &str) -> (Origin, Nginx) {
     let origin = Origin::start().await;
     let nginx = Nginx::builder()
         .set("origin", &origin.address())
+        .set("group", group)
         .conf(
-            "upstream backend { server {{origin}}; ntlm; } \
+            "upstream backend { server {{origin}}; ntlm; {{group}} } \
              server { listen 127.0.0.1:{{port:h2}} http2; location / { proxy_pass http://backend; } }",
         )
         .allow_log("the \"listen ... http2\" directive is deprecated")
         .start()
         .await;
+    (origin, nginx)
+}
+
+#[tokio::test]
+async fn requests_at_once_over_http2_are_diagnosed() {
+    let (origin, nginx) = over_http2("").await;
     let alice = http2::Client::connect(nginx.at("h2")).await;
     alice.login("alice", "/").await;
     assert_eq!(alice.get("/").await.status, 200);
@@ -188,6 +195,38 @@ async fn requests_at_once_over_http2_are_diagnosed() {
     });
     told(&nginx, "because they came at once over one HTTP/2", "set \"http2 off\", and no \"quic\",").await;
     assert_eq!(troubles(&nginx), 1);
+}
+
+#[tokio::test]
+async fn login_begun_anew_over_each_connection_of_http2_is_diagnosed() {
+    let (_origin, nginx) = over_http2("ntlm_key $cookie_user;").await;
+    let leg = |target: &str, user: u8, token: &str| {
+        let cookie = format!("user={user}");
+        Request::post(target, "body").header("Cookie", &cookie).header("Authorization", token)
+    };
+    let first = login_of("alice").first();
+    for turn in 0..6 {
+        let (client, mut login) = (http2::Client::connect(nginx.at("h2")).await, login_of("alice"));
+        let challenge = client.request(leg("/answered", 1, &login.first())).await;
+        let answer = login.next(&challenge).unwrap();
+        assert_eq!(client.request(leg("/answered", 1, &answer)).await.status, 200, "{turn}");
+    }
+    let steady = http2::Client::connect(nginx.at("h2")).await;
+    for turn in 0..6 {
+        let others = [leg(&format!("/{turn}"), 1, &first), leg("/of-many", turn, &first)];
+        for other in others {
+            http2::Client::connect(nginx.at("h2")).await.request(other).await;
+        }
+        steady.request(leg("/steady", 1, &first)).await;
+    }
+    assert_eq!(troubles(&nginx), 0, "{}", nginx.error_log());
+    for _ in 0..6 {
+        let client = http2::Client::connect(nginx.at("h2")).await;
+        let challenge = client.request(leg("/anew", 1, &first)).await;
+        assert_eq!(challenge.status, 401);
+    }
+    told(&nginx, "begins its login anew over another HTTP/2 connection each time", "set \"http2 off\" on")
+        .await;
 }
 
 #[tokio::test]

@@ -36,6 +36,17 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
+    /// Notes the challenge that the first request of a client connection was given, at the time `now`; equal digests are of the same request. Whether
+    /// its client begins the login anew over another connection each time, which is told once.
+    pub fn begins_anew(&mut self, request: Digest, now: u64) -> bool {
+        self.unanswered.challenge(request, now)
+    }
+
+    /// Notes that such a request was sent with an answer to a challenge.
+    pub fn note_answer(&mut self, request: Digest) {
+        self.unanswered.answer(request);
+    }
+
     /// Whether the client may still be about to answer the challenge that it was given over a binding, at the time `now`.
     pub fn awaits_answer(&self, id: BindingId, now: u64) -> bool {
         self.bindings.get(id).is_some_and(|binding| {
