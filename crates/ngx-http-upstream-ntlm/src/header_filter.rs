@@ -44,7 +44,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_reque
     let request = unsafe { Request::new(r) };
     let peer = peer_of(request);
     let nothing_to_do = match peer {
-        Some(peer) => peer.goes_on(),
+        Some(peer) => peer.needs_no_header_work(),
         None => request.authorization().is_none() && !matches!(request.response_status(), 400 | 401),
     };
     if nothing_to_do {

@@ -129,14 +129,10 @@ impl Connection {
         false
     }
 
-    /// `ngx_handle_read_event`, which does nothing for an event that is registered and has not come: false when it cannot be registered.
+    /// `ngx_handle_read_event`: false when the event cannot be registered.
     pub fn watch_for_reading(self) -> bool {
-        // SAFETY: alive (from_raw), and its event with it.
-        unsafe {
-            let reading = (*self.as_ptr()).read;
-            ((*reading).active() != 0 && (*reading).ready() == 0)
-                || ngx_handle_read_event(reading, 0) == NGX_OK as ngx_int_t
-        }
+        // SAFETY: alive (from_raw).
+        unsafe { ngx_handle_read_event((*self.as_ptr()).read, 0) == NGX_OK as ngx_int_t }
     }
 
     /// Whether a read event has been seen and not yet handled.

@@ -314,27 +314,42 @@ impl Upstream {
     /// Whether the response's header, already parsed, rules out that the connection is kept: the server says so, its body is
     /// not read to its end, or the request is not wholly sent and never will be.
     pub fn will_not_be_kept_alive(self, r: Request) -> bool {
+        self.is_cut_off() || self.has_unread_body(r)
+    }
+
+    /// False where [`Upstream::will_not_be_kept_alive`] is false for certain.
+    pub fn may_not_be_kept_alive(self, r: Request) -> bool {
+        self.is_cut_off() || self.ends_with_connection() || r.is_head()
+    }
+
+    /// Whether the server says that it closes, or the request is not wholly sent and never will be.
+    fn is_cut_off(self) -> bool {
         let u = self.as_ptr();
         // SAFETY: alive (see the type), and its configuration with it.
         unsafe {
             (*u).headers_in.connection_close() != 0
-                || (((*u).headers_in.content_length_n < 0 || r.is_head()) && self.has_unread_body(r))
                 || ((*u).request_body_sent() == 0 && (*(*u).conf).preserve_output() == 0)
         }
     }
 
+    /// Whether nothing but the connection's end marks the end of the response's body, if it has one.
+    fn ends_with_connection(self) -> bool {
+        // SAFETY: alive (see the type).
+        let answer = unsafe { &(*self.as_ptr()).headers_in };
+        answer.content_length_n < 0 && answer.chunked() == 0
+    }
+
     /// Whether the response has a body whose end is marked by nothing but the connection's, or one that is not for the client:
     /// where a cache is configured, nginx sends GET for a HEAD.
-    #[inline(never)]
     fn has_unread_body(self, r: Request) -> bool {
-        let u = self.as_ptr();
+        if !r.is_head() && !self.ends_with_connection() {
+            return false;
+        }
         // SAFETY: alive (see the type).
-        let (length, chunked, status) = unsafe {
-            ((*u).headers_in.content_length_n, (*u).headers_in.chunked() != 0, (*u).headers_in.status_n)
-        };
+        let answer = unsafe { &(*self.as_ptr()).headers_in };
         let is_head = self.request_header().map_or(r.is_head(), RequestHeader::is_head);
-        let has_body = !is_head && !matches!(status, 204 | 304) && (chunked || length != 0);
-        has_body && (r.is_head() || (length < 0 && !chunked))
+        let is_empty = answer.content_length_n == 0 && answer.chunked() == 0;
+        !is_head && !matches!(answer.status_n, 204 | 304) && !is_empty
     }
 
     /// Keeps the response out of `proxy_cache` and `proxy_store`. In time until the header has been sent.

@@ -36,7 +36,7 @@ impl NtlmPeer {
             pc.set_connection(None);
             return;
         }
-        self.free_other(pc, state);
+        self.free_slowly(pc, state);
     }
 
     /// Whether the exchange over a binding was no leg of a login, and the verdict is to keep the binding.
@@ -57,13 +57,13 @@ impl NtlmPeer {
 
     /// Whether a bound connection has carried a request that is no leg of a login, and nothing speaks against its next one: there is
     /// nothing to do before the header of the response is sent to the client.
-    pub fn goes_on(&self) -> bool {
+    pub fn needs_no_header_work(&self) -> bool {
         let Source::Binding(bound) = self.source.get() else { return false };
         self.u.status() != 401
             && !self.has(Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST))
             && !is_exiting()
             && !self.u.is_answered_from_cache()
-            && !self.u.will_not_be_kept_alive(self.r)
+            && !self.u.may_not_be_kept_alive(self.r)
             && self.group().limits.reached(self.carried.get(), bound.age()).is_none()
     }
 
@@ -74,7 +74,7 @@ impl NtlmPeer {
 
     /// [`NtlmPeer::free`], but of a bound connection that goes on waiting after a request which was no leg of a login.
     #[inline(never)]
-    fn free_other(&self, pc: Peer, state: ngx_uint_t) {
+    fn free_slowly(&self, pc: Peer, state: ngx_uint_t) {
         let outcome = match state {
             _ if state & NGX_PEER_FAILED as ngx_uint_t != 0 => Outcome::Failed,
             _ if state & NGX_PEER_NEXT as ngx_uint_t != 0 => Outcome::Next,

@@ -62,6 +62,13 @@ pub const ROWS: &[Mutation] = &[
         TIMEOUTS,
     ),
     row("ngx/upstream.rs", "!has_body && conf.request_buffering != 0", "!has_body", TIMEOUTS),
+    row("ngx/upstream.rs", " || self.ends_with_connection() || r.is_head()", " || r.is_head()", RESPONSES),
+    row(
+        "ngx/upstream.rs",
+        " || self.ends_with_connection() || r.is_head()",
+        " || self.ends_with_connection()",
+        CACHES,
+    ),
     row("ngx/connection.rs", "            (*reading).set_delayed(0);\n", "", &["lifetime::"]),
     // Upstreams.
     row(
@@ -97,17 +104,17 @@ pub const ROWS: &[Mutation] = &[
         "",
         RESPONSES,
     ),
-    row("ngx/upstream.rs", "!matches!(status, 204 | 304) && ", "", RESPONSES),
+    row("ngx/upstream.rs", "!matches!(answer.status_n, 204 | 304) && ", "", RESPONSES),
     row(
         "ngx/upstream.rs",
-        "has_body && (r.is_head() || (length < 0 && !chunked))",
-        "has_body && length < 0 && !chunked",
+        "if !r.is_head() && !self.ends_with_connection() {",
+        "if !self.ends_with_connection() {",
         CACHES,
     ),
     row(
         "ngx/upstream.rs",
-        "has_body && (r.is_head() || (length < 0 && !chunked))",
-        "has_body && r.is_head()",
+        "if !r.is_head() && !self.ends_with_connection() {",
+        "if !r.is_head() {",
         RESPONSES,
     ),
     row(

@@ -288,7 +288,7 @@ pub const ROWS: &[Mutation] = &[
         &["lifetime::reloads::", "lifetime::kept_clients::"],
     ),
     row("peer/free.rs", "            && !self.u.is_answered_from_cache()\n", "", CACHES),
-    row("peer/free.rs", "            && !self.u.will_not_be_kept_alive(self.r)\n", "", RESPONSES),
+    row("peer/free.rs", "            && !self.u.may_not_be_kept_alive(self.r)\n", "", RESPONSES),
     row(
         "peer/free.rs",
         "            && self.group().limits.reached(self.carried.get(), bound.age()).is_none()\n",
