@@ -337,7 +337,7 @@ impl Bound {
         let inner = self.inner();
         let server = if inner.is_server_kept { Some(self.server()) } else { self.server_copied_to(pool) };
         let Some(server) = server else { return false };
-        inner.connection.wake(u.timeout_after_header());
+        inner.connection.wake(u.timeout_once_sent());
         // SAFETY: the server lives as long as the worker, or is in the pool of the request.
         unsafe { u.peer().offer(inner.connection, server) };
         true

@@ -70,7 +70,7 @@ pub struct Said {
 }
 
 /// The directives.
-pub const DIRECTIVES: [ngx_command_t; 7] = [
+pub const DIRECTIVES: &[ngx_command_t] = &[
     ngx_command_t {
         type_: (NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t,
         ..row(c"ntlm", ngx_http_upstream_ntlm_set_number, offset_of!(Conf, connections))

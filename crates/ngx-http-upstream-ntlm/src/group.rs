@@ -42,6 +42,20 @@ pub struct Group {
 }
 
 impl Group {
+    /// Without `ntlm`, and without any other directive.
+    pub const NONE: Self = Group {
+        id: GroupId(0),
+        connections: 0,
+        timeout: 0,
+        multiplexing: true,
+        limits: Limits::NONE,
+        name: ngx_str_t::empty(),
+        slot: None,
+        key: core::ptr::null_mut(),
+        original_init_peer: None,
+        by_server: false,
+    };
+
     /// The group of nginx's configuration of an `upstream` block; `None` for one that nginx made of an address.
     ///
     /// # Safety

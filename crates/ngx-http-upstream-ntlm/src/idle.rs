@@ -143,10 +143,10 @@ pub fn close_of_client(bound: Bound) {
     close_soon(bound, None);
 }
 
-/// Tells the error log of the end of a parked binding.
+/// Tells the error log of the end of a parked binding. Of an eviction peer/free.rs has told already.
 fn told(bound: Bound, end: End) {
     let c = bound.connection();
-    if end.is_limit() {
+    if end.is_limit() && end != End::Evicted {
         info!(c.log(), "bound upstream connection {} is closed, {}", c.fd(), end.text());
     } else {
         debug!(c.log(), "parked upstream connection {} is closed, {}", c.fd(), end.text());
@@ -191,7 +191,7 @@ fn wait_to_close(bound: Bound, client: Option<Connection>) -> bool {
     if waiting.try_reserve(1).is_err() {
         return false;
     }
-    bound.connection().ignore_reading(Some(ngx_http_upstream_ntlm_dummy_handler));
+    bound.connection().set_read_handler(Some(ngx_http_upstream_ntlm_dummy_handler));
     waiting.push(Closing { bound, client: client.map(|client| (client, client.number())) });
     ROW_TIMER.go_off_within(now(), PAUSE);
     true

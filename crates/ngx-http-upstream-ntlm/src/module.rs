@@ -29,7 +29,7 @@ const _: () = assert!(size_of::<Shared>() < ZONE_SIZE - 64 * 1024);
 static mut NGX_HTTP_UPSTREAM_NTLM_COMMANDS: [ngx_command_t; conf::DIRECTIVES.len() + 3] = {
     let mut commands = [ngx_command_t::empty(); conf::DIRECTIVES.len() + 3];
     let (rows, rest) = commands.split_at_mut(conf::DIRECTIVES.len());
-    rows.copy_from_slice(&conf::DIRECTIVES);
+    rows.copy_from_slice(conf::DIRECTIVES);
     if let [status, proxy, ..] = rest {
         *status = STATUS;
         *proxy = proxy::DIRECTIVE;

@@ -93,7 +93,7 @@ impl Facts {
     /// The login of the binding was proven before this request.
     const PROVEN: Self = Facts(1 << 5);
 
-    const fn and(self, others: Self) -> Self {
+    const fn or(self, others: Self) -> Self {
         Facts(self.0 | others.0)
     }
 
@@ -343,7 +343,7 @@ impl NtlmPeer {
     }
 
     fn note(&self, facts: Facts) {
-        self.facts.set(self.facts.get().and(facts));
+        self.facts.set(self.facts.get().or(facts));
     }
 
     fn group(&self) -> &Group {
@@ -371,7 +371,7 @@ impl NtlmPeer {
         };
         let Some(Taken { upstream: bound, standing }) = taken else { return false };
         debug!(self.r.log(), "using bound upstream connection {}", bound.connection().fd());
-        self.note(Facts::CHALLENGED.when(standing.challenged).and(Facts::PROVEN.when(standing.proven)));
+        self.note(Facts::CHALLENGED.when(standing.challenged).or(Facts::PROVEN.when(standing.proven)));
         self.binding.set(bound.binding());
         self.binding_use.set(BindingUse::Reused);
         // nginx counts this request when it has the connection (ngx_http_upstream_connect).

@@ -19,7 +19,6 @@ use nginx_sys::{
     ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_module_t, ngx_parse_time, ngx_str_t,
     ngx_uint_t,
 };
-use ntlm_core::binding::exchange::Limits;
 use ntlm_core::binding::ids::GroupId;
 
 use crate::conf::{CONF_ERROR, DEFAULT_CONNECTIONS, DEFAULT_TIMEOUT, Directive, LARGEST, has_ntlm};
@@ -120,16 +119,11 @@ fn read(directive: &Directive) -> Result<Group, *mut c_char> {
         }
     }
     Ok(Group {
-        id: GroupId(0),
         connections: if on { connections.unwrap_or(DEFAULT_CONNECTIONS) } else { 0 },
         timeout: timeout.map_or(DEFAULT_TIMEOUT, |timeout| timeout as u64),
-        multiplexing: true,
-        limits: Limits::NONE,
-        name: ngx_str_t::empty(),
-        slot: None,
-        key: null_mut(),
         original_init_peer: Some(target::ngx_http_upstream_init_target_peer),
         by_server: true,
+        ..Group::NONE
     })
 }
 

@@ -28,7 +28,7 @@ pub enum Readable {
     Nothing,
     /// Data that nobody asked for.
     Data,
-    /// The end of the stream, or an error.
+    /// The end of the stream, an error, or TLS that would have to write first.
     Closed,
 }
 
@@ -160,7 +160,7 @@ impl Connection {
     }
 
     /// Whether nginx closes the connection when the worker exits: a client connection that has no request, and whose
-    /// `keepalive_min_timeout` has passed.
+    /// `keepalive_min_timeout` has passed; an upstream connection that waits ([`Connection::idle`]).
     pub fn is_idle(self) -> bool {
         // SAFETY: alive (from_raw).
         unsafe { (*self.as_ptr()).idle() != 0 }
@@ -183,8 +183,8 @@ impl Connection {
     }
 
     /// Lets an upstream connection wait without a request, as `ngx_http_upstream_free_keepalive_peer` does: no request's
-    /// log, these handlers. Who lets it wait sees to its end; the timer of the last request may go off meanwhile, which calls `read`
-    /// ([`Connection::take_timeout`]). nginx gives no balancer a TLS session that arrives meanwhile.
+    /// log, these handlers. The caller ends the wait. The timer of the last request is left on; if it goes off, nginx calls `read`,
+    /// which asks [`Connection::take_timeout`]. nginx gives no balancer a TLS session that arrives meanwhile.
     ///
     /// # Safety
     ///
@@ -210,16 +210,16 @@ impl Connection {
         }
     }
 
-    /// Lets `handler` be called when a waiting upstream connection is readable, in place of the one that was.
-    pub fn ignore_reading(self, handler: ngx_event_handler_pt) {
+    /// Has nginx call `handler` when a waiting upstream connection is readable, in place of the handler before.
+    pub fn set_read_handler(self, handler: ngx_event_handler_pt) {
         // SAFETY: alive (from_raw), and its event with it.
         unsafe { (*(*self.as_ptr()).read).handler = handler };
     }
 
     /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data
-    /// `ngx_http_upstream_connect` sets. When nginx has sent the request, it sets the timer to `timeout` milliseconds, or leaves it
-    /// alone where that makes little difference (ngx_event_add_timer). The timer of the last request goes on in the second case only, and
-    /// never without a `timeout`.
+    /// `ngx_http_upstream_connect` sets. The timer of the last request may still be set. It is kept only where it goes off so near to
+    /// `timeout` milliseconds from now that nginx, which sets it when it has sent the request, would leave it alone (ngx_event_add_timer). Else,
+    /// and without a `timeout`, it is removed.
     pub fn wake(self, timeout: Option<usize>) {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw), and its event with it. The timer calls only touch the timer tree.
@@ -250,7 +250,7 @@ impl Connection {
         }
     }
 
-    /// Looks what a waiting connection has to read. TLS records are taken in, since a session ticket or a key update is
+    /// Looks at what a waiting connection has to read. TLS records are taken in, since a session ticket or a key update is
     /// readable but no data; of a plain connection nothing is consumed.
     pub fn peek(self) -> Readable {
         let mut byte = 0u8;

@@ -52,25 +52,25 @@ impl Peer {
 
     /// The log of the peer.
     pub fn log(self) -> *mut ngx_log_t {
-        // SAFETY: alive (from_raw).
+        // SAFETY: alive (new).
         unsafe { (*self.as_ptr()).log }
     }
 
     /// `pc->connection`.
     pub fn connection(self) -> Option<Connection> {
-        // SAFETY: alive (from_raw), and its connection with it.
+        // SAFETY: alive (new), and its connection with it.
         unsafe { Connection::from_raw((*self.as_ptr()).connection) }
     }
 
     /// Sets `pc->connection`. What hangs there when the peer has been freed is closed by nginx.
     pub fn set_connection(self, connection: Option<Connection>) {
-        // SAFETY: alive (from_raw).
+        // SAFETY: alive (new).
         unsafe { (*self.as_ptr()).connection = connection.map_or(core::ptr::null_mut(), Connection::as_ptr) };
     }
 
     /// The server's address, as bytes.
     pub fn address(self) -> Slice {
-        // SAFETY: alive (from_raw); the address belongs to the balancer or to the request.
+        // SAFETY: alive (new); the address belongs to the balancer or to the request.
         unsafe {
             let pc = self.as_ptr();
             Slice::from_raw(ngx_str_t { len: (*pc).socklen as usize, data: (*pc).sockaddr.cast() })
@@ -79,7 +79,7 @@ impl Peer {
 
     /// The server's name, as `$upstream_addr` shows it.
     pub fn name(self) -> Slice {
-        // SAFETY: alive (from_raw); the name belongs to the balancer or to the request.
+        // SAFETY: alive (new); the name belongs to the balancer or to the request.
         unsafe {
             NonNull::new((*self.as_ptr()).name).map_or(Slice::EMPTY, |name| Slice::from_raw(name.read()))
         }
@@ -87,7 +87,7 @@ impl Peer {
 
     /// The local address that `proxy_bind` asks for, as bytes.
     pub fn local_address(self) -> Slice {
-        // SAFETY: alive (from_raw); the address belongs to the request or to the configuration.
+        // SAFETY: alive (new); the address belongs to the request or to the configuration.
         unsafe {
             NonNull::new((*self.as_ptr()).local).map_or(Slice::EMPTY, |local| {
                 let local = local.as_ref();
@@ -104,7 +104,7 @@ impl Peer {
     /// The server lives until the request is logged.
     pub unsafe fn offer(self, connection: Connection, server: NonNull<Server>) {
         let pc = self.as_ptr();
-        // SAFETY: alive (from_raw), and vouched for by the caller. The address is one that nginx connected to, so its length is a
+        // SAFETY: alive (new), and vouched for by the caller. The address is one that nginx connected to, so its length is a
         // socklen_t. nginx only reads the name.
         unsafe {
             let address = (*server.as_ptr()).address.as_raw();
@@ -118,7 +118,7 @@ impl Peer {
 
     /// Charges a failed attempt, as `ngx_http_upstream_free_round_robin_peer` does.
     pub fn charge_try(self) {
-        // SAFETY: alive (from_raw).
+        // SAFETY: alive (new).
         unsafe { (*self.as_ptr()).tries = (*self.as_ptr()).tries.saturating_sub(1) };
     }
 }

@@ -167,7 +167,7 @@ impl Upstream {
         false
     }
 
-    /// Applies `proxy_next_upstream_tries`, as nginx does when a chain has been set up.
+    /// Applies `proxy_next_upstream_tries`, as nginx does after `peer.init`.
     pub fn limit_tries(self) {
         let u = self.as_ptr();
         // SAFETY: alive (see the type), and its configuration with it.
@@ -179,9 +179,9 @@ impl Upstream {
         }
     }
 
-    /// Milliseconds that nginx waits for the answer after it has sent the request. `None` where it has a body to send before, which may take
-    /// longer.
-    pub fn timeout_after_header(self) -> Option<usize> {
+    /// Milliseconds that nginx waits for the answer after it has sent the request. `None` where it has a body to send before, or may
+    /// have one (`proxy_request_buffering off`), which may take longer.
+    pub fn timeout_once_sent(self) -> Option<usize> {
         // SAFETY: alive (see the type), and with it its configuration and the chain of buffers that create_request made.
         unsafe {
             let conf = &*(*self.as_ptr()).conf;
@@ -292,8 +292,8 @@ impl Upstream {
         false
     }
 
-    /// `u->keepalive`: the response was read to its end, and the connection may be used again. After a stale answer
-    /// `u->keepalive` tells of that one.
+    /// `u->keepalive`: the response was read to its end, and the connection may be used again. False after a stale answer out of a
+    /// cache, which `u->keepalive` describes then.
     pub fn is_kept_alive(self) -> bool {
         // SAFETY: alive (see the type).
         unsafe { (*self.as_ptr()).keepalive() != 0 && !self.is_answered_stale() }
@@ -317,8 +317,8 @@ impl Upstream {
         self.is_cut_off() || self.has_unread_body(r)
     }
 
-    /// False where [`Upstream::will_not_be_kept_alive`] is false for certain.
-    pub fn may_not_be_kept_alive(self, r: Request) -> bool {
+    /// A first look, which costs less: where this is false, [`Upstream::will_not_be_kept_alive`] is.
+    pub fn might_not_be_kept_alive(self, r: Request) -> bool {
         self.is_cut_off() || self.ends_with_connection() || r.is_head()
     }
 
@@ -352,7 +352,7 @@ impl Upstream {
         !is_head && !matches!(answer.status_n, 204 | 304) && !is_empty
     }
 
-    /// Keeps the response out of `proxy_cache` and `proxy_store`. In time until the header has been sent.
+    /// Keeps the response out of `proxy_cache` and `proxy_store`. To be called before the header is sent.
     pub fn forbid_storing(self) {
         // SAFETY: alive (see the type).
         unsafe {

@@ -22,7 +22,7 @@ impl NtlmPeer {
     /// Whether there is nothing to do before the header of the response is sent to the client.
     pub fn is_indifferent(&self) -> bool {
         matches!(self.source.get(), Source::Original)
-            && !self.has(Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST))
+            && !self.has(Facts::CREDENTIALS.or(Facts::TOKEN).or(Facts::LOST))
     }
 
     /// The header of the response is about to be sent to the client. A client that takes its connection for authenticated is

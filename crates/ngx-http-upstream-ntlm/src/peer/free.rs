@@ -41,7 +41,7 @@ impl NtlmPeer {
 
     /// Whether the exchange over a binding was no leg of a login, and the verdict is to keep the binding.
     fn is_kept_after_plain(&self, bound: Bound) -> bool {
-        if self.has(Facts::CREDENTIALS.and(Facts::TOKEN)) || matches!(self.u.status(), 401 | 407) {
+        if self.has(Facts::CREDENTIALS.or(Facts::TOKEN)) || matches!(self.u.status(), 401 | 407) {
             return false;
         }
         let condition = Condition {
@@ -60,10 +60,10 @@ impl NtlmPeer {
     pub fn needs_no_header_work(&self) -> bool {
         let Source::Binding(bound) = self.source.get() else { return false };
         self.u.status() != 401
-            && !self.has(Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST))
+            && !self.has(Facts::CREDENTIALS.or(Facts::TOKEN).or(Facts::LOST))
             && !is_exiting()
             && !self.u.is_answered_from_cache()
-            && !self.u.may_not_be_kept_alive(self.r)
+            && !self.u.might_not_be_kept_alive(self.r)
             && self.group().limits.reached(self.carried.get(), bound.age()).is_none()
     }
 
@@ -72,7 +72,8 @@ impl NtlmPeer {
         if self.has(Facts::PROVEN) { Phase::Proven } else { Phase::Unproven }
     }
 
-    /// [`NtlmPeer::free`], but of a bound connection that goes on waiting after a request which was no leg of a login.
+    /// [`NtlmPeer::free`] in all cases but the one that it handles itself: a bound connection that waits again after a request that was no
+    /// leg of a login.
     #[inline(never)]
     fn free_slowly(&self, pc: Peer, state: ngx_uint_t) {
         let outcome = match state {
@@ -100,7 +101,7 @@ impl NtlmPeer {
         if unauthorized && exchange.token {
             self.note_challenge();
         } else if unauthorized || exchange.credentials {
-            // Of credentials that the module cannot read, too, the answer says that they were no leg of a login that goes on.
+            // The answer is no challenge, so there is none to answer any more. That holds for credentials that the module cannot read, too.
             with_table(|table| table.end_challenge(bound.binding()));
         }
         let end = match verdict.connection {
@@ -132,10 +133,10 @@ impl NtlmPeer {
         }
     }
 
-    /// The request goes on over another connection: what is known of the one that failed is not known of that.
+    /// Forgets what was noted about the binding that failed, since the request goes on over another connection.
     fn forget_binding(&self) {
         self.binding.set(BindingId::default());
-        self.facts.set(self.facts.get().without(Facts::CHALLENGED.and(Facts::PROVEN)));
+        self.facts.set(self.facts.get().without(Facts::CHALLENGED.or(Facts::PROVEN)));
         self.carried.set(0);
         self.notes.set(None);
         self.login.set(None);
@@ -165,7 +166,7 @@ impl NtlmPeer {
         if exchange.token && matches!(exchange.status, 401 | 407) {
             self.note_challenge();
         }
-        // Hidden twice from the pools below.
+        // No pool below may keep it: `u->keepalive` is cleared, and the balancer is told without a connection.
         self.u.forbid_keepalive();
         pc.set_connection(None);
         self.free_below(pc, state);
@@ -315,8 +316,9 @@ impl NtlmPeer {
         }
     }
 
-    /// Names what the client asks for: the host, and path and query as the server gets them; and the method, since servers
-    /// may answer an OPTIONS without a login. Clients change between the others within a login.
+    /// Digests of what the client asks for. `target` is of the host, of path and query as the server gets them, and of the method unless it is
+    /// GET, HEAD, POST or PUT: clients change between these within a login, and servers may answer an OPTIONS without one. `header` is of all
+    /// this, the method, and the fields that do not differ between the legs of a login.
     fn login_asked_for(&self) -> Asked {
         let (sent, host, method) = (self.u.target(), self.r.host(), self.r.method_name());
         let field = self.r.host_field().unwrap_or(Slice::EMPTY);

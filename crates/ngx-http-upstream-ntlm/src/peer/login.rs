@@ -87,8 +87,8 @@ impl NtlmPeer {
         }
     }
 
-    /// Who is logged in when this request is answered so, and what its leg tells of the mechanism of a login that is not
-    /// over.
+    /// Who is logged in when this request is answered so, and what its leg tells of the mechanism of a login that goes on, or was
+    /// refused.
     fn change(&self, step: Step) -> (Change, Option<Mechanism>) {
         let Some(credentials) = self.read_credentials() else { return (Change::Unchanged, None) };
         let earlier = self.earlier();
@@ -109,8 +109,8 @@ impl NtlmPeer {
         (change, None)
     }
 
-    /// The request has credentials, and no binding of its client serves it. If they answer a challenge, that went over another
-    /// connection, and the origin refuses them.
+    /// Tells of credentials that no binding of their client serves. If they answer a challenge, it came over another connection, so the origin
+    /// refuses them.
     #[cold]
     pub(super) fn diagnose_stray_leg(&self, known: Option<ClientId>) {
         if !self.r.is_http1() || self.has(Facts::LOST) || is_exiting() {
@@ -139,10 +139,11 @@ impl NtlmPeer {
         }
     }
 
-    /// A leg of a login over HTTP/2 is over. Tells of a client that begins anew over another connection each time.
+    /// Tells of a client that begins its login over another connection of HTTP/2 each time, and answers no challenge. Called when a leg of a
+    /// login is over.
     #[cold]
     pub(super) fn diagnose_anew(&self, exchange: &Exchange) {
-        let Some((stream, _)) = self.r.stream_ids() else { return };
+        let Some((stream, _)) = self.r.stream_ids().filter(|_| !self.group().is_guarded()) else { return };
         let request = self.with_key(|key| {
             let table = table()?;
             Some(table.digest(&[&table.user(key).to_bytes(), &exchange.asked.header.to_bytes()]))
@@ -154,7 +155,8 @@ impl NtlmPeer {
                 table.note_answer(request);
                 false
             }
-            Leg::Begins => stream == 1 && exchange.token && table.begins_anew(request, now()),
+            // The first stream of a client connection.
+            Leg::Begins => stream == 1 && exchange.token && table.note_unanswered(request, now()),
             _ => false,
         });
         if told == Some(true) {

@@ -34,7 +34,7 @@ pub fn on_token(r: Request) -> Status {
             peer
         }
     };
-    peer.note(Facts::OFFER.and(Facts::TOKEN));
+    peer.note(Facts::OFFER.or(Facts::TOKEN));
     u.forbid_storing();
     Status::OK
 }

@@ -1,15 +1,15 @@
-//! Notices clients that answer no challenge, and begin the login of the same request anew over another connection each time: no such
-//! login ends. libsoup does so with a POST over HTTP/2.
+//! Notices clients that answer no challenge, and begin the login of the same request anew over another connection each time: such a login never ends. libsoup
+//! does so with a POST over HTTP/2.
 //!
 //! Must never hold more than a fixed number of requests, whatever clients send.
 
 use super::challenge::LEG;
 use super::digest::Digest;
 
-/// Requests that are watched at a time. A new one takes the place of another.
+/// Requests that are watched at a time. A new one replaces the one whose digest has the same place.
 const WATCHED: usize = 64;
-/// Challenges to the same request, one after the other, that stay unanswered until it is told. Where as many clients of one address send
-/// the same request at the same moment, it is told wrongly.
+/// How many challenges to the same request, in a row and unanswered, make a diagnosis. Where as many clients of one address send the same
+/// request at the same moment, it is wrong.
 const MANY: u32 = 5;
 
 /// The requests that have been challenged, and not answered yet.
@@ -32,8 +32,8 @@ impl Default for Unanswered {
 }
 
 impl Unanswered {
-    /// Notes that a request was given a challenge, as the first one of its client connection, at the time `now`. Whether that has happened
-    /// [`MANY`] times by now, within [`LEG`] each, and the request was never sent with an answer.
+    /// Notes that a request was given a challenge, as the first one of its client connection, at the time `now`. True at the [`MANY`]th in a row
+    /// and only then: each within [`LEG`] of the one before, and none answered.
     pub(super) fn challenge(&mut self, request: Digest, now: u64) -> bool {
         let Some(watched) = self.place(request) else { return false };
         let goes_on = watched.request == request && now.saturating_sub(watched.at) <= LEG;

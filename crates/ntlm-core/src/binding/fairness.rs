@@ -139,7 +139,7 @@ impl Addresses {
 
     /// The bindings of an address in a phase, parked, or busy and parked in it last.
     pub(super) fn in_phase(&self, id: AddressId, phase: Phase) -> usize {
-        self.rank(id, phase).0
+        self.addresses.get(id).and_then(|address| address.in_phase.get(phase as usize)).copied().unwrap_or(0)
     }
 
     /// The parked bindings of an address in a phase. The caller links a binding in after [`Addresses::show`].
@@ -188,9 +188,8 @@ impl Addresses {
     /// By what an address comes before another.
     fn rank(&self, id: AddressId, phase: Phase) -> (usize, usize, Reverse<u64>) {
         let Some(address) = self.addresses.get(id) else { return (0, 0, Reverse(0)) };
-        let in_phase = address.in_phase.get(phase as usize).copied().unwrap_or(0);
         let stamp = address.stamps.get(phase as usize).copied().unwrap_or(0);
-        (in_phase, address.bindings, Reverse(stamp))
+        (self.in_phase(id, phase), address.bindings, Reverse(stamp))
     }
 
     fn set_stamp(&mut self, id: AddressId, phase: Phase, deadline: u64) {

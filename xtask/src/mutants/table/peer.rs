@@ -8,14 +8,14 @@ pub const ROWS: &[Mutation] = &[
     row("peer.rs", "    if credentials {\n        u.forbid_storing();\n    }\n", "", CACHES),
     row(
         "peer/seen.rs",
-        "    peer.note(Facts::OFFER.and(Facts::TOKEN));\n",
+        "    peer.note(Facts::OFFER.or(Facts::TOKEN));\n",
         "",
         &["isolation::token_in_an_answer", "guard::token_in_an"],
     ),
     row(
         "peer/seen.rs",
-        "    peer.note(Facts::OFFER.and(Facts::TOKEN));\n    u.forbid_storing();",
-        "    peer.note(Facts::OFFER.and(Facts::TOKEN));",
+        "    peer.note(Facts::OFFER.or(Facts::TOKEN));\n    u.forbid_storing();",
+        "    peer.note(Facts::OFFER.or(Facts::TOKEN));",
         CACHES,
     ),
     row(
@@ -91,7 +91,7 @@ pub const ROWS: &[Mutation] = &[
         WAYS,
     ),
     row("peer/key.rs", "Some(Missed::Lost) => self.lose(),", "Some(Missed::Lost) => {}", RETRIES),
-    row("bound.rs", "        inner.connection.wake(u.timeout_after_header());\n", "", VARIABLES),
+    row("bound.rs", "        inner.connection.wake(u.timeout_once_sent());\n", "", VARIABLES),
     row("idle.rs", "if c.take_timeout() {", "if false {", &["lifetime::"]),
     row("peer.rs", "Facts::PROVEN.when(standing.proven)", "Facts::NONE", &["fairness::", "eviction::"]),
     row("peer.rs", "Facts::PROVEN.when(standing.proven)", "Facts::PROVEN", &["fairness::", "eviction::"]),
@@ -105,14 +105,14 @@ pub const ROWS: &[Mutation] = &[
     // The peer: what a response's header says.
     row(
         "peer/answer.rs",
-        "Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST)",
-        "Facts::CREDENTIALS.and(Facts::TOKEN)",
+        "Facts::CREDENTIALS.or(Facts::TOKEN).or(Facts::LOST)",
+        "Facts::CREDENTIALS.or(Facts::TOKEN)",
         RETRIES,
     ),
     row(
         "peer/answer.rs",
-        "Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST)",
-        "Facts::CREDENTIALS.and(Facts::LOST)",
+        "Facts::CREDENTIALS.or(Facts::TOKEN).or(Facts::LOST)",
+        "Facts::CREDENTIALS.or(Facts::LOST)",
         &["isolation::", "lifetime::responses::", "diagnoses::"],
     ),
     row("peer/answer.rs", "        self.u.forbid_storing();\n", "", CACHES).known(),
@@ -232,10 +232,10 @@ pub const ROWS: &[Mutation] = &[
         &["diagnoses::", "fairness::"],
     ),
     // The end of a request over a binding that is no leg of a login.
-    row("peer/free.rs", "self.has(Facts::CREDENTIALS.and(Facts::TOKEN)) || matches!", "matches!", VARIABLES),
+    row("peer/free.rs", "self.has(Facts::CREDENTIALS.or(Facts::TOKEN)) || matches!", "matches!", VARIABLES),
     row(
         "peer/free.rs",
-        "Facts::CREDENTIALS.and(Facts::TOKEN)) || matches!",
+        "Facts::CREDENTIALS.or(Facts::TOKEN)) || matches!",
         "Facts::CREDENTIALS) || matches!",
         VARIABLES,
     ),
@@ -270,17 +270,17 @@ pub const ROWS: &[Mutation] = &[
     row("peer/free.rs", "if state == 0\n", "if true\n", &["lifetime::", "faults::"]).known(),
     row(
         "peer/free.rs",
-        "        self.u.status() != 401\n            && !self.has(Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST))",
-        "        !self.has(Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST))",
+        "        self.u.status() != 401\n            && !self.has(Facts::CREDENTIALS.or(Facts::TOKEN).or(Facts::LOST))",
+        "        !self.has(Facts::CREDENTIALS.or(Facts::TOKEN).or(Facts::LOST))",
         &["multiplexed::", "diagnoses::"],
     ),
     row(
         "peer/free.rs",
-        "Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST)",
-        "Facts::CREDENTIALS.and(Facts::TOKEN)",
+        "Facts::CREDENTIALS.or(Facts::TOKEN).or(Facts::LOST)",
+        "Facts::CREDENTIALS.or(Facts::TOKEN)",
         RETRIES,
     ),
-    row("peer/free.rs", "Facts::CREDENTIALS.and(Facts::TOKEN).and(Facts::LOST)", "Facts::NONE", RESPONSES),
+    row("peer/free.rs", "Facts::CREDENTIALS.or(Facts::TOKEN).or(Facts::LOST)", "Facts::NONE", RESPONSES),
     row(
         "peer/free.rs",
         "            && !is_exiting()\n",
@@ -288,7 +288,7 @@ pub const ROWS: &[Mutation] = &[
         &["lifetime::reloads::", "lifetime::kept_clients::"],
     ),
     row("peer/free.rs", "            && !self.u.is_answered_from_cache()\n", "", CACHES),
-    row("peer/free.rs", "            && !self.u.may_not_be_kept_alive(self.r)\n", "", RESPONSES),
+    row("peer/free.rs", "            && !self.u.might_not_be_kept_alive(self.r)\n", "", RESPONSES),
     row(
         "peer/free.rs",
         "            && self.group().limits.reached(self.carried.get(), bound.age()).is_none()\n",
@@ -422,7 +422,7 @@ pub const ROWS: &[Mutation] = &[
     row("peer/free.rs", "            self.forget_binding();\n", "", &["proof::"]),
     row(
         "peer/free.rs",
-        "self.facts.set(self.facts.get().without(Facts::CHALLENGED.and(Facts::PROVEN)));",
+        "self.facts.set(self.facts.get().without(Facts::CHALLENGED.or(Facts::PROVEN)));",
         "",
         &["proof::"],
     ),

@@ -19,7 +19,7 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "idle.rs",
-        "    bound.connection().ignore_reading(Some(ngx_http_upstream_ntlm_dummy_handler));\n",
+        "    bound.connection().set_read_handler(Some(ngx_http_upstream_ntlm_dummy_handler));\n",
         "",
         &["lifetime::masses::"],
     ),

@@ -22,8 +22,8 @@ const LOOKS: usize = 32;
 
 impl<C: Copy, U: Copy> Bindings<C, U> {
     /// Ends a parked binding of a group that is full with `connections`, to make room for another one, which is about to be parked in this
-    /// phase: of the client connection itself or of the address with most bindings, the least recently used. A group that is full of
-    /// bindings in later phases parks as many others beside them, so that logins can begin: `None` where there is room for one of those.
+    /// phase: of the client connection itself or of the address with most bindings, the least recently used. `None` where nothing has to end:
+    /// so that logins can begin in a group that is full of bindings in later phases, as many others are parked beside them.
     pub fn evict(&mut self, newcomer: BindingId, phase: Phase, connections: usize) -> Option<Evicted<C, U>> {
         let Binding { owner, group, ref key, .. } = *self.bindings.get(newcomer)?;
         let source = self.addresses.find(group, key.address)?;
@@ -37,6 +37,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             }
             0
         } else if from(place) >= connections {
+            // What comes before it is parked beside a full group.
             place
         } else {
             0
