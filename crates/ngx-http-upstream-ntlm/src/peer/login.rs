@@ -140,13 +140,17 @@ impl NtlmPeer {
     }
 
     /// Tells of a client that begins its login over another connection of HTTP/2 each time, and answers no challenge. Called when a leg of a
-    /// login is over.
+    /// login is over. An answer over HTTP/1.x counts as well: curl `--ntlm` begins anew there, once.
     #[cold]
     pub(super) fn diagnose_anew(&self, exchange: &Exchange) {
-        let Some((stream, _)) = self.r.stream_ids().filter(|_| !self.group().is_guarded()) else { return };
+        let stream = self.r.stream_ids().map(|(stream, _)| stream);
+        let watches = stream.is_some() || with_table(|table| table.has_unanswered()) == Some(true);
+        if !watches || self.group().is_guarded() {
+            return;
+        }
         let request = self.with_key(|key| {
             let table = table()?;
-            Some(table.digest(&[&table.user(key).to_bytes(), &exchange.asked.header.to_bytes()]))
+            Some(table.digest(&[&table.user(key).to_bytes(), &exchange.asked.target.to_bytes()]))
         });
         let Some(request) = request.flatten() else { return };
         let leg = self.leg();
@@ -156,7 +160,7 @@ impl NtlmPeer {
                 false
             }
             // The first stream of a client connection.
-            Leg::Begins => stream == 1 && exchange.token && table.note_unanswered(request, now()),
+            Leg::Begins => stream == Some(1) && exchange.token && table.note_unanswered(request, now()),
             _ => false,
         });
         if told == Some(true) {

@@ -42,6 +42,11 @@ impl Unanswered {
         times == MANY
     }
 
+    /// Whether there is any.
+    pub(super) fn is_used(&self) -> bool {
+        self.0.iter().any(|watched| watched.times != 0)
+    }
+
     /// Notes that a request was sent with an answer to a challenge.
     pub(super) fn answer(&mut self, request: Digest) {
         if let Some(watched) = self.place(request).filter(|watched| watched.request == request) {

@@ -171,7 +171,7 @@ async fn over_http2(group: &str) -> (Origin, Nginx) {
         .set("group", group)
         .conf(
             "upstream backend { server {{origin}}; ntlm; {{group}} } \
-             server { listen 127.0.0.1:{{port:h2}} http2; location / { proxy_pass http://backend; } }",
+             server { listen 127.0.0.1:{{port}}; listen 127.0.0.1:{{port:h2}} http2; location / { proxy_pass http://backend; } }",
         )
         .allow_log("the \"listen ... http2\" directive is deprecated")
         .start()
@@ -210,6 +210,14 @@ async fn login_begun_anew_over_each_connection_of_http2_is_diagnosed() {
         let challenge = client.request(leg("/answered", 1, &login.first())).await;
         let answer = login.next(&challenge).unwrap();
         assert_eq!(client.request(leg("/answered", 1, &answer)).await.status, 200, "{turn}");
+    }
+    // As curl does, which goes on over HTTP/1.1.
+    for _ in 0..6 {
+        http2::Client::connect(nginx.at("h2")).await.request(leg("/elsewhere", 1, &first)).await;
+        let (mut client, mut login) = (Client::connect(&nginx).await, login_of("alice"));
+        let challenge = client.request(leg("/elsewhere", 1, &login.first())).await;
+        let answer = login.next(&challenge).unwrap();
+        assert_eq!(client.request(leg("/elsewhere", 1, &answer)).await.status, 200);
     }
     let steady = http2::Client::connect(nginx.at("h2")).await;
     for turn in 0..6 {

@@ -42,6 +42,11 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.unanswered.challenge(request, now)
     }
 
+    /// Whether any request was noted so.
+    pub fn has_unanswered(&self) -> bool {
+        self.unanswered.is_used()
+    }
+
     /// Notes that such a request was sent with an answer to a challenge.
     pub fn note_answer(&mut self, request: Digest) {
         self.unanswered.answer(request);
