@@ -328,7 +328,7 @@ impl Bound {
 
     /// Milliseconds since it was bound.
     pub fn age(self) -> u64 {
-        now().wrapping_sub(self.inner().since)
+        now().saturating_sub(self.inner().since)
     }
 
     /// Offers it to the request of `u` and `pool`, whose client has taken the binding. nginx shows the server's name when it

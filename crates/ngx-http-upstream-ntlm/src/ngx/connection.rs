@@ -217,19 +217,20 @@ impl Connection {
     }
 
     /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data
-    /// `ngx_http_upstream_connect` sets. The timer of the last request may still be set. It is kept only where it goes off so near to
-    /// `timeout` milliseconds from now that nginx, which sets it when it has sent the request, would leave it alone (ngx_event_add_timer). Else,
-    /// and without a `timeout`, it is removed.
+    /// `ngx_http_upstream_connect` sets. When nginx has sent the request, it sets the timer to `timeout` milliseconds, or leaves the one of the
+    /// last request alone where that goes off up to 300 ms sooner (ngx_event_add_timer). So that timer is kept where this costs little: where
+    /// it goes off sooner by less than that and by less than a sixteenth of `timeout`. Else, and without a `timeout`, it is removed.
     pub fn wake(self, timeout: Option<usize>) {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw), and its event with it. The timer calls only touch the timer tree.
         unsafe {
             let reading = (*c).read;
             if (*reading).timer_set() != 0 {
-                let new = |timeout| ngx_current_msec.wrapping_add(timeout);
-                let is_near =
-                    |new: usize| new.wrapping_sub((*reading).timer.key) < NGX_TIMER_LAZY_DELAY as usize;
-                if !timeout.map(new).is_some_and(is_near) {
+                let sooner =
+                    |timeout| ngx_current_msec.wrapping_add(timeout).wrapping_sub((*reading).timer.key);
+                let costs_little =
+                    |timeout: usize| sooner(timeout) < (timeout / 16).min(NGX_TIMER_LAZY_DELAY as usize);
+                if !timeout.is_some_and(costs_little) {
                     ngx_del_timer(reading);
                 }
             }

@@ -11,6 +11,9 @@ use nginx_sys::{
 
 use super::{Peer, Request, Slice};
 
+/// Bytes that the socket of an idle connection takes at once.
+const AT_ONCE: usize = 8192;
+
 /// `r->upstream` of a request that is alive while the handle is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upstream(NonNull<ngx_http_upstream_t>);
@@ -179,14 +182,15 @@ impl Upstream {
         }
     }
 
-    /// Milliseconds that nginx waits for the answer after it has sent the request. `None` where it has a body to send before, or may
-    /// have one (`proxy_request_buffering off`), which may take longer.
+    /// Milliseconds that nginx waits for the answer after it has sent the request. `None` where sending may take a while itself: the request
+    /// is too long for the socket of an idle connection to take it at once, has a body, or may have one (`proxy_request_buffering off`).
     pub fn timeout_once_sent(self) -> Option<usize> {
         // SAFETY: alive (see the type), and with it its configuration and the chain of buffers that create_request made.
         unsafe {
             let conf = &*(*self.as_ptr()).conf;
-            let has_body = (*self.as_ptr()).request_bufs.as_ref().is_none_or(|first| !first.next.is_null());
-            (!has_body && conf.request_buffering != 0).then_some(conf.read_timeout)
+            let first = (*self.as_ptr()).request_bufs.as_ref().filter(|first| first.next.is_null())?;
+            let length = (*first.buf).last.addr().wrapping_sub((*first.buf).pos.addr());
+            (length <= AT_ONCE && conf.request_buffering != 0).then_some(conf.read_timeout)
         }
     }
 

@@ -51,11 +51,15 @@ async fn in_front_of_late_server() -> (Nginx, JoinHandle<()>) {
     let server = tokio::spawn(serve_late(listener));
     let nginx = Nginx::builder()
         .set("server", &address.to_string())
+        .set("long", &"x".repeat(4000))
         .conf(
             "upstream backend { server {{server}}; ntlm; } \
              server { listen 127.0.0.1:{{port}}; proxy_read_timeout 1s; \
                client_max_body_size 100m; large_client_header_buffers 4 100m; \
-               location / { proxy_pass http://backend; } }",
+               location / { proxy_pass http://backend; } \
+               location /long { set $b $a$a$a$a$a$a$a$a; set $c $b$b$b$b$b$b$b$b; set $d $c$c$c$c$c$c$c$c; \
+                 set $e $d$d$d$d$d$d$d$d; proxy_set_header X-Long $e; proxy_pass http://backend; } \
+               set $a {{long}}; }",
         )
         .start()
         .await;
@@ -64,7 +68,7 @@ async fn in_front_of_late_server() -> (Nginx, JoinHandle<()>) {
 
 /// More than the buffers of two sockets.
 fn much() -> Vec<u8> {
-    vec![b'x'; 16 << 20]
+    vec![b'x'; 4 << 20]
 }
 
 #[tokio::test]
@@ -90,6 +94,27 @@ async fn header_to_a_slow_server_may_take_longer_than_is_left_of_the_timer() {
     assert_eq!(alice.get_with("/", "X-Long", &long).await.status, 200);
     drop(alice);
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn header_to_a_slow_server_may_take_longer_than_the_answer() {
+    let (nginx, server) = in_front_of_late_server().await;
+    let mut alice = Client::connect(&nginx).await;
+    assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
+    assert_eq!(alice.get("/long").await.status, 200);
+    drop(alice);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn answer_has_its_whole_time_soon_after_another() {
+    let origin = Origin::start().await;
+    let nginx =
+        Nginx::builder().conf("proxy_read_timeout 500ms;").in_front_of(&[&origin], "ntlm;").start().await;
+    let mut alice = Client::connect(&nginx).await;
+    assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
+    tokio::time::sleep(Duration::from_millis(280)).await;
+    assert_eq!(alice.get("/?delay=300").await.status, 200);
 }
 
 #[tokio::test]
