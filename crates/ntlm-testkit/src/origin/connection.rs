@@ -39,7 +39,13 @@ pub(super) struct Connection {
     pub(super) auth: Auth,
     pub(super) judged: Judged,
     pub(super) requests: u64,
+    /// TLS KeyUpdates that were sent since the last request.
+    pub(super) key_updates: u32,
 }
+
+/// The most of them. A TLS library ends a connection over which more than 32 come without data between them (rustls and OpenSSL), and the peer
+/// answers each with one.
+const MOST_KEY_UPDATES: u32 = 30;
 
 /// A connection, and what its TLS handshake told.
 pub(super) struct Secured {
@@ -79,6 +85,7 @@ impl Connection {
                 Err(_) => break,
             };
             self.requests += 1;
+            self.key_updates = 0;
             match self.exchange(&head).await {
                 Ok(Next::Request) => {}
                 Ok(Next::Extra(after)) => extra = Some(after),
@@ -142,7 +149,10 @@ impl Connection {
                 let _ = done.send(send(&mut self.stream, &bytes).await.is_ok());
             }
             Command::KeyUpdate(done) => {
-                let sent = self.stream.queue_key_update() && self.stream.flush().await.is_ok();
+                let sent = self.key_updates < MOST_KEY_UPDATES
+                    && self.stream.queue_key_update()
+                    && self.stream.flush().await.is_ok();
+                self.key_updates += u32::from(sent);
                 let _ = done.send(sent);
             }
             Command::Close(done) => {

@@ -131,6 +131,7 @@ async fn serve(
         auth,
         judged,
         requests: 0,
+        key_updates: 0,
     };
     tokio::select! {
         _ = life.wait_for(|life| *life == Life::Stopped) => connection.stream.reset_on_drop(),

@@ -293,7 +293,8 @@ impl Origin {
         self.order(id, |done| Command::Send(bytes.to_vec(), done)).await
     }
 
-    /// Sends a TLS 1.3 KeyUpdate over connection `id` as soon as it is idle; `false` if it has none to send.
+    /// Sends a TLS 1.3 KeyUpdate over connection `id` as soon as it is idle; `false` if the connection has none to send, or has sent as many
+    /// since its last request as a TLS library bears.
     pub async fn send_key_update(&self, id: u64) -> bool {
         self.order(id, Command::KeyUpdate).await
     }
