@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use ntlm_testkit::{Client, Nginx, Origin};
+use ntlm_testkit::{Client, Nginx, Origin, slowness};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 
 /// Longer than the `proxy_read_timeout` of these tests.
 const LONG: Duration = Duration::from_millis(1500);
@@ -23,6 +22,7 @@ async fn read_header(connection: &mut TcpStream) -> Option<usize> {
             break from + end + 4;
         }
         if from == 0 {
+            // Nothing is waited for: this is how late the server reads.
             tokio::time::sleep(LONG).await;
         }
     };
@@ -36,6 +36,7 @@ async fn serve_late(listener: TcpListener) {
     let (mut connection, _) = listener.accept().await.unwrap();
     while let Some(rest) = read_header(&mut connection).await {
         if rest != 0 {
+            // As above.
             tokio::time::sleep(LONG).await;
             let mut body = vec![0; rest];
             connection.read_exact(&mut body).await.unwrap();
@@ -44,8 +45,8 @@ async fn serve_late(listener: TcpListener) {
     }
 }
 
-/// An nginx before such a server, and what the server does.
-async fn in_front_of_late_server() -> (Nginx, JoinHandle<()>) {
+/// Logs alice in at such a server, and lets her `go_on`.
+async fn at_late_server(go_on: impl AsyncFnOnce(&mut Client)) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(serve_late(listener));
@@ -63,7 +64,11 @@ async fn in_front_of_late_server() -> (Nginx, JoinHandle<()>) {
         )
         .start()
         .await;
-    (nginx, server)
+    let mut alice = Client::connect(&nginx).await;
+    assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
+    go_on(&mut alice).await;
+    drop(alice);
+    server.await.unwrap();
 }
 
 /// More than the buffers of two sockets.
@@ -73,47 +78,37 @@ fn much() -> Vec<u8> {
 
 #[tokio::test]
 async fn upload_to_a_slow_server_may_take_longer_than_the_answer() {
-    let (nginx, server) = in_front_of_late_server().await;
-    let mut alice = Client::connect(&nginx).await;
-    for body in [vec![], much()] {
-        assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
-        assert_eq!(alice.post("/", body).await.status, 200);
-    }
-    drop(alice);
-    server.await.unwrap();
+    at_late_server(async |alice| assert_eq!(alice.post("/", much()).await.status, 200)).await;
 }
 
 #[tokio::test]
 async fn header_to_a_slow_server_may_take_longer_than_is_left_of_the_timer() {
-    let (nginx, server) = in_front_of_late_server().await;
-    let mut alice = Client::connect(&nginx).await;
-    assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
-    // Longer than nginx leaves a timer alone for.
-    tokio::time::sleep(LONG / 4).await;
-    let long = String::from_utf8(much()).unwrap();
-    assert_eq!(alice.get_with("/", "X-Long", &long).await.status, 200);
-    drop(alice);
-    server.await.unwrap();
+    at_late_server(async |alice| {
+        // Nothing is waited for: the client asks for nothing for so long, and nginx would set the timer anew.
+        tokio::time::sleep(LONG / 4).await;
+        let long = String::from_utf8(much()).unwrap();
+        assert_eq!(alice.get_with("/", "X-Long", &long).await.status, 200);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn header_to_a_slow_server_may_take_longer_than_the_answer() {
-    let (nginx, server) = in_front_of_late_server().await;
-    let mut alice = Client::connect(&nginx).await;
-    assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
-    assert_eq!(alice.get("/long").await.status, 200);
-    drop(alice);
-    server.await.unwrap();
+    at_late_server(async |alice| assert_eq!(alice.get("/long").await.status, 200)).await;
 }
 
 #[tokio::test]
 async fn answer_has_its_whole_time_soon_after_another() {
     let origin = Origin::start().await;
-    let nginx =
-        Nginx::builder().conf("proxy_read_timeout 500ms;").in_front_of(&[&origin], "ntlm;").start().await;
+    let timeout = 500 * slowness();
+    let nginx = Nginx::builder()
+        .conf(&format!("proxy_read_timeout {timeout}ms;"))
+        .in_front_of(&[&origin], "ntlm;")
+        .start()
+        .await;
     let mut alice = Client::connect(&nginx).await;
-    assert_eq!(alice.login_in_one_leg("alice", "/").await.status, 200);
-    tokio::time::sleep(Duration::from_millis(280)).await;
+    // The second request comes while the timer of the first one would still do for nginx.
+    assert_eq!(alice.login_in_one_leg("alice", "/?delay=280").await.status, 200);
     assert_eq!(alice.get("/?delay=300").await.status, 200);
 }
 
@@ -128,6 +123,7 @@ async fn slow_upload_passed_on_unread_may_take_longer_than_the_answer() {
     let mut alice = Client::connect(&nginx).await;
     let bound = alice.login_in_one_leg("alice", "/").await.connection();
     alice.send_raw(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello").await;
+    // Nothing is waited for: this is how slow the client is.
     tokio::time::sleep(LONG).await;
     alice.send_raw(b"world").await;
     let response = alice.read_response().await;
