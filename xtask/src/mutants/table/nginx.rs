@@ -60,6 +60,7 @@ pub const ROWS: &[Mutation] = &[
     row("ngx/upstream.rs", "length <= AT_ONCE && conf.request_buffering != 0", "length <= AT_ONCE", TIMEOUTS),
     row("ngx/upstream.rs", "length <= AT_ONCE && conf.request_buffering", "conf.request_buffering", TIMEOUTS),
     row("ngx/upstream.rs", " || self.ends_with_connection() || r.is_head()", " || r.is_head()", RESPONSES),
+    row("ngx/upstream.rs", "self.is_cut_off() || self.ends_with", "self.ends_with", RESPONSES),
     row(
         "ngx/upstream.rs",
         " || self.ends_with_connection() || r.is_head()",

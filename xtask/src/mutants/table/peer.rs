@@ -393,6 +393,17 @@ pub const ROWS: &[Mutation] = &[
     )
     .known(),
     row("peer/login.rs", "if matches!(step, Step::GoesOn | Step::Refused) {", "if false {", VARIABLES),
+    row("peer/login.rs", "stream == Some(1) && exchange", "exchange", &["diagnoses::"]),
+    row("peer/login.rs", "&& exchange.token && table.note", "&& table.note", &["diagnoses::"]),
+    row("peer/login.rs", "                table.note_answer(request);\n", "", &["diagnoses::"]),
+    row("peer/login.rs", "&table.user(key).to_bytes(), ", "", &["diagnoses::"]),
+    row("peer/login.rs", "&exchange.asked.target.to_bytes()", "b\"\"", &["diagnoses::"]),
+    row(
+        "peer/login.rs",
+        "stream.is_some() || with_table",
+        "stream.is_some() && with_table",
+        &["diagnoses::"],
+    ),
     row(
         "peer/login.rs",
         "Some(login) if step == Step::Proven => Change::To(login),",
