@@ -44,11 +44,12 @@ impl Carried {
             && !Location::of(r).may_taint
             && ALERT.load(Relaxed) == 0
             && !r.has_changed_target();
-        !plain && Self::may_be_in(r, u)
+        !plain && Self::may_be_after_all(r, u)
     }
 
+    /// [`Carried::may_be_by`] of a request that is not plain at first sight.
     #[inline(never)]
-    fn may_be_in(r: Request, u: Upstream) -> bool {
+    fn may_be_after_all(r: Request, u: Upstream) -> bool {
         r.authorization().is_some()
             || Location::of(r).puts_credentials
             || ALERT.load(Relaxed) != 0

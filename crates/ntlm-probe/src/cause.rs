@@ -253,8 +253,8 @@ impl Cause {
             Self::ClockSkew => "the login was refused, and the server's clock differs from the one here",
             Self::SessionLost => "logged in, but a later request on the same connection was not",
             Self::SessionShared => {
-                "DANGER: the proxy answered a connection that sent no credentials, although the server demands a login: strangers \
-                 use the session of somebody who is logged in"
+                "DANGER: the server demands a login, but the proxy answered a connection that sent no credentials: the proxy lets \
+                 strangers use another user's session"
             }
             Self::SessionLostIdle => "logged in, but not any more after the idle time",
             Self::PostFailed => "logged in, but a POST failed",

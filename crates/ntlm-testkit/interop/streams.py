@@ -1,4 +1,6 @@
-"""A session of httpx over HTTP/2: SCHEME BASE USER PASSWORD KIND FILE COUNT, one request after the other. Prints "ANSWER status user hash" for each answer."""
+"""A session of httpx over HTTP/2, one request after the other: SCHEME BASE USER PASSWORD KIND FILE COUNT.
+
+Prints "ANSWER status user hash" for each answer."""
 
 import sys
 

@@ -217,9 +217,12 @@ impl Connection {
     }
 
     /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data
-    /// `ngx_http_upstream_connect` sets. When nginx has sent the request, it sets the timer to `timeout` milliseconds, or leaves the one of the
-    /// last request alone where that goes off up to 300 ms sooner (ngx_event_add_timer). So that timer is kept where this costs little: where
-    /// it goes off sooner by less than that and by less than a sixteenth of `timeout`. Else, and without a `timeout`, it is removed.
+    /// `ngx_http_upstream_connect` sets.
+    ///
+    /// When nginx has sent the request, it sets the read timer to `timeout` milliseconds; it does not touch a timer that is set already and goes
+    /// off less than 300 ms before or after that (ngx_event_add_timer). This function therefore leaves the timer of the last request set where
+    /// the request loses less than 300 ms, and less than a sixteenth of `timeout`, by it. It removes the timer in all other cases, and
+    /// whenever `timeout` is `None`.
     pub fn wake(self, timeout: Option<usize>) {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw), and its event with it. The timer calls only touch the timer tree.

@@ -1,5 +1,5 @@
-//! Notices clients that answer no challenge, and begin the login of the same request anew over another connection each time: such a login never ends. libsoup
-//! does so with a POST over HTTP/2.
+//! Notices clients that answer no challenge, and begin the login of the same request anew over another connection each time: such a login
+//! never ends. libsoup does so with a POST over HTTP/2.
 //!
 //! Must never hold more than a fixed number of requests, whatever clients send.
 

@@ -45,8 +45,8 @@ pub enum End {
     /// nginx cannot register its read event (peer/free.rs). (It ends bindings that wait, too: idle.rs.)
     Unwatched,
 
-    // While it waits: the module's idle.rs decides; of `ClientLeft` client.rs (and, after a request, peer/free.rs), of `Evicted` peer/free.rs, of `MadeRoom` table.rs, and of
-    // `AnotherTransport` peer/key.rs when the next request comes.
+    // While it waits: the module's idle.rs decides; of `ClientLeft` client.rs (and, after a request, peer/free.rs), of `Evicted`
+    // peer/free.rs, of `MadeRoom` table.rs, and of `AnotherTransport` peer/key.rs when the next request comes.
     /// The server closed it while it was parked.
     ServerClosed,
     /// The server sent data that no request asked for.

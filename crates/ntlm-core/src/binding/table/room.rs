@@ -37,7 +37,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             }
             0
         } else if from(place) >= connections {
-            // What comes before it is parked beside a full group.
+            // Bindings of this phase and of later ones fill the group, so one of those ends. The bindings of earlier phases are parked
+            // beside them, and stay.
             place
         } else {
             0

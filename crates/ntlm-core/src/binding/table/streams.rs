@@ -36,8 +36,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// Notes the challenge that the first request of a client connection was given, at the time `now`; equal digests are of the same request. True once, where its
-    /// client begins the login anew over another connection each time.
+    /// Notes the challenge that the first request of a client connection was given, at the time `now`; equal digests are of the same
+    /// request. True once, where its client begins the login anew over another connection each time.
     pub fn note_unanswered(&mut self, request: Digest, now: u64) -> bool {
         self.unanswered.challenge(request, now)
     }
