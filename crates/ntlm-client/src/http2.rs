@@ -29,8 +29,9 @@ pub async fn send(send: SendRequest<Bytes>, origin: &str, request: Request) -> R
     let (head, body) = split(origin, request).map_err(|_| h2::Error::from(h2::Reason::INTERNAL_ERROR))?;
     let (response, mut stream) = send.send_request(head, body.is_none())?;
     if let Some(body) = body {
-        // h2 keeps what the window does not take yet.
-        stream.send_data(body, true)?;
+        // h2 keeps what the window does not take yet. A server may answer before it has the body (RFC 9113, 8.1), which
+        // ends the stream; the response says how it went.
+        let _ = stream.send_data(body, true);
     }
     let (parts, body) = response.await?.into_parts();
     Ok(Begun { parts, body })

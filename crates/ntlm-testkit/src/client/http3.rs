@@ -45,9 +45,10 @@ impl Streams for Http3 {
         let (head, body) = split("https://localhost", request).expect("a request HTTP can carry");
         let mut stream = self.send.clone().send_request(head).await?;
         if let Some(body) = body {
-            stream.send_data(body).await?;
+            // As over HTTP/2, the answer may come first (RFC 9114, 4.1).
+            let _ = stream.send_data(body).await;
         }
-        stream.finish().await?;
+        let _ = stream.finish().await;
         let (parts, ()) = stream.recv_response().await?.into_parts();
         let mut bytes = Vec::new();
         while let Some(data) = stream.recv_data().await? {
