@@ -11,8 +11,9 @@ use h3::client::SendRequest;
 use h3::error::StreamError;
 use h3_quinn::OpenStreams;
 use ntlm_client::http2::{joined, split};
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, Endpoint as Quic, VarInt};
+use quinn::{ClientConfig, Connection, Endpoint as Quic, TransportConfig, VarInt};
 
 use super::streams::{self, Streams};
 use super::{Endpoint, Request, Response, Target, tls};
@@ -21,6 +22,8 @@ use crate::within;
 
 /// H3_NO_ERROR (RFC 9114 section 8.1).
 const CLOSED: VarInt = VarInt::from_u32(0x100);
+/// The first congestion window in bytes: more than a client has on its way.
+const WINDOW: u64 = 16 << 20;
 
 /// A client with one HTTP/3 connection.
 pub type Client = streams::Client<Http3>;
@@ -80,7 +83,14 @@ impl Client {
         let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0));
         let mut endpoint = Quic::client(source).expect("a UDP socket");
         let crypto = QuicClientConfig::try_from(tls::config(&["h3"], false)).expect("TLS 1.3");
-        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+        // A client that closes while its congestion window is full never says so (quinn issue 2785).
+        let mut congestion = CubicConfig::default();
+        congestion.initial_window(WINDOW);
+        let mut transport = TransportConfig::default();
+        transport.congestion_controller_factory(Arc::new(congestion));
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
+        endpoint.set_default_client_config(config);
         let connecting = endpoint.connect(address, "localhost").expect("an address QUIC can connect to");
         let connection = within(connecting, || format!("no QUIC connection to {address}"))
             .await
