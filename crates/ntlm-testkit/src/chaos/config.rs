@@ -235,8 +235,10 @@ impl Config {
             _ if self.is_strict() => 100,
             // Those who log in at the same time end each other's handshakes.
             _ if self.crowd.is_some() => 1,
+            // Connections that linger take what others would need to log in.
+            _ if self.tight => 1,
             (false, _) => 30,
-            (true, 1000) if !self.tight && !self.capped && self.pause > 10 => 30,
+            (true, 1000) if !self.capped && self.pause > 10 => 30,
             (true, 1000) => 5,
             (true, _) => 1,
         }
