@@ -135,6 +135,12 @@ impl Location {
         unsafe { r.location_conf::<Location>(context_index()).as_ref() }
     }
 
+    /// The group that [`Location::group`] points to.
+    pub fn group(&self) -> Option<&Group> {
+        // SAFETY: `proxy.rs` set it; the configuration of a group lives as long as that of the location.
+        unsafe { self.group.as_ref() }
+    }
+
     /// The values of `proxy_set_header` that a client may give line ends.
     pub fn values(&self) -> impl Iterator<Item = *mut ngx_http_complex_value_t> {
         // SAFETY: `merge_loc_conf` made the list, in the configuration's pool.

@@ -8,6 +8,7 @@
 //! asked for.
 #![expect(unsafe_code, reason = "peer callbacks' trampolines, and the peer that they find")]
 
+mod anew;
 mod answer;
 mod free;
 mod key;

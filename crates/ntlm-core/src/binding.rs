@@ -1,6 +1,6 @@
 //! Who owns which upstream connection, how far the login on it is, and how the ownership ends.
 
-mod anew;
+pub mod anew;
 pub mod challenge;
 pub mod digest;
 pub mod end;

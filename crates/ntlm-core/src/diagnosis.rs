@@ -103,7 +103,7 @@ impl Diagnosis {
                 "requests were turned back or refused because they came at once over one HTTP/2 or HTTP/3 connection"
             }
             Diagnosis::BeginsAnew => {
-                "a client begins its login anew over another HTTP/2 connection each time, so it cannot finish"
+                "a client begins its login anew over another HTTP/2 connection each time, and answers none of the challenges"
             }
             Diagnosis::TooSmall => "a logged in client's connection was closed to make room for another's",
             Diagnosis::OneAddress => {

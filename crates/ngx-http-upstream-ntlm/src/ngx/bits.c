@@ -75,6 +75,19 @@ ngx_http_upstream_ntlm_is_repeatable(ngx_http_request_t *r)
 
 
 ngx_uint_t
+ngx_http_upstream_ntlm_has_whole_body(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_V2)
+    return r->stream && r->stream->in_closed
+           && r->headers_in.content_length_n >= 0 && !r->headers_in.chunked
+           && (r->upstream_states == NULL || r->upstream_states->nelts == 0);
+#else
+    return 0;
+#endif
+}
+
+
+ngx_uint_t
 ngx_http_upstream_ntlm_is_kept_through_exit(ngx_http_request_t *r)
 {
 #if (nginx_version >= 1027004)

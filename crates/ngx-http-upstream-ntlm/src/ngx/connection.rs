@@ -3,12 +3,14 @@
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
 
 use nginx_sys::{
-    AF_INET, AF_INET6, NGX_OK, NGX_TIMER_LAZY_DELAY, ngx_close_connection, ngx_connection_t,
-    ngx_current_msec, ngx_cycle, ngx_del_timer, ngx_destroy_pool, ngx_errno, ngx_event_handler_pt,
-    ngx_handle_read_event, ngx_int_t, ngx_log_t, ngx_post_event, ngx_posted_events, sockaddr_in,
-    sockaddr_in6,
+    AF_INET, AF_INET6, NGX_OK, NGX_TIMER_LAZY_DELAY, ngx_close_connection, ngx_connection_counter,
+    ngx_connection_t, ngx_current_msec, ngx_cycle, ngx_del_timer, ngx_destroy_pool, ngx_errno,
+    ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t, ngx_log_t, ngx_post_event, ngx_posted_events,
+    sockaddr_in, sockaddr_in6,
 };
 use ntlm_core::binding::key::Address;
 
@@ -57,6 +59,14 @@ impl Connection {
     pub fn number(self) -> u64 {
         // SAFETY: alive (from_raw).
         unsafe { (*self.as_ptr()).number }
+    }
+
+    /// The number of the newest connection of all workers.
+    pub fn newest() -> u64 {
+        // SAFETY: it points to nginx's own counter, or from ngx_event_module_init on to one that all workers share; each new connection takes
+        // its value and adds one.
+        let next = unsafe { AtomicUsize::from_ptr(ngx_connection_counter.cast()) }.load(Relaxed);
+        next.saturating_sub(1) as u64
     }
 
     /// The log of the connection.

@@ -22,6 +22,7 @@ use super::Status;
 unsafe extern "C" {
     // bits.c
     fn ngx_http_upstream_ntlm_is_repeatable(r: *mut ngx_http_request_t) -> ngx_uint_t;
+    fn ngx_http_upstream_ntlm_has_whole_body(r: *mut ngx_http_request_t) -> ngx_uint_t;
 }
 
 /// `HTTP_1_1_REQUIRED` (RFC 9113 section 7).
@@ -62,6 +63,12 @@ impl Request {
         unsafe { ngx_http_upstream_ntlm_is_repeatable(self.as_ptr()) != 0 }
     }
 
+    /// Whether the request has a `Content-Length`, came over HTTP/2, its body has come whole, and no origin has seen it yet.
+    pub fn has_whole_body(self) -> bool {
+        // SAFETY: alive (from_raw), and its stream with it.
+        unsafe { ngx_http_upstream_ntlm_has_whole_body(self.as_ptr()) != 0 }
+    }
+
     /// The number of the request's stream, and of the last one that its client has opened; `None` where it has no stream.
     pub fn stream_ids(self) -> Option<(usize, usize)> {
         #[cfg(nginx_http2)]
@@ -95,6 +102,9 @@ impl Request {
             (*stream).set_rst_sent(1);
             (*stream).set_skip_data(1);
             (*(*(*stream).request).connection).set_error(1);
+            // NGINX 1.18 does not run posted requests when a body has come, so that a request ended there would stay. This event
+            // runs them; ngx_http_v2_close_stream takes it back.
+            ngx_post_event((*(*(*stream).request).connection).write, &raw mut ngx_posted_events);
             // nginx sends what is queued when it has handled what it reads; else nothing would remind it.
             if (*h2c).blocked() == 0 {
                 ngx_post_event((*c).write, &raw mut ngx_posted_events);

@@ -19,7 +19,7 @@ use crate::bound::{Bound, Transport};
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
 use crate::log::{debug, info};
-use crate::ngx::{Connection, Peer, Server, Slice, Status, is_exiting, now};
+use crate::ngx::{Connection, Peer, Request, Server, Slice, Status, is_exiting, now};
 use crate::stats::{Counter, Name};
 use crate::worker::{count, count_end, table, with_table};
 use crate::{client, idle};
@@ -96,7 +96,6 @@ impl NtlmPeer {
         let verdict = exchange.verdict(&self.group().limits);
         if exchange.credentials {
             self.note_login(&verdict);
-            self.diagnose_anew(&exchange);
         }
         if unauthorized && exchange.token {
             self.note_challenge();
@@ -161,7 +160,7 @@ impl NtlmPeer {
         };
         self.note_login(&verdict);
         if exchange.credentials {
-            self.diagnose_anew(&exchange);
+            self.note_unanswered(&exchange);
         }
         if exchange.token && matches!(exchange.status, 401 | 407) {
             self.note_challenge();
@@ -316,23 +315,9 @@ impl NtlmPeer {
         }
     }
 
-    /// Digests of what the client asks for. `target` is of the host, of path and query as the server gets them, and of the method unless it is
-    /// GET, HEAD, POST or PUT: clients change between these within a login, and servers may answer an OPTIONS without one. `header` is of all
-    /// this, the method, and the fields that do not differ between the legs of a login.
     fn login_asked_for(&self) -> Asked {
-        let (sent, host, method) = (self.u.target(), self.r.host(), self.r.method_name());
-        let field = self.r.host_field().unwrap_or(Slice::EMPTY);
-        let target = if sent.as_bytes().is_empty() { self.r.unparsed_uri() } else { sent };
-        let plain = if self.r.is_plain_method() { Slice::EMPTY } else { method };
-        let digest = |parts: &[&[u8]]| with_table(|table| table.digest(parts)).unwrap_or(Digest::NONE);
-        let target = digest(&[&plain, &host, &field, &target].map(Slice::as_bytes));
-        let mut header = digest(&[method.as_bytes(), &target.to_bytes()]);
-        self.r.each_header(|name, value| {
-            if !is_of_one_leg(name.as_bytes()) {
-                header = digest(&[&header.to_bytes(), name.as_bytes(), value.as_bytes()]);
-            }
-        });
-        Asked { target, header }
+        let sent = self.u.target();
+        asked(self.r, if sent.as_bytes().is_empty() { self.r.unparsed_uri() } else { sent })
     }
 
     /// A server that closes after the client has left does so because of the client.
@@ -372,6 +357,24 @@ impl NtlmPeer {
             self.r.close_client_after_response();
         }
     }
+}
+
+/// Digests of what the client asks for. `target` is of the host, of path and query, and of the method unless it is GET, HEAD, POST or PUT: clients
+/// change between these within a login, and servers may answer an OPTIONS without one. `header` is of all this, the method, and the fields that do
+/// not differ between the legs of a login.
+pub(super) fn asked(r: Request, target: Slice) -> Asked {
+    let (host, method) = (r.host(), r.method_name());
+    let field = r.host_field().unwrap_or(Slice::EMPTY);
+    let plain = if r.is_plain_method() { Slice::EMPTY } else { method };
+    let digest = |parts: &[&[u8]]| with_table(|table| table.digest(parts)).unwrap_or(Digest::NONE);
+    let target = digest(&[&plain, &host, &field, &target].map(Slice::as_bytes));
+    let mut header = digest(&[method.as_bytes(), &target.to_bytes()]);
+    r.each_header(|name, value| {
+        if !is_of_one_leg(name.as_bytes()) {
+            header = digest(&[&header.to_bytes(), name.as_bytes(), value.as_bytes()]);
+        }
+    });
+    Asked { target, header }
 }
 
 /// Whether a field of a request differs between the legs of a login.

@@ -2,10 +2,9 @@
 //!
 //! Must never tell of a login before it is proven, nor of one that is another request's.
 
-use ntlm_core::binding::exchange::{Exchange, Login as Step, Verdict};
+use ntlm_core::binding::exchange::{Login as Step, Verdict};
 use ntlm_core::binding::ids::ClientId;
 use ntlm_core::binding::login::Login;
-use ntlm_core::binding::turn_back::Leg;
 use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::mechanism::Mechanism;
 use ntlm_core::token::Kind;
@@ -13,7 +12,7 @@ use ntlm_core::token::Kind;
 use super::{Facts, NtlmPeer, Source};
 use crate::credentials::{Carried, Credentials};
 use crate::diagnose::diagnose;
-use crate::ngx::{is_exiting, now, unix_time};
+use crate::ngx::{is_exiting, unix_time};
 use crate::stats::{Counter, Verdict as Counted};
 use crate::worker::{Table, table, with_table};
 
@@ -136,35 +135,6 @@ impl NtlmPeer {
         });
         if let Some(diagnosis) = diagnosis.flatten() {
             diagnose(self.r.log(), group, diagnosis);
-        }
-    }
-
-    /// Tells of a client that begins its login over another connection of HTTP/2 each time, and answers no challenge. Called when a leg of a
-    /// login is over. An answer over HTTP/1.x counts as well: curl `--ntlm` begins anew there, once.
-    #[cold]
-    pub(super) fn diagnose_anew(&self, exchange: &Exchange) {
-        let stream = self.r.stream_ids().map(|(stream, _)| stream);
-        let watches = stream.is_some() || with_table(|table| table.has_unanswered()) == Some(true);
-        if !watches || self.group().is_guarded() {
-            return;
-        }
-        let request = self.with_key(|key| {
-            let table = table()?;
-            Some(table.digest(&[&table.user(key).to_bytes(), &exchange.asked.target.to_bytes()]))
-        });
-        let Some(request) = request.flatten() else { return };
-        let leg = self.leg();
-        let told = with_table(|table| match leg {
-            Leg::Answers(_) => {
-                table.note_answer(request);
-                false
-            }
-            // The first stream of a client connection.
-            Leg::Begins => stream == Some(1) && exchange.token && table.note_unanswered(request, now()),
-            _ => false,
-        });
-        if told == Some(true) {
-            diagnose(self.r.log(), self.group(), Diagnosis::BeginsAnew);
         }
     }
 

@@ -11,15 +11,17 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use ntlm_core::binding::challenge::Challenge;
+use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::ids::ClientId;
 use ntlm_core::binding::table::BegunLogin;
 use ntlm_core::binding::turn_back::{Arrival, Leg, Met, Protocol, Way};
 use ntlm_core::diagnosis::Diagnosis;
 use ntlm_core::scheme::{names_basic_or_bearer, offers};
 
+use super::key::with_user;
 use super::leg::{Given, leg};
-use super::turns::Streams;
-use super::{Facts, NtlmPeer, Source, peer_of};
+use super::turns::{GivenUp, Streams, arrived_anew};
+use super::{Facts, NtlmPeer, Source, anew, peer_of};
 use crate::client::{self, protocol};
 use crate::credentials::Carried;
 use crate::diagnose::diagnose;
@@ -32,6 +34,8 @@ use crate::worker::{table, with_table};
 
 /// The name of the field in which an origin asks for a login.
 const WWW_AUTHENTICATE: &[u8] = b"www-authenticate";
+/// Milliseconds in which a client sends once more what waited for a login that it gives up.
+const MOMENT: u64 = 1_000;
 
 /// The module's note about a request over HTTP/2 or HTTP/3. It lies in the pool of the request, which its subrequests share.
 #[derive(Clone, Copy)]
@@ -74,11 +78,36 @@ impl Note {
     }
 }
 
-/// Whether a stream was open when another one of its client was turned back. curl closes such a connection as soon as it can, and
-/// gives up a login that goes on over it; browsers repeat what was on its way.
-fn is_disturbed(r: Request) -> bool {
+/// Whether a stream was open when another one of its connection was turned back. curl closes such a connection as soon as it can, and gives
+/// up a login that goes on over it; browsers repeat what was on its way.
+fn was_open_then(r: Request) -> bool {
     let last = Streams::find(r.client_connection()).map(|streams| streams.last.get());
     r.stream_ids().zip(last).is_some_and(|((id, _), last)| id <= last)
+}
+
+/// Whether a login of the same user in a group was given up within [`MOMENT`], because its challenge was turned back. curl and libsoup send what
+/// waited for the login over the connection once more, and take a refusal for the end of it.
+fn is_given_up(r: Request, group: NonNull<Group>) -> bool {
+    Streams::find(r.client_connection()).and_then(|streams| streams.given_up.get()).is_some_and(|login| {
+        login.group == group
+            && now().saturating_sub(login.at) < MOMENT
+            && user_of(r, group) == Some(login.user)
+    })
+}
+
+/// Notes that the challenge of a login was turned back. What is turned back for that alone does not make the moment longer.
+fn give_up(r: Request, group: NonNull<Group>) {
+    if !is_given_up(r, group)
+        && let Some(streams) = Streams::find(r.client_connection())
+        && let Some(user) = user_of(r, group)
+    {
+        streams.given_up.set(Some(GivenUp { group, user, at: now() }));
+    }
+}
+
+fn user_of(r: Request, group: NonNull<Group>) -> Option<Digest> {
+    // SAFETY: the configuration of a group outlives its requests.
+    with_user(r, unsafe { group.as_ref() }, |key| table().map(|table| table.user(key))).flatten()
 }
 
 fn note_turned_back(r: Request) {
@@ -111,6 +140,11 @@ impl NtlmPeer {
         if r.is_background() {
             return Way::Binding;
         }
+        // The content handler has found that out, where there is one.
+        let anew = arrived_anew(r).unwrap_or_else(|| anew::arrive(r, group, self.leg()));
+        if anew {
+            diagnose(r.log(), group, Diagnosis::BeginsAnew);
+        }
         let (protocol, met) = (protocol(r), self.meet(owner, client));
         if protocol == Protocol::Http1 && !met.is_some_and(|met| met.can_be_mistaken()) {
             return Way::Binding;
@@ -122,6 +156,7 @@ impl NtlmPeer {
             multiplexing: group.multiplexing,
             protocol,
             repeatable: r.is_repeatable(),
+            anew: anew && r.has_whole_body(),
             leg: self.leg(),
             met: met.unwrap_or(Met::Nothing),
         };
@@ -134,6 +169,10 @@ impl NtlmPeer {
                 diagnose(r.log(), group, Diagnosis::MixedClients);
             }
             Way::Apart => Note::change(r, self.group, |note| note.beside = true),
+            // Where all logins are turned back, the operator has said so.
+            Way::Back if group.multiplexing && !arrival.anew => {
+                diagnose(r.log(), group, Diagnosis::Multiplexed);
+            }
             Way::Binding | Way::Back => {}
         }
         way
@@ -239,14 +278,22 @@ fn is_refusal_turned_back(r: Request) -> bool {
     others |= r.authorization().is_some_and(|value| names_basic_or_bearer(value.as_bytes()));
     // SAFETY: the configuration of a group outlives its requests.
     let settings = unsafe { group.as_ref() };
-    let unfit = settings.turns_all_back() || is_disturbed(r);
+    // The origin has looked at the answer to its challenge.
+    let answers = peer.is_some_and(|peer| matches!(peer.leg(), Leg::Answers(_)));
+    let unfit = settings.turns_all_back() || was_open_then(r) || (!answers && is_given_up(r, group));
     let wanted = !settings.is_guarded() && (beside || (unfit && !others));
     if !login || !wanted || !turn_back(r, group) {
         return false;
     }
+    if settings.multiplexing {
+        diagnose(r.log(), settings, Diagnosis::Multiplexed);
+    }
     // The client never sees the challenge, so it cannot answer it over this upstream connection, which is closed.
     if let Some(peer) = peer.filter(|peer| peer.has(Facts::CREDENTIALS)) {
         peer.u.forbid_keepalive();
+        if peer.has(Facts::TOKEN) {
+            give_up(r, group);
+        }
     }
     true
 }
@@ -263,10 +310,6 @@ fn turn_back(r: Request, group: NonNull<Group>) -> bool {
     let group = unsafe { group.as_ref() };
     if let Some(slot) = group.slot {
         slot.count(Counter::Fallback);
-    }
-    // Where all logins are turned back, the operator has said so.
-    if group.multiplexing {
-        diagnose(r.log(), group, Diagnosis::Multiplexed);
     }
     true
 }

@@ -15,6 +15,8 @@ use nginx_sys::{ngx_conf_t, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t};
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::turn_back::{Arrival, Leg, Met};
 
+use super::anew;
+use super::free::asked;
 use super::key::with_user;
 use super::leg::leg;
 use crate::client::{self, protocol};
@@ -34,11 +36,22 @@ const LOOK: u64 = 1_000;
 /// The content handler of `proxy_pass`, which this module's stands before.
 static CONTENT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
+/// A login whose challenge was turned back, so that its client gives it up.
+#[derive(Clone, Copy)]
+pub struct GivenUp {
+    pub group: NonNull<Group>,
+    pub user: Digest,
+    /// When that was, if none was a moment before.
+    pub at: u64,
+}
+
 /// The module's note about a client connection of HTTP/2 or HTTP/3. It lies in the pool of that connection.
 #[derive(Default)]
 pub struct Streams {
     /// The last stream that the client had opened when one of them was turned back; 0 before that.
     pub last: Cell<usize>,
+    /// The last login over the connection whose challenge was turned back.
+    pub given_up: Cell<Option<GivenUp>>,
     /// The requests that take turns, user by user.
     lines: Cell<Option<NonNull<Line>>>,
 }
@@ -75,6 +88,8 @@ struct Line {
     turns: Cell<u32>,
     /// How many requests go on that are legs of a login, or have waited themselves.
     going: Cell<u32>,
+    /// The request that has begun a login last.
+    begun: Cell<Digest>,
     first: Cell<Option<NonNull<Turn>>>,
     /// When a request that waited has had its turn last.
     moved: Cell<u64>,
@@ -87,6 +102,8 @@ struct Turn {
     r: Request,
     line: NonNull<Line>,
     leg: Leg,
+    /// Its client begins the login anew with it.
+    anew: bool,
     state: Cell<State>,
     /// When it began to wait.
     since: Cell<u64>,
@@ -120,6 +137,7 @@ impl Line {
         if let Some(line) = lines().find(|line| line.turns.get() == 0) {
             line.group.set(group);
             line.user.set(user);
+            line.begun.set(Digest::NONE);
             return Some(line);
         }
         let line = client.pool()?.place(Line {
@@ -128,6 +146,7 @@ impl Line {
             user: Cell::new(user),
             turns: Cell::new(0),
             going: Cell::new(0),
+            begun: Cell::new(Digest::NONE),
             first: Cell::new(None),
             moved: Cell::new(0),
             next: streams.lines.get(),
@@ -182,11 +201,12 @@ impl Turn {
     }
 
     /// Notes a request. `None` when there is no memory.
-    fn add<'a>(r: Request, line: &Line, leg: Leg) -> Option<&'a Turn> {
+    fn add<'a>(r: Request, line: &Line, leg: Leg, anew: bool) -> Option<&'a Turn> {
         let turn = r.pool().place(Turn {
             r,
             line: NonNull::from(line),
             leg,
+            anew,
             state: Cell::new(State::Beside),
             since: Cell::new(0),
             next: Cell::new(None),
@@ -205,8 +225,18 @@ impl Turn {
     /// Whether the request waits where it finds this.
     fn waits(&self, met: Met) -> bool {
         let (r, multiplexing) = (self.r, self.line().group().multiplexing);
-        Arrival { multiplexing, protocol: protocol(r), repeatable: r.is_repeatable(), leg: self.leg, met }
-            .waits()
+        let (protocol, repeatable, anew) = (protocol(r), r.is_repeatable(), self.anew);
+        Arrival { multiplexing, protocol, repeatable, anew, leg: self.leg, met }.waits()
+    }
+
+    /// Whether it begins the login of the same request once more. libsoup with winbind does so after an attempt without a password.
+    fn begins_again(&self) -> bool {
+        self.leg == Leg::Begins && self.line().begun.get() == self.request()
+    }
+
+    /// The digest of all that is the same in the legs of a login.
+    fn request(&self) -> Digest {
+        asked(self.r, self.r.unparsed_uri()).header
     }
 
     /// Joins the line.
@@ -224,6 +254,9 @@ impl Turn {
     fn go(&self) {
         self.state.set(State::Going);
         self.line().going.set(self.line().going.get() + 1);
+        if self.leg == Leg::Begins {
+            self.line().begun.set(self.request());
+        }
     }
 
     /// Leaves the line, or lets the others go on.
@@ -263,6 +296,11 @@ impl Turn {
     }
 }
 
+/// Whether a request that takes turns was found, when it arrived, to begin its login anew. `None` for one that takes none.
+pub(super) fn arrived_anew(r: Request) -> Option<bool> {
+    Turn::of(r).map(|turn| turn.anew)
+}
+
 /// Puts this module before the content handler of a location whose `proxy_pass` leads to a group with `ntlm`. A block `if` may run it with
 /// the settings of another location, so that there is one handler behind it for all.
 ///
@@ -290,7 +328,13 @@ pub unsafe fn stand_before_content(cf: *mut ngx_conf_t) {
 unsafe extern "C" fn ngx_http_upstream_ntlm_content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: ngx_http_core_content_phase passes a live request.
     let r = unsafe { Request::new(r) };
-    if r.is_http1() { pass_on(r).0 } else { arrive(r).unwrap_or_else(|| pass_on(r)).0 }
+    if !r.is_http1() {
+        return arrive(r).unwrap_or_else(|| pass_on(r)).0;
+    }
+    if r.authorization().is_some() {
+        anew::note_arrival(r);
+    }
+    pass_on(r).0
 }
 
 /// Hands a request to `proxy_pass`.
@@ -318,9 +362,10 @@ fn arrive(r: Request) -> Option<Status> {
         // `Basic` and its like need no binding.
         Carried::Nowhere | Carried::Unreadable => Leg::Other,
     };
-    let turn = Turn::add(r, line, leg)?;
-    // Those that wait already have theirs first.
-    if turn.waits(if line.first.get().is_some() { Met::Busy } else { line.met(r) }) {
+    let turn = Turn::add(r, line, leg, anew::arrive(r, line.group(), leg))?;
+    // Those that wait already have theirs first, unless they wait for the end of the login that this one begins again.
+    let behind = line.first.get().is_some() && !turn.begins_again();
+    if turn.waits(if behind { Met::Busy } else { line.met(r) }) {
         // SAFETY: this is the content handler, and the function is for requests that wait.
         return Some(unsafe { r.read_body(ngx_http_upstream_ntlm_body_handler) });
     }

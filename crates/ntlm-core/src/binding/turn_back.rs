@@ -4,7 +4,8 @@
 //! A request with a body that would be refused over another connection waits for its turn.
 //!
 //! Must never turn back a request that the client could not repeat whole, nor over another protocol than HTTP/2, nor one that
-//! the origin may have executed.
+//! the origin may have executed. The exception is `anew`: a client that looks like libsoup, which repeats bodies whole and could never log in
+//! over HTTP/2.
 
 use super::challenge::{Challenge, Mark};
 
@@ -72,6 +73,8 @@ pub struct Arrival {
     pub protocol: Protocol,
     /// The client can repeat it whole: it has no body, nothing of an answer was sent, and a client waits for it.
     pub repeatable: bool,
+    /// Its client begins the login anew with it, after challenges over other connections. It has a `Content-Length`, and its body has come whole.
+    pub anew: bool,
     /// Its credentials.
     pub leg: Leg,
     /// The state of its client's binding.
@@ -113,6 +116,9 @@ impl Arrival {
     pub fn way(&self) -> Way {
         let can_turn_back = self.protocol == Protocol::Http2 && self.repeatable;
         if can_turn_back && !self.multiplexing && self.leg != Leg::None {
+            return Way::Back;
+        }
+        if self.protocol == Protocol::Http2 && self.anew && self.leg == Leg::Begins {
             return Way::Back;
         }
         let refused = if can_turn_back { Way::Back } else { Way::Apart };

@@ -1,6 +1,8 @@
 //! One client living its life: it sends what its plan says, and has each answer checked.
 //!
-//! It must never take a decision of its own, nor open a second connection.
+//! It must never take a decision of its own, nor open a second connection, but to begin a login anew.
+
+mod anew;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +13,7 @@ use super::checks::{Answer, Judge, body, refuses};
 use super::config::{Config, Front, PLAIN};
 use super::life::{End, Goal, How, Life, LogIn, Over, Step};
 use super::wire::{Doors, Lost, Wire, bytes_of};
-use crate::client::{Login, Scheme, kerberos_token};
+use crate::client::{Login, kerberos_token};
 use crate::{Request, Response, password_of, slowness};
 
 /// How long a binding may take to end with its timeout, and a connection with it, times [`slowness`].
@@ -85,6 +87,7 @@ impl Living<'_> {
                 tokio::time::sleep(Duration::from_millis(*time) * slowness()).await;
                 Ok(())
             }
+            Step::Anew(login, times) => self.begin_anew(login, *times).await,
             Step::Outlive => self.outlive().await,
         }
     }
@@ -102,9 +105,8 @@ impl Living<'_> {
             count(&self.world.judge.counts.logins);
         }
         let mut handshake = match how {
-            How::Ntlm(spelling) => Some(Login::new(*spelling, &user, &password).in_legs(*legs)),
-            How::Spnego => Some(Login::new(Scheme::spnego(), &user, &password).in_legs(*legs)),
             How::Ticket(_) => None,
+            how => Some(Login::new(how.scheme(), &user, &password).in_legs(*legs)),
         };
         let mut authorization = match (&mut handshake, how) {
             (None, How::Ticket(spelling)) if *outcome == Goal::FirstLeg => format!("{spelling} "),

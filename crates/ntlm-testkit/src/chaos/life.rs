@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use super::ask::{Ask, Door, KEYLESS, Sending, x_client};
 use super::config::{Config, Front, PLAIN, pick};
+use crate::client::Scheme;
 
 /// A client connection from its first byte to its last.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub(super) enum Step {
     Burst(Vec<Ask>),
     /// A login, or a part of one.
     Login(LogIn),
+    /// The first leg of a login so many times, each over a connection of its own; the last step of a life.
+    Anew(LogIn, usize),
     /// Nothing for so many milliseconds.
     Idle(u64),
     /// Nothing until nginx ends the binding, and with it the connection.
@@ -69,6 +72,16 @@ pub(super) enum How {
     Ntlm(&'static str),
     Spnego,
     Ticket(&'static str),
+}
+
+impl How {
+    /// The scheme of a login in legs.
+    pub(super) fn scheme(self) -> Scheme {
+        match self {
+            Self::Ntlm(spelling) | Self::Ticket(spelling) => spelling.into(),
+            Self::Spnego => Scheme::spnego(),
+        }
+    }
 }
 
 /// How far a login goes.
@@ -136,6 +149,16 @@ impl Life {
                 steps.push(Step::Login(last));
             }
             steps.push(Step::Outlive);
+        }
+        // It has more connections than a client is reckoned with.
+        if http2 && !config.tight && rng.u8(0..6) == 0 {
+            let mut login = LogIn::simple(rng.usize(..config.groups), 0);
+            login.how = pick(rng, &[How::Ntlm("NTLM"), How::Ntlm("Negotiate"), How::Spnego]);
+            login.ask.body = pick(
+                rng,
+                &[Sending::Sized(700), Sending::Sized(9000), Sending::Nothing, Sending::Chunked(700)],
+            );
+            steps.push(Step::Anew(login, rng.usize(3..7)));
         }
         let reset = rng.bool();
         let end = match rng.u8(0..10) {
@@ -263,6 +286,11 @@ impl fmt::Display for Life {
                         "  log in by {how:?}{user}, {outcome:?}, {legs} legs in {field}{pages}, {space:?}, {ask}"
                     )?;
                 }
+                Step::Anew(login, times) => writeln!(
+                    f,
+                    "  begin to log in by {:?} over {times} connections, {}",
+                    login.how, login.ask
+                )?,
                 Step::Idle(time) => writeln!(f, "  idle for {time} ms")?,
                 Step::Outlive => writeln!(f, "  idle until the binding ends")?,
             }

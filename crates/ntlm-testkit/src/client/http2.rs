@@ -106,6 +106,13 @@ impl Client {
         Begun(within(begun, || what.clone()).await.unwrap_or_else(|error| panic!("{what}: {error}")))
     }
 
+    /// Sends the head of `request` on a stream of its own, and nothing of its body: the stream is open until what is returned is dropped.
+    pub async fn begin_body(&self, request: Request) -> impl Send + use<> {
+        let (head, _) = http2::split(self.streams.origin, request).expect("a request HTTP can carry");
+        let mut send = self.streams.send.clone().ready().await.expect("a connection");
+        send.send_request(head, false).expect("a stream")
+    }
+
     /// Awaits the end of the connection from the server's side.
     pub async fn closed(&self) {
         let mut ended = self.streams.ended.clone();

@@ -3,7 +3,7 @@
 
 pub(crate) mod njs;
 mod subrequests;
-mod turned_back;
+pub(crate) mod turned_back;
 mod turns;
 
 use ntlm_testkit::client::{http2, http3};

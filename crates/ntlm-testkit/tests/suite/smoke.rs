@@ -4,6 +4,7 @@ use ntlm_testkit::client::curl::Curl;
 use ntlm_testkit::{Client, Nginx, Origin};
 
 use crate::common::front;
+use crate::multiplexed::turned_back::anew;
 
 #[tokio::test]
 async fn login_succeeds_and_keeps_its_connection() {
@@ -45,6 +46,13 @@ async fn an_anonymous_neighbour_stays_anonymous() {
     assert_eq!(bob.get("/").await.status, 401);
     assert_eq!(bob.get("/public/").await.identity(), "anonymous");
     assert_eq!(alice.get("/").await.identity(), "alice");
+}
+
+#[tokio::test]
+async fn body_that_is_turned_back_is_over() {
+    if Nginx::binary().has("http_v2") {
+        anew::play().await;
+    }
 }
 
 #[tokio::test]

@@ -360,12 +360,7 @@ pub const ROWS: &[Mutation] = &[
     row("peer/free.rs", "[&plain, &host, &field, &target]", "[&plain, &host, &field, &plain]", &["proof::"]),
     row("peer/free.rs", "[&plain, &host, &field, &target]", "[&plain, &target]", &["proof::"]),
     row("peer/free.rs", "[&plain, &host, &field, &target]", "[&host, &field, &target]", &["proof::"]),
-    row(
-        "peer/free.rs",
-        "if self.r.is_plain_method() { Slice::EMPTY }",
-        "if false { Slice::EMPTY }",
-        &["proof::"],
-    ),
+    row("peer/free.rs", "if r.is_plain_method() { Slice::EMPTY }", "if false { Slice::EMPTY }", &["proof::"]),
     row(
         "peer/free.rs",
         "if by_server && self.r.connection().is_given_up()",
@@ -393,17 +388,6 @@ pub const ROWS: &[Mutation] = &[
     )
     .known(),
     row("peer/login.rs", "if matches!(step, Step::GoesOn | Step::Refused) {", "if false {", VARIABLES),
-    row("peer/login.rs", "stream == Some(1) && exchange", "exchange", &["diagnoses::"]),
-    row("peer/login.rs", "&& exchange.token && table.note", "&& table.note", &["diagnoses::"]),
-    row("peer/login.rs", "                table.note_answer(request);\n", "", &["diagnoses::"]),
-    row("peer/login.rs", "&table.user(key).to_bytes(), ", "", &["diagnoses::"]),
-    row("peer/login.rs", "&exchange.asked.target.to_bytes()", "b\"\"", &["diagnoses::"]),
-    row(
-        "peer/login.rs",
-        "stream.is_some() || with_table",
-        "stream.is_some() && with_table",
-        &["diagnoses::"],
-    ),
     row(
         "peer/login.rs",
         "Some(login) if step == Step::Proven => Change::To(login),",

@@ -4,6 +4,7 @@ use super::{Mutation, row};
 
 const TURNED_BACK: &[&str] = &["multiplexed::turned_back::"];
 const TURNS: &[&str] = &["multiplexed::turns::"];
+const ANEW: &[&str] = &["multiplexed::turned_back::", "diagnoses::"];
 
 pub(super) const ROWS: &[Mutation] = &[
     row(
@@ -66,9 +67,75 @@ pub(super) const ROWS: &[Mutation] = &[
     ),
     row(
         "peer/turn_back.rs",
-        "settings.turns_all_back() || is_disturbed(r)",
-        "settings.turns_all_back()",
+        "settings.turns_all_back() || was_open_then(r) ||",
+        "settings.turns_all_back() ||",
         TURNED_BACK,
+    ),
+    row("peer/turn_back.rs", "anew: anew && r.has_whole_body(),", "anew,", ANEW),
+    row("peer/turn_back.rs", "anew: anew && r.has_whole_body(),", "anew: false,", ANEW),
+    row(
+        "peer/turn_back.rs",
+        "Way::Back if group.multiplexing && !arrival.anew => {",
+        "Way::Back if group.multiplexing => {",
+        ANEW,
+    ),
+    row("peer/turn_back.rs", " || (!answers && is_given_up(r, group))", "", TURNED_BACK),
+    row("peer/turn_back.rs", "            && now().saturating_sub(login.at) < MOMENT\n", "", TURNED_BACK),
+    row("peer/turn_back.rs", "            && user_of(r, group) == Some(login.user)\n", "", TURNED_BACK),
+    row("peer/turn_back.rs", "        login.group == group\n            && ", "        ", TURNED_BACK),
+    row("peer/turn_back.rs", "    if !is_given_up(r, group)\n        && let", "    if let", TURNED_BACK),
+    row(
+        "peer/turn_back.rs",
+        "        if peer.has(Facts::TOKEN) {\n            give_up(r, group);\n        }\n",
+        "",
+        TURNED_BACK,
+    ),
+    row("ngx/bits.c", "content_length_n >= 0 && !r->headers_in.chunked\n", "content_length_n >= 0\n", ANEW),
+    row(
+        "ngx/bits.c",
+        "content_length_n >= 0 && !r->headers_in.chunked\n",
+        "content_length_n >= -1 && !r->headers_in.chunked\n",
+        ANEW,
+    ),
+    row("ngx/bits.c", "r->stream && r->stream->in_closed\n", "r->stream\n", ANEW),
+    row("peer/anew.rs", "arrive(r, group, leg(value.as_bytes()));", "let _ = (group, value);", ANEW),
+    row("peer/turns.rs", "anew::arrive(r, line.group(), leg))?;", "false)?;", ANEW),
+    row("peer/anew.rs", "            table.note_answer(leg.target);\n", "", ANEW),
+    row("peer/anew.rs", "leg == Leg::Begins && is_first_stream(r));", "leg == Leg::Begins);", ANEW),
+    row("peer/anew.rs", "            && is_first_stream(self.r)\n", "", ANEW),
+    row("peer/anew.rs", "stream == 1)", "stream != 0)", ANEW),
+    row("peer/anew.rs", "            && self.leg() == Leg::Begins\n", "", ANEW),
+    row("peer/anew.rs", "Connection::newest(), now()", "0, now()", ANEW),
+    row(
+        "peer/anew.rs",
+        "(digest(asked.target)?, digest(asked.header)?)",
+        "(asked.target, digest(asked.header)?)",
+        ANEW,
+    ),
+    row(
+        "peer/anew.rs",
+        "(digest(asked.target)?, digest(asked.header)?)",
+        "(digest(asked.target)?, asked.header)",
+        ANEW,
+    ),
+    row(
+        "peer/anew.rs",
+        "(digest(asked.target)?, digest(asked.header)?)",
+        "(digest(asked.target)?, digest(asked.target)?)",
+        ANEW,
+    ),
+    row("ngx/connection.rs", "next.saturating_sub(1) as u64", "next as u64", ANEW),
+    row(
+        "peer/turns.rs",
+        "line.first.get().is_some() && !turn.begins_again();",
+        "line.first.get().is_some();",
+        TURNS,
+    ),
+    row(
+        "peer/turns.rs",
+        "        self.leg == Leg::Begins && self.line().begun.get() == self.request()\n",
+        "        self.leg == Leg::Begins\n",
+        TURNS,
     ),
     row(
         "peer/turns.rs",

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Binding, Bindings, Key, State};
+use crate::binding::anew::FirstLeg;
 use crate::binding::challenge::{Challenge, Mark};
 use crate::binding::digest::Digest;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
@@ -36,20 +37,25 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// Notes the challenge that the first request of a client connection was given, at the time `now`; equal digests are of the same
-    /// request. True once, where its client begins the login anew over another connection each time.
-    pub fn note_unanswered(&mut self, request: Digest, now: u64) -> bool {
-        self.unanswered.challenge(request, now)
+    /// Notes the challenge that the first request of a client connection was given at the time `now`, when the newest connection had the
+    /// number `newest`.
+    pub fn note_unanswered(&mut self, leg: FirstLeg, newest: u64, now: u64) {
+        self.unanswered.challenge(leg, newest, now);
     }
 
-    /// Whether any request was noted so.
-    pub fn has_unanswered(&self) -> bool {
-        self.unanswered.is_used()
+    /// Whether any request that was noted so counts at the time `now`.
+    pub fn has_unanswered(&self, now: u64) -> bool {
+        self.unanswered.is_used(now)
     }
 
-    /// Notes that such a request was sent with an answer to a challenge.
-    pub fn note_answer(&mut self, request: Digest) {
-        self.unanswered.answer(request);
+    /// Whether its client begins the login anew with a request that arrives at the time `now`. If so, what was noted is forgotten.
+    pub fn begins_anew(&mut self, leg: FirstLeg, now: u64) -> bool {
+        self.unanswered.begins_anew(leg, now)
+    }
+
+    /// Notes that a request to such a target arrived with an answer to a challenge.
+    pub fn note_answer(&mut self, target: Digest) {
+        self.unanswered.answer(target);
     }
 
     /// Whether the client may still be about to answer the challenge that it was given over a binding, at the time `now`.

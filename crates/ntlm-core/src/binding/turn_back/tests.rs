@@ -24,7 +24,7 @@ fn waiting(awaited: bool) -> Met {
 }
 
 fn way(protocol: Protocol, repeatable: bool, leg: Leg, met: Met) -> Way {
-    Arrival { multiplexing: true, protocol, repeatable, leg, met }.way()
+    Arrival { multiplexing: true, protocol, repeatable, anew: false, leg, met }.way()
 }
 
 #[test]
@@ -77,6 +77,22 @@ fn streams_that_would_be_refused_are_turned_back() {
 }
 
 #[test]
+fn body_is_turned_back_where_its_login_is_begun_anew() {
+    let legs = [Leg::None, Leg::Begins, Leg::Ticket, Leg::Other, Leg::Answers(mark(1))];
+    for met in [NONE, Met::Begun, Met::Busy, waiting(true), waiting(false)] {
+        for (leg, protocol) in legs.into_iter().flat_map(|leg| {
+            [Protocol::Http1, Protocol::Http2, Protocol::Http3].map(|protocol| (leg, protocol))
+        }) {
+            let before = way(protocol, false, leg, met);
+            let anew = Arrival { multiplexing: true, protocol, repeatable: false, anew: true, leg, met };
+            let turned_back = protocol == Protocol::Http2 && leg == Leg::Begins;
+            assert_eq!(anew.way(), if turned_back { Way::Back } else { before }, "{met:?} {leg:?}");
+            assert!(!turned_back || !anew.waits());
+        }
+    }
+}
+
+#[test]
 fn body_that_would_be_refused_waits() {
     let legs = [Leg::None, Leg::Begins, Leg::Ticket, Leg::Other, Leg::Answers(mark(1))];
     for (met, waiting) in [
@@ -87,8 +103,14 @@ fn body_that_would_be_refused_waits() {
         (waiting(false), &[]),
     ] {
         for leg in legs {
-            let arrival =
-                |protocol, repeatable| Arrival { multiplexing: true, protocol, repeatable, leg, met };
+            let arrival = |protocol, repeatable| Arrival {
+                multiplexing: true,
+                protocol,
+                repeatable,
+                anew: false,
+                leg,
+                met,
+            };
             let (body, quic) = (arrival(Protocol::Http2, false), arrival(Protocol::Http3, false));
             assert_eq!(
                 (body.waits(), quic.waits()),
@@ -131,8 +153,14 @@ fn http1_keeps_its_binding_but_for_a_foreign_answer() {
 fn off_turns_back_credentials_of_streams_without_body() {
     for leg in [Leg::Begins, Leg::Ticket, Leg::Other, Leg::Answers(None)] {
         for met in [NONE, Met::Busy, waiting(true), waiting(false)] {
-            let arrival =
-                Arrival { multiplexing: false, protocol: Protocol::Http2, repeatable: true, leg, met };
+            let arrival = Arrival {
+                multiplexing: false,
+                protocol: Protocol::Http2,
+                repeatable: true,
+                anew: false,
+                leg,
+                met,
+            };
             assert_eq!(arrival.way(), Way::Back);
             for (protocol, repeatable) in
                 [(Protocol::Http2, false), (Protocol::Http3, true), (Protocol::Http1, true)]
@@ -226,7 +254,7 @@ impl World {
         };
         let met = self.table.meet(Some(self.client), 1, GROUP, KEY, 0);
         let Self { protocol, repeatable, .. } = *self;
-        let way = Arrival { multiplexing: true, protocol, repeatable, leg, met }.way();
+        let way = Arrival { multiplexing: true, protocol, repeatable, anew: false, leg, met }.way();
         let mut begun = None;
         let server = match way {
             Way::Back => {

@@ -263,6 +263,58 @@ async fn leg_does_not_wait_for_its_own_login() {
 }
 
 #[tokio::test]
+async fn login_begun_again_goes_before_waiting_bodies() {
+    for over in streams() {
+        let origin = Origin::start().await;
+        let nginx = front(&origin, "ntlm;", PASS).start().await;
+        let client = Any::connect(over, &nginx).await;
+        let post = || Request::post("/", "body");
+        let leg = |value: &str| post().header("Authorization", value);
+        refuses(&client.request(leg(&login_of("alice").first())).await);
+        let bodies = together((0..4).map(|_| client.request(post())));
+        let log_in = async {
+            waiting(&nginx, 4).await;
+            // As libsoup does whose first attempt was without a password.
+            let mut login = login_of("alice");
+            let challenge = client.request(leg(&login.first())).await;
+            client.request(leg(&login.next(&challenge).unwrap())).await
+        };
+        let (bodies, last) = tokio::join!(bodies, log_in);
+        for body in &bodies {
+            serves(body, "alice", last.connection());
+        }
+        assert!(!nginx.error_log().contains("requests were turned back or refused"));
+    }
+}
+
+#[tokio::test]
+async fn another_login_waits_behind_bodies() {
+    for over in streams() {
+        let origin = Origin::start().await;
+        let nginx = front(&origin, "ntlm;", PASS).start().await;
+        let client = Any::connect(over, &nginx).await;
+        let leg = |target, value: &str| Request::post(target, "body").header("Authorization", value);
+        let mut login = login_of("alice");
+        let challenge = client.request(leg("/one", &login.first())).await;
+        let answer = login.next(&challenge).unwrap();
+        let (body, other, last) = tokio::join!(
+            client.request(Request::post("/", "body")),
+            async {
+                waiting(&nginx, 1).await;
+                client.request(leg("/another", &login_of("bob").first())).await
+            },
+            async {
+                waiting(&nginx, 2).await;
+                client.request(leg("/one", &answer)).await
+            }
+        );
+        serves(&last, "alice", challenge.connection());
+        serves(&body, "alice", challenge.connection());
+        refuses(&other);
+    }
+}
+
+#[tokio::test]
 async fn users_of_one_connection_do_not_wait_for_each_other() {
     for (group, field, [alices, bobs, carols]) in [
         ("ntlm;", "X-Forwarded-For", ["198.51.100.1", "198.51.100.2", "198.51.100.3"]),
