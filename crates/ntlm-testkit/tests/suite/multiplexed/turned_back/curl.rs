@@ -50,9 +50,10 @@ async fn curl_uploads_arrive_whole_and_once() {
             std::fs::write(&path, &body).unwrap();
             let path = path.to_str().unwrap();
             for (curl, puts, is_first_answer_final) in [
-                (Curl::negotiate("alice"), true, false),
+                // Without a body it may give a login up, as above.
+                (Curl::negotiate("alice"), true, size == 0 && group == "ntlm;"),
                 // Over HTTP/2 it never ends the empty body of its first leg, whoever the server.
-                (Curl::ntlm("alice"), size == 0, false),
+                (Curl::ntlm("alice"), size == 0, group == "ntlm;"),
                 // Where the first answer to one of them comes when another one logs in already, it takes that for final.
                 (Curl::negotiate("alice").arg("--anyauth"), true, true),
             ] {
