@@ -22,8 +22,9 @@ use crate::within;
 
 /// H3_NO_ERROR (RFC 9114 section 8.1).
 const CLOSED: VarInt = VarInt::from_u32(0x100);
-/// The first congestion window in bytes: more than a client has on its way.
-const WINDOW: u64 = 16 << 20;
+/// The first congestion window in bytes: more than the body in the middle of which a client leaves, and less than overflows the buffer that nginx
+/// receives in.
+const WINDOW: u64 = 64 << 10;
 
 /// A client with one HTTP/3 connection.
 pub type Client = streams::Client<Http3>;
