@@ -1,6 +1,6 @@
 //! One client living its life: it sends what its plan says, and has each answer checked.
 //!
-//! It must never take a decision of its own, nor open a second connection, but to begin a login anew.
+//! A client must never take a decision that the seed has not drawn. It must never open a second connection, except for `Step::Anew`.
 
 mod anew;
 

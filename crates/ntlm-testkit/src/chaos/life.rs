@@ -150,7 +150,7 @@ impl Life {
             }
             steps.push(Step::Outlive);
         }
-        // It has more connections than a client is reckoned with.
+        // This client opens up to six connections. Where `worker_connections` are scarce, nginx has room for one a client.
         if http2 && !config.tight && rng.u8(0..6) == 0 {
             let mut login = LogIn::simple(rng.usize(..config.groups), 0);
             login.how = pick(rng, &[How::Ntlm("NTLM"), How::Ntlm("Negotiate"), How::Spnego]);

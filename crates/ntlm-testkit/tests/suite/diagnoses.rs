@@ -235,7 +235,7 @@ async fn login_begun_anew_over_each_connection_of_http2_is_diagnosed() {
     for turn in 0..3 {
         assert_eq!(troubles(&nginx), 0, "{turn}");
         let client = http2::Client::connect(nginx.at("h2")).await;
-        // What another user answers says nothing of this one.
+        // Another user answers a challenge of the same target, and nginx still counts those of the first user.
         let (mut other, mut login) = (Client::connect(&nginx).await, login_of("bob"));
         let challenge = other.request(leg("/anew", 2, &login.first())).await;
         assert_eq!(other.request(leg("/anew", 2, &login.next(&challenge).unwrap())).await.status, 200);

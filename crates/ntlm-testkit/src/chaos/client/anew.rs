@@ -1,6 +1,6 @@
 //! A client that begins its login anew over another connection of HTTP/2 each time, as libsoup does with a POST.
 //!
-//! It must never answer a challenge over HTTP/2.
+//! This client must never answer a challenge that came over HTTP/2.
 
 use super::{Gone, Life, Living, LogIn, Lost, Over, Sending, Step, Wire, count, live, refuses};
 use crate::client::Login;

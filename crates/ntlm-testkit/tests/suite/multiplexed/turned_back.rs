@@ -4,8 +4,6 @@ pub(crate) mod anew;
 mod curl;
 mod given_up;
 
-use std::time::Duration;
-
 use ntlm_testkit::client::{Login, Scheme, http2};
 use ntlm_testkit::nginx::Builder;
 use ntlm_testkit::origin::{Leg, body_hash};
@@ -104,10 +102,14 @@ fn astray(origin: &Origin) -> Vec<String> {
     astray.map(|(_, entry)| entry.to_string()).collect()
 }
 
-/// Lets the second pass in which refusals are turned back after another stream was.
-async fn moment_over() {
-    // Nothing is waited for: the client asks for nothing for so long.
-    tokio::time::sleep(Duration::from_millis(1100) * slowness()).await;
+/// Waits until nginx answers the client's refusals again, after the challenge of its login was turned back.
+async fn moment_over(client: &http2::Client) {
+    let answered = async {
+        while get(client, "/").await == End::TurnedBack {
+            pause().await;
+        }
+    };
+    within(answered, || "nginx turns refusals back for ever".to_owned()).await;
 }
 
 /// The requests that the origin has seen.
@@ -174,7 +176,8 @@ async fn streams_are_turned_back_where_proxy_ntlm_binds() {
         origin.open_gate("login");
     });
     assert_eq!(challenge, End::TurnedBack);
-    moment_over().await;
+    // nginx does not turn back the refusals of another client connection.
+    let client = http2::Client::connect(nginx.at("clear")).await;
     client.login("alice", "/").await;
     let (slow, ()) = tokio::join!(client.get("/?gate=slow"), async {
         origin.wait_gate("slow").await;
@@ -214,13 +217,13 @@ async fn logins_at_once_never_answer_each_other() {
         let ledger = origin.ledger();
         let begun = ledger.iter().find(|entry| entry.leg == Leg::Negotiate).unwrap();
         origin.wait_closed(begun.connection).await;
-        // What the client sends at that moment belongs to the login that it gives up.
+        // nginx turns refusals of this client back for a second, because the client gives the login up.
         if slowness() == 1 {
             assert_eq!(get(&client, "/").await, End::TurnedBack);
             assert_eq!(with(&client, "/", &login("alice").first()).await, End::TurnedBack);
             assert_eq!(get(&client, "/public/").await.answer().status, 200);
         }
-        moment_over().await;
+        moment_over(&client).await;
         let mut alice = login("alice");
         let challenge = with(&client, "/", &alice.first()).await.answer();
         let bound = challenge.connection();

@@ -29,7 +29,7 @@ async fn refusals_are_turned_back_for_a_second() {
     give_up(&client, &origin, "alice").await;
     let begun = Instant::now();
     let answered = async {
-        // What is turned back meanwhile does not make it longer.
+        // nginx counts the second from the first challenge that it turned back, and not from the later ones.
         while ask(&client, Request::get("/")).await == End::TurnedBack {
             let leg = Request::get("/").header("Authorization", &login_of("alice").first());
             ask(&client, leg).await;
