@@ -426,7 +426,7 @@ impl Living<'_> {
     }
 
     /// A request without a response; the connection goes on if nginx turned a stream back where it may.
-    fn lost(&self, ask: &Ask, target: &str, lost: Lost, beside_others: bool) -> Result<(), Gone> {
+    fn lost(&mut self, ask: &Ask, target: &str, lost: Lost, beside_others: bool) -> Result<(), Gone> {
         let judge = &self.world.judge;
         let client = Some(self.life.name.as_str());
         match lost {
@@ -440,6 +440,7 @@ impl Living<'_> {
                 Ok(())
             }
             Lost::Gone(error) => {
+                self.wire.reset();
                 count(&judge.counts.unanswered);
                 let config = &self.world.config;
                 let held =

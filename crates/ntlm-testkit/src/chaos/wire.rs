@@ -95,6 +95,14 @@ impl Wire {
         }
     }
 
+    /// Has the connection end by RST. Behind bytes that nginx does not read a FIN would never arrive: nginx would not
+    /// know that the client left.
+    pub(super) fn reset(&mut self) {
+        if let Self::Http1(client) = self {
+            client.reset_on_drop();
+        }
+    }
+
     /// Waits for the end of the connection; `false` if unsolicited bytes come instead.
     pub(super) async fn ended(&mut self) -> bool {
         match self {

@@ -159,6 +159,11 @@ impl Client {
 
     /// Closes by RST.
     pub fn abort(mut self) {
+        self.reset_on_drop();
+    }
+
+    /// From now on the end is an RST.
+    pub fn reset_on_drop(&mut self) {
         self.wire.stream().reset_on_drop();
     }
 
