@@ -206,6 +206,12 @@ impl Request {
         args.len != 0 && args.data.addr().wrapping_sub(target.data.addr()) > target.len
     }
 
+    /// Whether the request says how long its body is.
+    pub fn has_content_length(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).headers_in.content_length_n >= 0 }
+    }
+
     /// Whether the method is GET, HEAD, POST or PUT.
     pub fn is_plain_method(self) -> bool {
         use nginx_sys::{NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_POST, NGX_HTTP_PUT};

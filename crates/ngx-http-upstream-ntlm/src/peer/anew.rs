@@ -31,7 +31,7 @@ pub(super) fn note_arrival(r: Request) {
 /// Notes that a request arrives; whether its client begins the login anew with it. An answer to a challenge says that its client does not: over
 /// HTTP/1.x as well, as curl `--ntlm` goes on there.
 pub(super) fn arrive(r: Request, group: &Group, leg: Leg) -> bool {
-    let (answers, begins) = (matches!(leg, Leg::Answers(_)), leg == Leg::Begins && is_first_stream(r));
+    let (answers, begins) = (matches!(leg, Leg::Answers(_)), leg == Leg::Begins && may_begin_anew(r));
     if (!answers && !begins) || !any_unanswered() {
         return false;
     }
@@ -51,7 +51,7 @@ impl NtlmPeer {
     pub(super) fn note_unanswered(&self, exchange: &Exchange) {
         if exchange.token
             && !exchange.guarded
-            && is_first_stream(self.r)
+            && may_begin_anew(self.r)
             && self.leg() == Leg::Begins
             && let Some(user) = self.with_key(|key| table().map(|table| table.user(key))).flatten()
             && let Some(leg) = first_leg(self.r, user)
@@ -65,9 +65,10 @@ fn any_unanswered() -> bool {
     with_table(|table| table.has_unanswered(now())) == Some(true)
 }
 
-/// Whether the request itself came over the first stream of its client connection, of HTTP/2.
-fn is_first_stream(r: Request) -> bool {
-    r.is_main() && r.stream_ids().is_some_and(|(stream, _)| stream == 1)
+/// Whether the request itself came over the first stream of its client connection, of HTTP/2, with a `Content-Length`. Only POST and its like
+/// were seen to begin anew, and other requests are turned back in more cases.
+fn may_begin_anew(r: Request) -> bool {
+    r.is_main() && r.has_content_length() && r.stream_ids().is_some_and(|(stream, _)| stream == 1)
 }
 
 /// The request as its user has asked for it.

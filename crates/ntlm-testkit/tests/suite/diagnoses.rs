@@ -221,10 +221,12 @@ async fn login_begun_anew_over_each_connection_of_http2_is_diagnosed() {
     }
     let steady = http2::Client::connect(nginx.at("h2")).await;
     for turn in 0..6 {
+        let without_length = Request::get("/get").header("Cookie", "user=1").header("Authorization", &first);
         let others = [
             leg(&format!("/{turn}"), 1, &first),
             leg("/of-many", turn, &first),
             leg("/public/?ignore", 1, &first),
+            without_length,
         ];
         for other in others {
             http2::Client::connect(nginx.at("h2")).await.request(other).await;

@@ -101,9 +101,10 @@ pub(super) const ROWS: &[Mutation] = &[
     row("peer/anew.rs", "arrive(r, group, leg(value.as_bytes()));", "let _ = (group, value);", ANEW),
     row("peer/turns.rs", "anew::arrive(r, line.group(), leg))?;", "false)?;", ANEW),
     row("peer/anew.rs", "            table.note_answer(leg.target);\n", "", ANEW),
-    row("peer/anew.rs", "leg == Leg::Begins && is_first_stream(r));", "leg == Leg::Begins);", ANEW),
-    row("peer/anew.rs", "            && is_first_stream(self.r)\n", "", ANEW),
+    row("peer/anew.rs", "leg == Leg::Begins && may_begin_anew(r));", "leg == Leg::Begins);", ANEW),
+    row("peer/anew.rs", "            && may_begin_anew(self.r)\n", "", ANEW),
     row("peer/anew.rs", "stream == 1)", "stream != 0)", ANEW),
+    row("peer/anew.rs", "r.is_main() && r.has_content_length() && ", "r.is_main() && ", ANEW),
     row("peer/anew.rs", "            && self.leg() == Leg::Begins\n", "", ANEW),
     row("peer/anew.rs", "Connection::newest(), now()", "0, now()", ANEW),
     row(
