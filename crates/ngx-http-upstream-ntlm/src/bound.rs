@@ -172,7 +172,7 @@ impl Tls {
 
 /// The servers and routes of bound connections, in memory that the worker never frees: nginx reads the name of a server when it logs
 /// a request, and the connection with its pool may be gone by then.
-struct Kept {
+struct KeptRoutes {
     servers: RefCell<Vec<&'static Server>>,
     routes: RefCell<Vec<&'static Route>>,
 }
@@ -181,9 +181,9 @@ struct Kept {
 const MOST: usize = 1024;
 
 // SAFETY: nginx runs the events of a worker, and so all of this module, on one thread.
-unsafe impl Sync for Kept {}
+unsafe impl Sync for KeptRoutes {}
 
-static KEPT: Kept = Kept { servers: RefCell::new(Vec::new()), routes: RefCell::new(Vec::new()) };
+static KEPT: KeptRoutes = KeptRoutes { servers: RefCell::new(Vec::new()), routes: RefCell::new(Vec::new()) };
 
 /// A server in memory that is never freed. `None` when there are [`MOST`] others, or no memory.
 fn keep_server(server: Server) -> Option<&'static Server> {

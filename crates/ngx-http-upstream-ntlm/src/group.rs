@@ -83,13 +83,13 @@ impl Group {
 /// A line `proxy_ntlm`: a group without servers of its own. In the configuration's pool.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct Place {
+pub struct ProxyNtlm {
     /// Its settings; without connections the line says `off`.
     pub group: Group,
     /// The file that the line stands in, and its number.
     pub said: (ngx_str_t, usize),
     /// The place before it.
-    pub next: *mut Place,
+    pub next: *mut ProxyNtlm,
 }
 
 /// A value of `proxy_set_header`, in the configuration's pool.
@@ -123,7 +123,7 @@ pub struct Location {
     /// `proxy_http_version` and `proxy_set_header Connection` take the place of both defaults that no handshake survives.
     pub replaces_defaults: bool,
     /// The line `proxy_ntlm` that holds; null without one.
-    pub place: *mut Place,
+    pub place: *mut ProxyNtlm,
     /// The group with `ntlm` that `proxy_pass` leads to; null where there is none, its value has variables, or bodies are passed on unread.
     pub group: *mut Group,
 }
@@ -164,7 +164,7 @@ pub struct Main {
     /// A module is loaded that can change a request's header behind nginx's parser.
     pub has_changing_module: bool,
     /// The last line `proxy_ntlm on`.
-    pub places: *mut Place,
+    pub places: *mut ProxyNtlm,
 }
 
 impl Main {
@@ -181,4 +181,4 @@ impl Main {
     }
 }
 
-const _: () = assert!(core::mem::offset_of!(Place, group) == 0);
+const _: () = assert!(core::mem::offset_of!(ProxyNtlm, group) == 0);

@@ -154,7 +154,7 @@ fn told(bound: Bound, end: End) {
 }
 
 /// The connections that wait to be closed, and how many this turn of the event loop has closed.
-struct Row {
+struct Closings {
     waiting: RefCell<Vec<Closing>>,
     /// The turn, by nginx's clock.
     turn: Cell<u64>,
@@ -169,31 +169,32 @@ struct Closing {
 }
 
 // SAFETY: nginx runs the events of a worker, and so all of this module, on one thread.
-unsafe impl Sync for Row {}
+unsafe impl Sync for Closings {}
 
-static ROW: Row = Row { waiting: RefCell::new(Vec::new()), turn: Cell::new(0), closed: Cell::new(0) };
-static ROW_TIMER: Timer = Timer::new(close_batch);
+static CLOSINGS: Closings =
+    Closings { waiting: RefCell::new(Vec::new()), turn: Cell::new(0), closed: Cell::new(0) };
+static CLOSINGS_TIMER: Timer = Timer::new(close_batch);
 
 /// Closes a connection at once, or lets it join the row if this turn has closed enough.
 fn close_soon(bound: Bound, client: Option<Connection>) {
-    if ROW.turn.replace(now()) != now() {
-        ROW.closed.set(0);
+    if CLOSINGS.turn.replace(now()) != now() {
+        CLOSINGS.closed.set(0);
     }
-    if ROW.closed.get() < BATCH || !wait_to_close(bound, client) {
-        ROW.closed.set(ROW.closed.get() + 1);
+    if CLOSINGS.closed.get() < BATCH || !wait_to_close(bound, client) {
+        CLOSINGS.closed.set(CLOSINGS.closed.get() + 1);
         close_now(bound, client);
     }
 }
 
 /// Lets a connection join the row. False when there is no memory.
 fn wait_to_close(bound: Bound, client: Option<Connection>) -> bool {
-    let Ok(mut waiting) = ROW.waiting.try_borrow_mut() else { return false };
+    let Ok(mut waiting) = CLOSINGS.waiting.try_borrow_mut() else { return false };
     if waiting.try_reserve(1).is_err() {
         return false;
     }
     bound.connection().set_read_handler(Some(ngx_http_upstream_ntlm_dummy_handler));
     waiting.push(Closing { bound, client: client.map(|client| (client, client.number())) });
-    ROW_TIMER.go_off_within(now(), PAUSE);
+    CLOSINGS_TIMER.go_off_within(now(), PAUSE);
     true
 }
 
@@ -212,7 +213,7 @@ fn close_now(bound: Bound, client: Option<Connection>) {
 
 /// Closes the first connection of the row. False when there is none.
 fn close_next() -> bool {
-    let next = ROW.waiting.try_borrow_mut().ok().and_then(|mut waiting| waiting.pop());
+    let next = CLOSINGS.waiting.try_borrow_mut().ok().and_then(|mut waiting| waiting.pop());
     let Some(Closing { bound, client }) = next else { return false };
     // Its client connection may have closed meanwhile, and be another's.
     let client = client.filter(|&(client, number)| client.is_open() && client.number() == number);
@@ -226,8 +227,8 @@ fn close_batch() {
             return;
         }
     }
-    if ROW.waiting.try_borrow().is_ok_and(|waiting| !waiting.is_empty()) {
-        ROW_TIMER.go_off_within(now(), PAUSE);
+    if CLOSINGS.waiting.try_borrow().is_ok_and(|waiting| !waiting.is_empty()) {
+        CLOSINGS_TIMER.go_off_within(now(), PAUSE);
     }
 }
 

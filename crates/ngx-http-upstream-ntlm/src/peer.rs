@@ -26,7 +26,7 @@ use core::ptr::NonNull;
 use nginx_sys::{
     ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
-use ntlm_core::binding::exchange::Login;
+use ntlm_core::binding::exchange::Step;
 use ntlm_core::binding::ids::{BindingId, ClientId};
 use ntlm_core::binding::table::Taken;
 use ntlm_core::binding::turn_back::Way;
@@ -70,7 +70,7 @@ pub struct NtlmPeer {
     /// Requests that the bound connection has carried, this one included.
     carried: Cell<u64>,
     /// What the answer made of the login, once the connection is let go of.
-    login: Cell<Option<Login>>,
+    login: Cell<Option<Step>>,
     /// What the table had noted of the binding's logins when this request had it.
     notes: Cell<Option<u32>>,
 }

@@ -11,7 +11,7 @@ use nginx_sys::{
     ngx_http_upstream_srv_conf_t,
 };
 
-use crate::group::{Group, Place};
+use crate::group::{Group, ProxyNtlm};
 use crate::ngx::Upstream;
 
 /// The group that `proxy_pass` of a location with `proxy_ntlm` finds in place of its own.
@@ -21,7 +21,7 @@ pub struct Proxied {
     /// nginx takes this for the group. Marked by [`MARK`].
     pub us: ngx_http_upstream_srv_conf_t,
     /// The line that holds for the location.
-    pub place: *mut Place,
+    pub place: *mut ProxyNtlm,
     /// The group that `proxy_pass` names; null where its value has variables.
     pub named: *mut ngx_http_upstream_srv_conf_t,
     /// The location's own `proxy_bind`; null without it.

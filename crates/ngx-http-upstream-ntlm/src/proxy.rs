@@ -22,7 +22,7 @@ use nginx_sys::{
 use ntlm_core::binding::ids::GroupId;
 
 use crate::conf::{CONF_ERROR, DEFAULT_CONNECTIONS, DEFAULT_TIMEOUT, Directive, LARGEST, has_ntlm};
-use crate::group::{Group, Location, Main, Place};
+use crate::group::{Group, Location, Main, ProxyNtlm};
 use crate::log::{Line, emerg};
 use crate::ngx::{Pool, commands_of, context_index, http_modules, module_tag, name_of};
 use crate::place::Proxied;
@@ -72,7 +72,7 @@ unsafe extern "C" fn ngx_http_ntlm_set_proxy(
             Err(refused) => return refused,
         };
         let (Some(pool), said) = (Pool::from_raw((*cf).pool), directive.said()) else { return CONF_ERROR };
-        let place = Place { group, said: (said.file, said.line), next: null_mut() };
+        let place = ProxyNtlm { group, said: (said.file, said.line), next: null_mut() };
         let Some(place) = pool.place(place) else { return CONF_ERROR };
         location.place = place.as_ptr();
         if (*cf).cmd_type == NGX_HTTP_MAIN_CONF as ngx_uint_t && !name(cf, place, b"http") {
@@ -132,7 +132,7 @@ fn read(directive: &Directive) -> Result<Group, *mut c_char> {
 /// # Safety
 ///
 /// Called while nginx reads the configuration of `http`.
-unsafe fn name(cf: *mut ngx_conf_t, place: NonNull<Place>, wanted: &[u8]) -> bool {
+unsafe fn name(cf: *mut ngx_conf_t, place: NonNull<ProxyNtlm>, wanted: &[u8]) -> bool {
     // SAFETY: vouched for by the caller: the main configuration is what `create_main_conf` returned.
     unsafe {
         let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
@@ -217,7 +217,7 @@ pub unsafe fn merge(cf: *mut ngx_conf_t, parent: &Location, child: &mut Location
 /// # Safety
 ///
 /// Called from `merge_loc_conf`, with a place in the configuration's pool.
-unsafe fn stand_before(cf: *mut ngx_conf_t, place: NonNull<Place>) -> Result<(), &'static str> {
+unsafe fn stand_before(cf: *mut ngx_conf_t, place: NonNull<ProxyNtlm>) -> Result<(), &'static str> {
     // SAFETY: vouched for by the caller; for what is found see `found`.
     unsafe {
         let uc = found(cf)?;

@@ -33,7 +33,7 @@ const MANY: u64 = 20;
 pub struct Shared {
     /// When counting began, in milliseconds of Unix time.
     since: AtomicU64,
-    processes: [Place; PROCESSES],
+    processes: [ProcessPlace; PROCESSES],
     slots: [Slot; SLOTS],
     /// When it was last told that credentials go to a group without `ntlm`, in milliseconds of Unix time.
     guarded: [AtomicU64; GUARDED],
@@ -41,14 +41,14 @@ pub struct Shared {
 
 /// One process.
 #[repr(C)]
-struct Place {
+struct ProcessPlace {
     /// 0 where the place is free.
     pid: AtomicI32,
     /// When it was started ([`Process::started`]).
     started: AtomicU64,
 }
 
-impl Place {
+impl ProcessPlace {
     fn process(&self) -> Option<Process> {
         let process = Process { pid: self.pid.load(Relaxed), started: self.started.load(Relaxed) };
         (process.pid != 0).then_some(process)
@@ -137,7 +137,7 @@ counters! {
 
 /// The outcome of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Handshake {
     /// The origin accepted a login that it had asked for.
     Accepted,
     /// It answered 401, and nothing follows.
@@ -273,14 +273,14 @@ impl Slot {
     }
 
     /// Counts a login.
-    pub fn count_handshake(&self, mechanism: Mechanism, verdict: Verdict) {
-        if let Some(number) = self.handshakes(mechanism, verdict) {
+    pub fn count_handshake(&self, mechanism: Mechanism, handshake: Handshake) {
+        if let Some(number) = self.handshakes(mechanism, handshake) {
             number.fetch_add(1, Relaxed);
         }
     }
 
     /// Counts a login among the latest. True where it was refused, and so were most of them.
-    pub fn is_mostly_refused(&self, verdict: Verdict, now: u64) -> bool {
+    pub fn is_mostly_refused(&self, handshake: Handshake, now: u64) -> bool {
         let Lately { since, accepted, refused } = &self.lately;
         let began = since.load(Relaxed);
         // The clock may have been set back. Of two workers that begin anew at once one does.
@@ -290,12 +290,12 @@ impl Slot {
             accepted.store(0, Relaxed);
             refused.store(0, Relaxed);
         }
-        match verdict {
-            Verdict::Accepted => {
+        match handshake {
+            Handshake::Accepted => {
                 accepted.fetch_add(1, Relaxed);
                 false
             }
-            Verdict::Refused => {
+            Handshake::Refused => {
                 let refused = refused.fetch_add(1, Relaxed) + 1;
                 refused >= MANY && refused > accepted.load(Relaxed)
             }
@@ -303,12 +303,12 @@ impl Slot {
     }
 
     /// How many logins by a mechanism came to this end.
-    pub fn counted_handshakes(&self, mechanism: Mechanism, verdict: Verdict) -> u64 {
-        self.handshakes(mechanism, verdict).map_or(0, |number| number.load(Relaxed))
+    pub fn counted_handshakes(&self, mechanism: Mechanism, handshake: Handshake) -> u64 {
+        self.handshakes(mechanism, handshake).map_or(0, |number| number.load(Relaxed))
     }
 
-    fn handshakes(&self, mechanism: Mechanism, verdict: Verdict) -> Option<&AtomicU64> {
-        self.handshakes.get(mechanism as usize)?.get(verdict as usize)
+    fn handshakes(&self, mechanism: Mechanism, handshake: Handshake) -> Option<&AtomicU64> {
+        self.handshakes.get(mechanism as usize)?.get(handshake as usize)
     }
 
     /// Counts a trouble. True when it is to be logged: not more often than once in `interval` milliseconds, whichever the

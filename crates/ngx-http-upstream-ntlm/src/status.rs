@@ -18,7 +18,7 @@ use ntlm_core::mechanism::Mechanism;
 use crate::conf::Directive;
 use crate::group::{Group, Location};
 use crate::ngx::{Request, unix_time};
-use crate::stats::{Counted, Counter, Shared, Slot, Verdict};
+use crate::stats::{Counted, Counter, Handshake, Shared, Slot};
 use crate::worker;
 
 /// The page, which asks its own path for the numbers.
@@ -216,8 +216,8 @@ fn json(out: &mut Text, shared: &Shared) -> fmt::Result {
                 "{}\"{}\":{{\"accepted\":{},\"refused\":{}}}",
                 if index == 0 { "" } else { "," },
                 mechanism.name(),
-                slot.counted_handshakes(mechanism, Verdict::Accepted),
-                slot.counted_handshakes(mechanism, Verdict::Refused)
+                slot.counted_handshakes(mechanism, Handshake::Accepted),
+                slot.counted_handshakes(mechanism, Handshake::Refused)
             )?;
         }
         out.write_str("},\"diagnoses\":[")?;
@@ -351,7 +351,7 @@ fn prometheus(out: &mut Text, shared: &Shared) -> fmt::Result {
         "Logins that the origin decided on.",
         |out, name, upstream, _, slot| {
             Mechanism::ALL.into_iter().try_for_each(|mechanism| {
-                [("accepted", Verdict::Accepted), ("refused", Verdict::Refused)].into_iter().try_for_each(
+                [("accepted", Handshake::Accepted), ("refused", Handshake::Refused)].into_iter().try_for_each(
                     |(outcome, verdict)| {
                         let count = slot.counted_handshakes(mechanism, verdict);
                         let mechanism = mechanism.name();

@@ -1,7 +1,7 @@
 //! What the header of a response to the client must say and do, before it is sent.
 
 use ntlm_core::binding::end::{Client, End};
-use ntlm_core::binding::exchange::{Condition, Connection, Exchange};
+use ntlm_core::binding::exchange::{Condition, Exchange, Fate};
 use ntlm_core::diagnosis::Diagnosis;
 
 use super::{Facts, NtlmPeer, Source};
@@ -64,7 +64,7 @@ impl NtlmPeer {
         let condition = Condition { kept_alive, ..exchange.condition };
         let verdict = Exchange { condition, ..exchange }.verdict(&self.group().limits);
         let challenge = unauthorized && exchange.token && !exchange.guarded && self.r.is_http1();
-        if challenge && is_exiting() && matches!(verdict.connection, Connection::Close(End::Exiting)) {
+        if challenge && is_exiting() && matches!(verdict.connection, Fate::Close(End::Exiting)) {
             return Announce::Nothing;
         }
         if verdict.client == Client::Leaves {

@@ -6,9 +6,7 @@
 use nginx_sys::{NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_uint_t};
 use ntlm_core::binding::digest::Digest;
 use ntlm_core::binding::end::{Client, End};
-use ntlm_core::binding::exchange::{
-    Asked, Condition, Connection as Fate, Exchange, Outcome, Phase, Progress, Verdict,
-};
+use ntlm_core::binding::exchange::{Asked, Condition, Exchange, Fate, Outcome, Phase, Progress, Verdict};
 use ntlm_core::binding::ids::{BindingId, Refusal};
 use ntlm_core::binding::key::Key;
 use ntlm_core::binding::table::{Evicted, Made};

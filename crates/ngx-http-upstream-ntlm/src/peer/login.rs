@@ -2,7 +2,7 @@
 //!
 //! Must never tell of a login before it is proven, nor of one that is another request's.
 
-use ntlm_core::binding::exchange::{Login as Step, Verdict};
+use ntlm_core::binding::exchange::{Step, Verdict};
 use ntlm_core::binding::ids::ClientId;
 use ntlm_core::binding::login::Login;
 use ntlm_core::diagnosis::Diagnosis;
@@ -13,7 +13,7 @@ use super::{Facts, NtlmPeer, Source};
 use crate::credentials::{Carried, Credentials};
 use crate::diagnose::diagnose;
 use crate::ngx::{is_exiting, unix_time};
-use crate::stats::{Counter, Verdict as Counted};
+use crate::stats::{Counter, Handshake};
 use crate::worker::{Table, table, with_table};
 
 /// What became of a request's binding, as `$ntlm_binding` tells.
@@ -69,9 +69,9 @@ impl NtlmPeer {
             Change::To(login) => Some(login),
         };
         match verdict.login {
-            Step::Refused => self.count_handshake(mechanism, Counted::Refused),
+            Step::Refused => self.count_handshake(mechanism, Handshake::Refused),
             Step::Proven => {
-                self.count_handshake(login.as_ref().map(|login| login.mechanism()), Counted::Accepted)
+                self.count_handshake(login.as_ref().map(|login| login.mechanism()), Handshake::Accepted)
             }
             Step::GoesOn | Step::Nothing => {}
         }
@@ -142,10 +142,10 @@ impl NtlmPeer {
         with_table(|table| Some(table.logins(self.binding.get())?.current.as_ref()?.mechanism())).flatten()
     }
 
-    fn count_handshake(&self, mechanism: Option<Mechanism>, counted: Counted) {
+    fn count_handshake(&self, mechanism: Option<Mechanism>, handshake: Handshake) {
         if let (Some(mechanism), Some(slot)) = (mechanism, self.group().slot) {
-            slot.count_handshake(mechanism, counted);
-            if slot.is_mostly_refused(counted, unix_time()) {
+            slot.count_handshake(mechanism, handshake);
+            if slot.is_mostly_refused(handshake, unix_time()) {
                 diagnose(self.r.log(), self.group(), Diagnosis::MostlyRefused);
             }
         }

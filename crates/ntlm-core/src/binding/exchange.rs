@@ -174,7 +174,7 @@ impl Condition {
 
 /// The fate of the upstream connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
+pub enum Fate {
     /// It is not tainted: the balancer and its pool decide.
     PassOn,
     /// It is parked for its client in this phase.
@@ -185,7 +185,7 @@ pub enum Connection {
 
 /// The outcome, by this answer, of the login that the request was a leg of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Login {
+pub enum Step {
     /// Nothing.
     Nothing,
     /// The origin asks for the next leg.
@@ -200,11 +200,11 @@ pub enum Login {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// For the upstream connection.
-    pub connection: Connection,
+    pub connection: Fate,
     /// For the client connection.
     pub client: Client,
     /// For the login.
-    pub login: Login,
+    pub login: Step,
     /// The phase that the exchanges up to this one have shown.
     pub progress: Progress,
 }
@@ -220,19 +220,16 @@ impl Exchange {
         let (login, progress) = (self.login(), self.progress_after());
         if !self.is_tainted() {
             let client = if self.lost { Client::Leaves } else { Client::Stays };
-            return Verdict { connection: Connection::PassOn, client, login, progress };
+            return Verdict { connection: Fate::PassOn, client, login, progress };
         }
         let phase = self.phase(progress);
         match self.end(limits, phase) {
-            Some(end) => Verdict {
-                connection: Connection::Close(end),
-                client: self.client_after(end),
-                login,
-                progress,
-            },
+            Some(end) => {
+                Verdict { connection: Fate::Close(end), client: self.client_after(end), login, progress }
+            }
             None => {
                 let client = if self.lost && !self.credentials { Client::Leaves } else { Client::Stays };
-                Verdict { connection: Connection::Keep(phase), client, login, progress }
+                Verdict { connection: Fate::Keep(phase), client, login, progress }
             }
         }
     }
@@ -249,15 +246,15 @@ impl Exchange {
         if goes_on || self.background { Client::Stays } else { end.client() }
     }
 
-    fn login(&self) -> Login {
+    fn login(&self) -> Step {
         if !self.credentials || self.status == 0 || self.from_cache || self.outcome == Outcome::Failed {
-            Login::Nothing
+            Step::Nothing
         } else if is_unauthorized(self.status) {
-            if self.token { Login::GoesOn } else { Login::Refused }
+            if self.token { Step::GoesOn } else { Step::Refused }
         } else if self.is_proof() {
-            Login::Proven
+            Step::Proven
         } else {
-            Login::Nothing
+            Step::Nothing
         }
     }
 
@@ -285,7 +282,7 @@ impl Exchange {
             let asked = if self.offer { Some(self.asked) } else { self.progress.asked };
             return Progress { proven, asked };
         }
-        let proven = self.progress.proven || self.login() == Login::Proven;
+        let proven = self.progress.proven || self.login() == Step::Proven;
         Progress { proven, ..self.progress }
     }
 

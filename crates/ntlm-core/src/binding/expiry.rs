@@ -26,7 +26,7 @@ pub(super) struct Ring {
 
 /// A binding's place in the ring of its group.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct RingPlace {
     /// Which slot; `None` before the binding is parked for the first time.
     pub(super) slot: Option<u16>,
     pub(super) before: Option<BindingId>,
@@ -59,7 +59,7 @@ impl Ring {
     }
 
     /// Notes that a binding left the ring, and which one is now the first of its slot where the binding was the first.
-    pub(super) fn left(&mut self, place: Place) {
+    pub(super) fn left(&mut self, place: RingPlace) {
         self.count -= 1;
         if place.before.is_none()
             && let Some(slot) = place.slot.and_then(|slot| self.slots.get_mut(usize::from(slot)))

@@ -67,7 +67,7 @@ impl Site<'_> {
 
 /// The key that a binding was made with.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct BindingKey {
     pub(super) address: Address,
     /// `None` where there is nothing but the address.
     rest: Option<Boxed<Rest>>,
@@ -93,7 +93,7 @@ impl Key<'_> {
     }
 }
 
-impl Kept {
+impl BindingKey {
     pub(super) fn copy(key: Key<'_>) -> Result<Self, Refusal> {
         let Key { address, chosen, forwarded, site: Site { tls, host, port } } = key;
         let rest = if key.is_address_only() {
@@ -101,7 +101,7 @@ impl Kept {
         } else {
             Some(boxed(Rest { chosen: copied(chosen)?, forwarded, tls, host: copied(host)?, port })?)
         };
-        Ok(Kept { address, rest })
+        Ok(BindingKey { address, rest })
     }
 
     /// Whether a request that brings nothing but this address may have the binding.
@@ -174,7 +174,7 @@ mod tests {
         Key { address: Address::v4([192, 0, 2, 1]), chosen: b"", forwarded: Digest::NONE, site: Site::NONE };
 
     fn finds(one: Site<'_>, other: Site<'_>) -> bool {
-        Kept::copy(Key { site: one, ..KEY }).unwrap().is(&Key { site: other, ..KEY })
+        BindingKey::copy(Key { site: one, ..KEY }).unwrap().is(&Key { site: other, ..KEY })
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
         let forwarded = Key { forwarded: Secret::default().digest(&[b"x"]), ..KEY };
         let all = [KEY, away, chosen, forwarded, Key { chosen: b"k", ..away }, Key { chosen: b"l", ..KEY }];
         for (number, &one) in all.iter().enumerate() {
-            let kept = Kept::copy(one).unwrap();
+            let kept = BindingKey::copy(one).unwrap();
             for (other, key) in all.iter().enumerate() {
                 assert_eq!(kept.is(key), number == other, "{one:?} {key:?}");
                 let by_address = kept.is_address(key.address);

@@ -15,10 +15,10 @@ use slotmap::SlotMap;
 use super::anew::Unanswered;
 use super::digest::{Digest, Secret};
 use super::exchange::Phase;
-use super::expiry::{Place, Ring};
+use super::expiry::{Ring, RingPlace};
 use super::fairness::Addresses;
 use super::ids::{BindingId, ClientId, GroupId, Refusal};
-use super::key::{Address, Kept, Key};
+use super::key::{Address, BindingKey, Key};
 use super::login::Logins;
 
 mod ending;
@@ -153,7 +153,7 @@ struct Binding<U> {
     phase: Phase,
     /// The origin accepted a login that it had asked for, and no other login has begun since.
     proven: bool,
-    key: Kept,
+    key: BindingKey,
     upstream: U,
     next_of_client: Option<BindingId>,
     /// The binding is in the list of its address and phase. A busy one stays there until it is parked, ends, or an eviction passes it.
@@ -165,7 +165,7 @@ struct Binding<U> {
     newer: Option<BindingId>,
     /// The time, on the caller's clock, at which it has been parked long enough.
     deadline: u64,
-    place: Place,
+    place: RingPlace,
     logins: Logins,
 }
 
@@ -314,7 +314,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         client: ClientId,
         number: u64,
         group: GroupId,
-        is_of: impl Fn(&Kept) -> bool,
+        is_of: impl Fn(&BindingKey) -> bool,
         fits: impl FnOnce(U) -> bool,
     ) -> Option<Taken<U>> {
         let owner = self.clients.get(client).filter(|owner| owner.number == number)?;
@@ -369,9 +369,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     fn spare_of_client(&self, owner: &Client<C>) -> Option<BindingId> {
         let rank = |binding: &Binding<U>| match binding.state {
             State::Lost => Some((None, 0)),
-            State::Parked if binding.phase != Phase::Proven => {
-                Some((room::turn(binding.phase), binding.deadline))
-            }
+            State::Parked if binding.phase != Phase::Proven => Some((room::turn(binding.phase), binding.deadline)),
             _ => None,
         };
         let ranked = self.of_client(owner).filter_map(|(id, binding)| Some((rank(binding)?, id)));
@@ -399,7 +397,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             None if self.of_client(owner).count() < SHARE => None,
             None => Some(self.spare_of_client(owner).ok_or(Refusal::Share)?),
         };
-        let kept = Kept::copy(key)?;
+        let kept = BindingKey::copy(key)?;
         self.make_group(group, timeout)?;
         self.bindings.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
         self.addresses.add(group, key.address.source())?;
@@ -423,7 +421,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             older: None,
             newer: None,
             deadline: 0,
-            place: Place::default(),
+            place: RingPlace::default(),
             logins: Logins::default(),
         });
         owner.first = Some(id);

@@ -4,7 +4,7 @@
 use ntlm_core::binding::digest::{Digest, Secret};
 use ntlm_core::binding::end::{Client, End};
 use ntlm_core::binding::exchange::{
-    Asked, Condition, Connection, Exchange, Limits, Login, Outcome, Phase, Progress, Verdict,
+    Asked, Condition, Exchange, Fate, Limits, Outcome, Phase, Progress, Step, Verdict,
 };
 
 /// Bytes of one exchange.
@@ -38,8 +38,8 @@ pub fn check(data: &[u8]) {
 /// Invariants 1 and 4: a tainted connection is owned or closed, and kept only if no byte of the exchange may still come.
 fn check_connection(exchange: &Exchange, verdict: &Verdict) {
     let tainted = exchange.bound || exchange.credentials || exchange.token;
-    assert_eq!(verdict.connection == Connection::PassOn, !tainted, "{exchange:?}");
-    if let Connection::Keep(_) = verdict.connection {
+    assert_eq!(verdict.connection == Fate::PassOn, !tainted, "{exchange:?}");
+    if let Fate::Keep(_) = verdict.connection {
         let Condition { broken, kept_alive, request_sent, exiting, .. } = exchange.condition;
         assert!(kept_alive && request_sent && !broken, "{exchange:?}");
         assert!(exchange.outcome == Outcome::Done && !exiting, "{exchange:?}");
@@ -52,29 +52,29 @@ fn check_connection(exchange: &Exchange, verdict: &Verdict) {
 /// Invariant 9: lives are mirrored. A client whose binding ends leaves, unless it is about to log in anew.
 fn check_client(exchange: &Exchange, verdict: &Verdict) {
     match verdict.connection {
-        Connection::Close(_) if exchange.bound && !exchange.background && !exchange.credentials => {
+        Fate::Close(_) if exchange.bound && !exchange.background && !exchange.credentials => {
             let spares = exchange.guarded || !exchange.keyed;
             assert!(verdict.client == Client::Leaves || spares, "{exchange:?}");
         }
-        Connection::Close(_) if exchange.background => assert_eq!(verdict.client, Client::Stays),
-        Connection::Keep(_) if exchange.credentials => assert_eq!(verdict.client, Client::Stays),
-        Connection::PassOn => assert_eq!(verdict.client == Client::Leaves, exchange.lost, "{exchange:?}"),
+        Fate::Close(_) if exchange.background => assert_eq!(verdict.client, Client::Stays),
+        Fate::Keep(_) if exchange.credentials => assert_eq!(verdict.client, Client::Stays),
+        Fate::PassOn => assert_eq!(verdict.client == Client::Leaves, exchange.lost, "{exchange:?}"),
         _ => {}
     }
 }
 
 /// Invariant 8: only the origin proves a login; and limits never cut a handshake.
 fn check_login(exchange: &Exchange, verdict: &Verdict, limits: &Limits, demanded: &[Digest]) {
-    if verdict.login == Login::Proven {
+    if verdict.login == Step::Proven {
         assert!(exchange.credentials && !is_unauthorized(exchange.status), "{exchange:?}");
         assert!(exchange.token || demanded.contains(&exchange.asked.target), "{exchange:?}");
         assert!(exchange.status < 400 || exchange.token || exchange.status == 404, "{exchange:?}");
     }
     if verdict.progress.is_proven() && !exchange.progress.is_proven() {
-        assert_eq!(verdict.login, Login::Proven, "{exchange:?}");
+        assert_eq!(verdict.login, Step::Proven, "{exchange:?}");
     }
     match verdict.connection {
-        Connection::Keep(phase) => {
+        Fate::Keep(phase) => {
             assert_eq!(phase == Phase::Handshaking, is_unauthorized(exchange.status), "{exchange:?}");
             assert_eq!(
                 phase == Phase::Proven,
@@ -84,7 +84,7 @@ fn check_login(exchange: &Exchange, verdict: &Verdict, limits: &Limits, demanded
             let reached = limits.reached(exchange.condition.requests, exchange.condition.age).is_some();
             assert!(!reached || phase == Phase::Handshaking, "{exchange:?}");
         }
-        Connection::Close(End::RequestCap | End::TimeCap) => {
+        Fate::Close(End::RequestCap | End::TimeCap) => {
             assert!(!is_unauthorized(exchange.status), "{exchange:?}");
         }
         _ => {}
@@ -100,7 +100,7 @@ fn check_plain(exchange: &Exchange, verdict: &Verdict, limits: &Limits) {
     }
     let phase = if exchange.progress.is_proven() { Phase::Proven } else { Phase::Unproven };
     let is_kept = exchange.condition.is_kept_after_plain(limits);
-    assert_eq!(is_kept, verdict.connection == Connection::Keep(phase), "{exchange:?}");
+    assert_eq!(is_kept, verdict.connection == Fate::Keep(phase), "{exchange:?}");
     assert_eq!(verdict.progress, exchange.progress, "{exchange:?}");
 }
 

@@ -67,7 +67,7 @@ pub const ROWS: &[Mutation] = &[
         "Some(ended.client)",
         &["keys::", "scaling::", "floods::client_speaking"],
     ),
-    row("idle.rs", "if ROW.closed.get() < BATCH ||", "if true ||", &["lifetime::masses::"]).known(),
+    row("idle.rs", "if CLOSINGS.closed.get() < BATCH ||", "if true ||", &["lifetime::masses::"]).known(),
     row("idle.rs", "} else if bound.is_http1() {", "} else {", &["multiplexed::"]).known(),
     row(
         "idle.rs",

@@ -37,13 +37,13 @@ const HEALTHY: Exchange = Exchange {
 /// A page that asks nobody, or has not asked yet.
 const UNASKED: Exchange = Exchange { progress: Progress { proven: false, asked: None }, ..HEALTHY };
 
-fn connection(exchange: Exchange) -> Connection {
+fn connection(exchange: Exchange) -> Fate {
     exchange.verdict(&Limits::NONE).connection
 }
 
 fn end(exchange: Exchange) -> Option<End> {
     match connection(exchange) {
-        Connection::Close(end) => Some(end),
+        Fate::Close(end) => Some(end),
         _ => None,
     }
 }
@@ -51,13 +51,13 @@ fn end(exchange: Exchange) -> Option<End> {
 #[test]
 fn untainted_connection_is_passed_on() {
     let anonymous = Exchange { bound: false, credentials: false, ..HEALTHY };
-    assert_eq!(connection(anonymous), Connection::PassOn);
+    assert_eq!(connection(anonymous), Fate::PassOn);
     for tainted in [
         Exchange { bound: true, ..anonymous },
         Exchange { credentials: true, ..anonymous },
         Exchange { token: true, ..anonymous },
     ] {
-        assert_ne!(connection(tainted), Connection::PassOn, "{tainted:?}");
+        assert_ne!(connection(tainted), Fate::PassOn, "{tainted:?}");
     }
 }
 
@@ -77,14 +77,14 @@ fn each_condition_alone_ends_the_connection() {
     ] {
         assert_eq!(end(exchange), Some(expected));
     }
-    assert_eq!(connection(HEALTHY), Connection::Keep(Phase::Proven));
+    assert_eq!(connection(HEALTHY), Fate::Keep(Phase::Proven));
 }
 
 #[test]
 fn limits_count_this_request_and_passed_milliseconds() {
     let by =
         |exchange: Exchange, requests, time| match exchange.verdict(&Limits { requests, time }).connection {
-            Connection::Close(end) => Some(end),
+            Fate::Close(end) => Some(end),
             _ => None,
         };
     let Limits { requests: any, time: ever } = Limits::NONE;
@@ -98,14 +98,14 @@ fn limits_count_this_request_and_passed_milliseconds() {
 fn limits_never_cut_a_handshake() {
     let challenge = Exchange { status: 401, token: true, ..HEALTHY };
     let limits = Limits { requests: 1, time: 1 };
-    assert_eq!(challenge.verdict(&limits).connection, Connection::Keep(Phase::Handshaking));
+    assert_eq!(challenge.verdict(&limits).connection, Fate::Keep(Phase::Handshaking));
 }
 
 #[test]
 fn demand_then_acceptance_is_proof() {
     for status in [101, 200, 204, 302, 304, 404, 410] {
         let verdict = Exchange { status, ..HEALTHY }.verdict(&Limits::NONE);
-        assert_eq!((verdict.login, verdict.connection), (Login::Proven, Connection::Keep(Phase::Proven)));
+        assert_eq!((verdict.login, verdict.connection), (Step::Proven, Fate::Keep(Phase::Proven)));
     }
 }
 
@@ -125,26 +125,26 @@ fn answers_without_a_demand_prove_nothing() {
         Exchange { status: 503, ..HEALTHY },
     ] {
         let verdict = exchange.verdict(&Limits::NONE);
-        assert_eq!((verdict.login, verdict.connection), (Login::Nothing, Connection::Keep(Phase::Unproven)));
+        assert_eq!((verdict.login, verdict.connection), (Step::Nothing, Fate::Keep(Phase::Unproven)));
     }
 }
 
 #[test]
 fn mutual_token_is_proof_without_a_demand() {
     let verdict = Exchange { token: true, ..UNASKED }.verdict(&Limits::NONE);
-    assert_eq!((verdict.login, verdict.connection), (Login::Proven, Connection::Keep(Phase::Proven)));
+    assert_eq!((verdict.login, verdict.connection), (Step::Proven, Fate::Keep(Phase::Proven)));
 }
 
 #[test]
 fn new_login_ends_the_proof_of_the_last() {
     let proven = Progress { proven: true, asked: None };
     let refused = Exchange { status: 401, progress: proven, ..HEALTHY }.verdict(&Limits::NONE);
-    assert_eq!((refused.login, refused.progress.proven), (Login::Refused, false));
+    assert_eq!((refused.login, refused.progress.proven), (Step::Refused, false));
     let denied = Exchange { status: 401, credentials: false, progress: proven, ..HEALTHY };
     let denied = denied.verdict(&Limits::NONE);
-    assert_eq!((denied.connection, denied.progress.proven), (Connection::Keep(Phase::Handshaking), true));
+    assert_eq!((denied.connection, denied.progress.proven), (Fate::Keep(Phase::Handshaking), true));
     let after = Exchange { credentials: false, progress: denied.progress, ..HEALTHY };
-    assert_eq!(connection(after), Connection::Keep(Phase::Proven));
+    assert_eq!(connection(after), Fate::Keep(Phase::Proven));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn only_a_demand_starts_a_login() {
     for (offer, proven) in [(true, true), (false, false)] {
         let progress = demand(offer).verdict(&Limits::NONE).progress;
         let verdict = Exchange { progress, ..HEALTHY }.verdict(&Limits::NONE);
-        assert_eq!(verdict.login == Login::Proven, proven);
+        assert_eq!(verdict.login == Step::Proven, proven);
     }
 }
 
@@ -161,8 +161,8 @@ fn only_a_demand_starts_a_login() {
 fn bare_401_is_a_refusal() {
     for status in [401, 407] {
         let answer = |token| Exchange { status, token, ..HEALTHY }.verdict(&Limits::NONE);
-        assert_eq!((answer(true).login, answer(false).login), (Login::GoesOn, Login::Refused));
-        assert_eq!(answer(true).connection, Connection::Keep(Phase::Handshaking));
+        assert_eq!((answer(true).login, answer(false).login), (Step::GoesOn, Step::Refused));
+        assert_eq!(answer(true).connection, Fate::Keep(Phase::Handshaking));
     }
 }
 
@@ -203,7 +203,7 @@ fn answer_of_no_origin_shows_nothing() {
             Exchange { outcome: Outcome::Failed, ..answered },
         ] {
             let verdict = exchange.verdict(&Limits::NONE);
-            assert_eq!((verdict.login, verdict.progress), (Login::Nothing, UNASKED.progress), "{exchange:?}");
+            assert_eq!((verdict.login, verdict.progress), (Step::Nothing, UNASKED.progress), "{exchange:?}");
         }
         assert_ne!(answered.verdict(&Limits::NONE).progress, UNASKED.progress);
     }
@@ -219,7 +219,7 @@ fn lost_login_is_told_unless_another_begins() {
     ] {
         let kept = Exchange { lost, credentials, ..HEALTHY }.verdict(&Limits::NONE);
         assert_eq!(
-            (matches!(kept.connection, Connection::Keep(_)), kept.client),
+            (matches!(kept.connection, Fate::Keep(_)), kept.client),
             (true, client),
             "{lost} {credentials}"
         );

@@ -2,7 +2,7 @@
 
 use super::{Binding, Bindings, Ended, State, group_in, lower_half};
 use crate::binding::exchange::Phase;
-use crate::binding::expiry::Place;
+use crate::binding::expiry::RingPlace;
 use crate::binding::ids::{BindingId, GroupId};
 
 impl<C: Copy, U: Copy> Bindings<C, U> {
@@ -83,7 +83,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let binding = self.bindings.get_mut(id)?;
         let group = group_in(&mut self.groups, binding.group)?;
         let (slot, first) = group.ring.put(id, time, now)?;
-        binding.place = Place { slot: Some(slot), before: None, after: first };
+        binding.place = RingPlace { slot: Some(slot), before: None, after: first };
         if let Some(first) = first.and_then(|first| self.bindings.get_mut(first)) {
             first.place.before = Some(id);
         }
