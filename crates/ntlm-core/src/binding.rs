@@ -10,5 +10,6 @@ mod fairness;
 pub mod ids;
 pub mod key;
 pub mod login;
+mod order;
 pub mod table;
 pub mod turn_back;

@@ -1,7 +1,7 @@
 //! Which client address has most bindings of a group in a phase, so that it is the one to lose some when the group is full.
 //!
 //! An address has a list of its parked bindings for each phase, in the order in which they joined it, and a place in one heap for each
-//! phase: on top the address with most bindings in it, then with most in all, then the one that has waited longest. A request that
+//! phase: on top the address with the greatest [`Weight`]. A request that
 //! takes a binding leaves it in its list; one in use moves to the end now and then. When one is to be evicted, those at the
 //! beginning that have been used since they joined move, too. The heaps are put in order when a binding is made, ends, or when one is to be evicted.
 
@@ -13,6 +13,7 @@ use slotmap::{SlotMap, new_key_type};
 use super::exchange::Phase;
 use super::ids::{BindingId, GroupId, Refusal};
 use super::key;
+use super::order::Weight;
 
 new_key_type! {
     /// Names a client address of a group for as long as it has bindings.
@@ -176,26 +177,24 @@ impl Addresses {
     /// Notes the deadline of the oldest binding of an address in a phase. False where it was noted already; else another
     /// address may be on top now.
     pub(super) fn stamp(&mut self, id: AddressId, phase: Phase, deadline: u64) -> bool {
-        let (.., Reverse(noted)) = self.rank(id, phase);
-        if noted == deadline {
-            return false;
+        let other = self.set_stamp(id, phase, deadline);
+        if other {
+            self.lower(id, phase);
         }
-        self.set_stamp(id, phase, deadline);
-        self.lower(id, phase);
-        true
+        other
     }
 
-    /// By what an address comes before another.
-    fn rank(&self, id: AddressId, phase: Phase) -> (usize, usize, Reverse<u64>) {
-        let Some(address) = self.addresses.get(id) else { return (0, 0, Reverse(0)) };
-        let stamp = address.stamps.get(phase as usize).copied().unwrap_or(0);
-        (self.in_phase(id, phase), address.bindings, Reverse(stamp))
+    fn weight(&self, id: AddressId, phase: Phase) -> Option<Weight> {
+        let Address { bindings, in_phase, stamps, .. } = self.addresses.get(id)?;
+        let phase = phase as usize;
+        let oldest = Reverse(*stamps.get(phase)?);
+        Some(Weight { in_phase: *in_phase.get(phase)?, bindings: *bindings, oldest })
     }
 
-    fn set_stamp(&mut self, id: AddressId, phase: Phase, deadline: u64) {
-        if let Some(stamp) = self.addresses.get_mut(id).and_then(|it| it.stamps.get_mut(phase as usize)) {
-            *stamp = deadline;
-        }
+    /// True when another deadline was noted before.
+    fn set_stamp(&mut self, id: AddressId, phase: Phase, deadline: u64) -> bool {
+        let stamp = self.addresses.get_mut(id).and_then(|it| it.stamps.get_mut(phase as usize));
+        stamp.is_some_and(|stamp| core::mem::replace(stamp, deadline) != deadline)
     }
 
     fn place(&self, id: AddressId, phase: Phase) -> Option<usize> {
@@ -239,7 +238,7 @@ impl Addresses {
         while let Some(place) = self.place(id, phase) {
             let Some(heap) = heap_of(&mut self.heaps, group, phase) else { return };
             let below = [2 * place + 1, 2 * place + 2].map(|child| heap.get(child).copied());
-            let first = below.into_iter().flatten().max_by_key(|&child| self.rank(child, phase));
+            let first = below.into_iter().flatten().max_by_key(|&child| self.weight(child, phase));
             let Some(child) = first else { return };
             let Some(at) = self.place(child, phase) else { return };
             if !self.swap_if_first(child, at, place, phase) {
@@ -253,7 +252,7 @@ impl Addresses {
         let Some(group) = self.addresses.get(id).map(|address| address.group) else { return false };
         let Some(heap) = heap_of(&mut self.heaps, group, phase) else { return false };
         let Some(other) = heap.get(above).copied() else { return false };
-        if self.rank(id, phase) <= self.rank(other, phase) {
+        if self.weight(id, phase) <= self.weight(other, phase) {
             return false;
         }
         if let Some(heap) = heap_of(&mut self.heaps, group, phase) {

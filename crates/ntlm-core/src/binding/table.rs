@@ -20,6 +20,7 @@ use super::fairness::Addresses;
 use super::ids::{BindingId, ClientId, GroupId, Refusal};
 use super::key::{Address, BindingKey, Key};
 use super::login::Logins;
+use super::order::turn;
 
 mod ending;
 mod known;
@@ -369,7 +370,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     fn spare_of_client(&self, owner: &Client<C>) -> Option<BindingId> {
         let rank = |binding: &Binding<U>| match binding.state {
             State::Lost => Some((None, 0)),
-            State::Parked if binding.phase != Phase::Proven => Some((room::turn(binding.phase), binding.deadline)),
+            State::Parked if binding.phase != Phase::Proven => Some((turn(binding.phase), binding.deadline)),
             _ => None,
         };
         let ranked = self.of_client(owner).filter_map(|(id, binding)| Some((rank(binding)?, id)));

@@ -1,20 +1,12 @@
 //! Which parked binding ends when a group is full, or when connections run short.
 //!
-//! `ORDER` says which phase goes first; in it the client address with most bindings; of those the least recently used. A proven binding never
-//! ends for one that is not.
+//! `binding/order.rs` says which phase and which client address go first; of the bindings of that address the least recently used ends.
 
 use super::{Binding, Bindings, Ended, Evicted, State, since};
 use crate::binding::exchange::Phase;
 use crate::binding::fairness::AddressId;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
-
-/// The order in which phases lose bindings.
-const ORDER: [Phase; Phase::COUNT] = [Phase::Handshaking, Phase::Unproven, Phase::Proven];
-
-/// The place of a phase in that order.
-pub(super) fn turn(phase: Phase) -> Option<usize> {
-    ORDER.iter().position(|&other| other == phase)
-}
+use crate::binding::order::{PHASES, turn};
 
 /// How many addresses are looked at for the one that has waited longest, and how many of its bindings. All of them may have been in
 /// use since the last eviction, and an eviction must not take longer for that.
@@ -29,7 +21,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let source = self.addresses.find(group, key.address)?;
         let (parked, place) = (self.group(group)?, turn(phase)?);
         let from =
-            |place: usize| ORDER.into_iter().skip(place).map(|phase| parked.parked_in(phase)).sum::<usize>();
+            |place: usize| PHASES.into_iter().skip(place).map(|phase| parked.parked_in(phase)).sum::<usize>();
         let later = from(place + 1);
         let first = if later >= connections {
             if parked.parked < 2 * connections {
@@ -60,7 +52,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
     /// and its least recently used one in it. Of addresses with as many the one that has waited longest, as far as [`LOOKS`]
     /// tell.
     fn first_to_lose(&mut self, group: GroupId, first: usize) -> Option<(Phase, AddressId, BindingId)> {
-        let phase = ORDER.into_iter().skip(first).find(|&phase| self.top(group, phase).is_some())?;
+        let phase = PHASES.into_iter().skip(first).find(|&phase| self.top(group, phase).is_some())?;
         for _ in 0..LOOKS {
             let (top, oldest) = self.top(group, phase)?;
             let deadline = self.bindings.get(oldest)?.deadline;
