@@ -56,29 +56,37 @@ impl Carried {
             || brings_lines(r, u)
     }
 
-    /// Those of a request, as the client sent it and as it goes out.
+    /// Those of a request, as the client sent it and as it goes out. It evaluates variables, so that none of the module's may call it.
     pub fn by(r: Request, u: Upstream) -> Self {
+        match Self::in_field(r, u) {
+            Ok(Some(value)) => Carried::Field(value),
+            Err(Unreadable) if Location::of(r).puts_credentials => Carried::Unreadable,
+            _ if brings_lines(r, u) => Carried::Unreadable,
+            _ => Carried::Nowhere,
+        }
+    }
+
+    /// The value of the field that has them, as the client sent it or as it goes out. It evaluates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`]: the location or a module may have put some into a request that cannot be read.
+    pub fn in_field(r: Request, u: Upstream) -> Result<Option<Slice>, Unreadable> {
         let location = Location::of(r);
         if let Some(value) = for_origin(r)
             && !(location.replaces_authorization && u.speaks_http())
         {
-            return Carried::Field(value);
+            return Ok(Some(value));
         }
         if ALERT.load(Relaxed) != 0
             && !(location.replaces_proxy_authorization && u.speaks_http())
             && let Some(value) = for_proxy(r)
         {
-            return Carried::Field(value);
+            return Ok(Some(value));
         }
-        let found = match location.puts_credentials || may_change() {
+        match location.puts_credentials || may_change() {
             true => Outgoing::of(u).credentials(),
             false => Ok(None),
-        };
-        match found {
-            Ok(Some(value)) => Carried::Field(value),
-            Err(Unreadable) if location.puts_credentials => Carried::Unreadable,
-            _ if brings_lines(r, u) => Carried::Unreadable,
-            _ => Carried::Nowhere,
         }
     }
 

@@ -99,7 +99,7 @@ unsafe fn next(r: *mut ngx_http_request_t) -> ngx_int_t {
 #[cold]
 fn diagnose_if_no_group(r: Request) {
     let Some(u) = r.upstream() else { return };
-    if group_of(u).is_none() && u.speaks_http() && Carried::by(r, u).any() {
+    if group_of(u).is_none() && u.speaks_http() && matches!(Carried::in_field(r, u), Ok(Some(_))) {
         diagnose_no_group(r.log(), u.peer().name().as_bytes());
     }
 }
@@ -119,7 +119,7 @@ fn diagnose_cleared(r: Request) {
     // SAFETY: the configuration of a group outlives its requests.
     let group = unsafe { group_of(u).map(|group| group.as_ref()) };
     if let Some(group) = group.filter(|group| !group.is_guarded())
-        && !Carried::by(r, u).any()
+        && Carried::in_field(r, u) == Ok(None)
     {
         diagnose(r.log(), group, Diagnosis::AuthorizationCleared);
     }

@@ -152,10 +152,7 @@ impl NtlmPeer {
     }
 
     fn read_credentials(&self) -> Option<Credentials> {
-        match Carried::by(self.r, self.u) {
-            Carried::Field(value) => Credentials::read(value.as_bytes()),
-            _ => None,
-        }
+        Credentials::read(Carried::in_field(self.r, self.u).ok()??.as_bytes())
     }
 
     /// The client had a binding that is gone.

@@ -185,10 +185,10 @@ impl NtlmPeer {
     }
 
     pub(super) fn leg(&self) -> Leg {
-        match Carried::by(self.r, self.u) {
-            Carried::Nowhere => Leg::None,
-            Carried::Field(value) => leg(value.as_bytes()),
-            Carried::Unreadable => Leg::Other,
+        match Carried::in_field(self.r, self.u) {
+            Ok(Some(value)) => leg(value.as_bytes()),
+            _ if self.has(Facts::CREDENTIALS) => Leg::Other,
+            _ => Leg::None,
         }
     }
 

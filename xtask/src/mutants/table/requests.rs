@@ -34,6 +34,12 @@ pub const ROWS: &[Mutation] = &[
     row("credentials.rs", "            || brings_lines(r, u)\n", "", LINE_ENDS),
     row("credentials.rs", "_ if brings_lines(r, u) => Carried::Unreadable,", "", LINE_ENDS),
     row(
+        "peer/login.rs",
+        "Credentials::read(Carried::in_field(self.r, self.u).ok()??.as_bytes())",
+        "match Carried::by(self.r, self.u) { Carried::Field(value) => Credentials::read(value.as_bytes()), _ => None }",
+        LINE_ENDS,
+    ),
+    row(
         "credentials.rs",
         "location.varies_target || r.has_changed_target()",
         "r.has_changed_target()",

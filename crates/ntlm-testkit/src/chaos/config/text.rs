@@ -140,7 +140,10 @@ impl Config {
             for (path, field) in [
                 ("put/", "Authorization $http_x_auth"),
                 ("put407/", "Proxy-Authorization $http_x_auth"),
-                ("ends/", "X-Original $uri"),
+                (
+                    "ends/",
+                    "X-Original $uri; proxy_set_header X-User $ntlm_user; proxy_set_header X-Domain $ntlm_domain",
+                ),
             ] {
                 text.push_str(&both(path, &format!("{kept} proxy_set_header {field}; {pass}")));
             }

@@ -12,6 +12,7 @@ async fn front(origin: &Origin, group: &str, lines: &str) -> Nginx {
         .set("origin", &origin.address())
         .conf(&format!(
             "proxy_http_version 1.1; proxy_set_header Connection ''; merge_slashes off; \
+             log_format names '$request_uri $ntlm_user $ntlm_mechanism'; \
              map $uri $mapped {{ default $uri; }} upstream backend {{ server {{{{origin}}}}; {group} }} \
              server {{ listen 127.0.0.1:{{{{port}}}}; {lines} location = /stranger {{ proxy_pass http://backend/; }} }}"
         ))
@@ -175,5 +176,23 @@ async fn bindings_and_pools_go_on_where_values_may_have_line_ends() {
     let bound = alice.login("alice", "/").await[1].connection();
     for _ in 0..3 {
         super::assert_bound(&mut alice, "/a%20b?c=d", "alice", bound).await;
+    }
+}
+
+#[tokio::test]
+async fn beside_names_of_users_they_are_evaluated_once() {
+    for group in GROUPS {
+        let origin = Origin::start().await;
+        let names = "proxy_set_header X-User $ntlm_user; proxy_set_header X-Domain $ntlm_domain; \
+             proxy_set_header X-Refused $ntlm_refused_user; proxy_set_header X-Binding $ntlm_binding;";
+        let lines = format!(
+            "access_log {{{{prefix}}}}/names.log names; proxy_set_header Connection ''; proxy_set_header X-Path $uri; {names} \
+             location / {{ proxy_pass http://backend; }}"
+        );
+        let nginx = front(&origin, group, &lines).await;
+        // The second one finds the worker when it has logged the first.
+        for target in ["/public/a%0aX-B:%20c", "/public/"] {
+            assert_eq!(Client::connect(&nginx).await.get(target).await.status, 200, "{group} {target}");
+        }
     }
 }
