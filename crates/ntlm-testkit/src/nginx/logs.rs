@@ -21,6 +21,13 @@ pub(super) fn read(path: &Path) -> String {
     std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
+/// The whole lines of a file. A reader may find half of the line that nginx writes at the same time.
+pub(super) fn lines(path: &Path) -> String {
+    let mut text = read(path);
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    text
+}
+
 /// Everything below `prefix` that may hold a complaint.
 pub(super) fn errors(prefix: &Path) -> String {
     let mut paths: Vec<_> = std::fs::read_dir(prefix)

@@ -168,13 +168,13 @@ impl Nginx {
     /// All of its error log.
     #[must_use]
     pub fn error_log(&self) -> String {
-        logs::read(&self.prefix.path().join("error.log"))
+        logs::lines(&self.prefix.path().join("error.log"))
     }
 
     /// All of its access log; each line is `"request" status=… upstream_addr=… upstream_status=… connection=… requests=…`.
     #[must_use]
     pub fn access_log(&self) -> String {
-        logs::read(&self.prefix.path().join("access.log"))
+        logs::lines(&self.prefix.path().join("access.log"))
     }
 
     /// Waits until the error log satisfies `condition`.
