@@ -119,7 +119,7 @@ fn spare() -> bool {
     let Some(ended) = with_table(Table::spare).flatten() else { return false };
     count_end(ended.upstream, End::Shortage);
     told(ended.upstream, End::Shortage);
-    close_now(ended.upstream, mirrored(ended));
+    close_now(ended.upstream, mirrored(ended, End::Shortage));
     true
 }
 
@@ -128,12 +128,15 @@ fn spare() -> bool {
 pub fn close(ended: Ended<Connection, Bound>, end: End) {
     count_end(ended.upstream, end);
     told(ended.upstream, end);
-    close_soon(ended.upstream, mirrored(ended));
+    close_soon(ended.upstream, mirrored(ended, end));
 }
 
-/// The client connection that ends with a binding: not one over which other clients go on.
-fn mirrored(ended: Ended<Connection, Bound>) -> Option<Connection> {
-    (!ended.shared).then_some(ended.client)
+/// The client connection that ends with a binding: not one over which other clients go on, nor one whose client is logged in over another binding
+/// and not over this one. In the middle of a login the client has to begin it again, so only an end that others bring about leaves it its connection.
+fn mirrored(ended: Ended<Connection, Bound>, end: End) -> Option<Connection> {
+    let by_others = matches!(end, End::Evicted | End::Shortage);
+    let stays = ended.login_elsewhere && (by_others || ended.phase != Some(Phase::Handshaking));
+    (!ended.shared && !stays).then_some(ended.client)
 }
 
 /// Closes an upstream connection whose client has left.

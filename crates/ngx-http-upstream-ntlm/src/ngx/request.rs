@@ -120,10 +120,13 @@ impl Request {
     /// Whether the header of a response with this status was sent.
     pub fn has_answered(self, status: usize) -> bool {
         // SAFETY: alive (from_raw).
-        unsafe {
-            ngx_http_upstream_ntlm_is_header_sent(self.as_ptr()) != 0
-                && (*self.as_ptr()).headers_out.status == status
-        }
+        self.is_header_sent() && unsafe { (*self.as_ptr()).headers_out.status == status }
+    }
+
+    /// Whether the header of the response was sent.
+    pub fn is_header_sent(self) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { ngx_http_upstream_ntlm_is_header_sent(self.as_ptr()) != 0 }
     }
 
     /// Calls `look` with name and value of each field of the response, but those for which nginx has places of their own.

@@ -277,7 +277,8 @@ impl NtlmPeer {
             request_sent: self.u.is_request_sent(),
             ..foreseen.condition
         };
-        Exchange { outcome, condition, ..foreseen }
+        let delivered = foreseen.delivered && self.r.is_header_sent();
+        Exchange { outcome, condition, delivered, ..foreseen }
     }
 
     /// What is known of an exchange before it is over. It is expected to end well.
@@ -290,6 +291,7 @@ impl NtlmPeer {
             credentials,
             // A bound request has a client that waits.
             background: bound.is_none() && self.r.is_background(),
+            delivered: self.r.is_main(),
             keyed: self.is_keyed(),
             asked: if credentials || matches!(status, 401 | 407) {
                 self.login_asked_for()

@@ -7,7 +7,7 @@ use super::digest::Digest;
 use super::end::{Client, End};
 use crate::diagnosis::Diagnosis;
 
-/// How far the login on a binding is. `table/room.rs` says which phase loses bindings first.
+/// How far the login on a binding is. `order.rs` says which phase loses bindings first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// The last answer was a 401: a challenge, or a refusal.
@@ -109,6 +109,9 @@ pub struct Exchange {
     pub credentials: bool,
     /// No client waits for the request.
     pub background: bool,
+    /// The client gets this answer. It does not get that of a subrequest, nor one that another answer replaces (`error_page`,
+    /// `X-Accel-Redirect`).
+    pub delivered: bool,
     /// The request may have a binding: `ntlm_key` is not empty for it, or the group has none.
     pub keyed: bool,
     /// The client's request.
@@ -243,7 +246,12 @@ impl Exchange {
     pub fn client_after(&self, end: End) -> Client {
         // The request goes on to another server, and brings its credentials along.
         let goes_on = self.outcome != Outcome::Done && self.credentials;
-        if goes_on || self.background { Client::Stays } else { end.client() }
+        // The server has asked for no login and proved none, and the client does not get its answer: the login is at another server.
+        let elsewhere = !self.delivered
+            && self.progress == Progress::default()
+            && (self.credentials || !self.lost)
+            && !matches!(self.login(), Step::GoesOn | Step::Proven);
+        if goes_on || self.background || elsewhere { Client::Stays } else { end.client() }
     }
 
     fn login(&self) -> Step {

@@ -93,8 +93,10 @@ pub struct Ended<C, U> {
     pub upstream: U,
     /// How far its login was; `None` for a binding that was busy.
     pub phase: Option<Phase>,
-    /// The client connection has other bindings of the group: a proxy in front mixes its clients there, and the others go on.
+    /// The client connection has other bindings of the group: a proxy in front mixes its clients there.
     pub shared: bool,
+    /// Its login was not proven, and that of another binding of the client is.
+    pub login_elsewhere: bool,
 }
 
 /// A connection whose client has left.
@@ -365,8 +367,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         })
     }
 
-    /// What a client with [`SHARE`] bindings and traces can do without: a trace, else the least recently used parked binding
-    /// whose login is not proven, in the order of `room.rs`.
+    /// What a client with [`SHARE`] bindings and traces can do without: a trace, else the first in the order of `order.rs`, but none that is proven.
     fn spare_of_client(&self, owner: &Client<C>) -> Option<BindingId> {
         let rank = |binding: &Binding<U>| match binding.state {
             State::Lost => Some((None, 0)),

@@ -53,10 +53,17 @@ fn check_connection(exchange: &Exchange, verdict: &Verdict) {
 fn check_client(exchange: &Exchange, verdict: &Verdict) {
     match verdict.connection {
         Fate::Close(_) if exchange.bound && !exchange.background && !exchange.credentials => {
-            let spares = exchange.guarded || !exchange.keyed;
+            let elsewhere = !exchange.delivered && exchange.progress == Progress::default();
+            let spares = exchange.guarded || !exchange.keyed || elsewhere;
             assert!(verdict.client == Client::Leaves || spares, "{exchange:?}");
         }
         Fate::Close(_) if exchange.background => assert_eq!(verdict.client, Client::Stays),
+        Fate::Close(_)
+            if exchange.progress == Progress::default() && !exchange.delivered && !exchange.lost =>
+        {
+            let is_leg = matches!(verdict.login, Step::GoesOn | Step::Proven);
+            assert!(verdict.client == Client::Stays || is_leg, "{exchange:?}");
+        }
         Fate::Keep(_) if exchange.credentials => assert_eq!(verdict.client, Client::Stays),
         Fate::PassOn => assert_eq!(verdict.client == Client::Leaves, exchange.lost, "{exchange:?}"),
         _ => {}
@@ -119,6 +126,7 @@ fn exchange(secret: &Secret, bytes: &[u8], requests: u64, progress: Progress) ->
         lost: bit(often, 1),
         credentials: bit(often, 2),
         background: seldom(2),
+        delivered: !seldom(11),
         keyed: !seldom(3),
         asked: Asked {
             target: secret.digest(&[&[about & 1]]),

@@ -238,10 +238,13 @@ impl Both {
         let phase = if let State::Parked(phase) = entry.state { Some(phase) } else { None };
         entry.state = State::Lost;
         let (client, upstream, group, key) = (entry.client, entry.upstream, entry.group, entry.key);
+        let has_login = entry.phase == Phase::Proven;
         // No two users of a client have the same key.
         let mut all = (0..2).flat_map(|group| self.live(group));
         let shared = all.any(|e| e.client == client && (e.key != key || e.group == group));
-        Some(Ended { client, upstream, phase, shared })
+        let mut all = (0..2).flat_map(|group| self.live(group));
+        let login_elsewhere = !has_login && all.any(|e| e.client == client && e.phase == Phase::Proven);
+        Some(Ended { client, upstream, phase, shared, login_elsewhere })
     }
 
     /// The one of `allowed` that the table chose: the model ends it too.

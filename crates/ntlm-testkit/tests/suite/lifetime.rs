@@ -1,6 +1,7 @@
 //! How long a binding lives: as long as both its connections, which end together, and no longer than it is allowed to.
 
 mod aborts;
+mod elsewhere;
 mod kept_clients;
 mod masses;
 mod next_upstream;

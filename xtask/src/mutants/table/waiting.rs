@@ -2,6 +2,8 @@
 
 use super::{Mutation, WAYS, row};
 
+const ELSEWHERE: &[&str] = &["lifetime::elsewhere::"];
+
 pub const ROWS: &[Mutation] = &[
     // Waiting.
     row(
@@ -10,6 +12,16 @@ pub const ROWS: &[Mutation] = &[
         "",
         &["lifetime::end_arriving", "lifetime::responses::slow_readers"],
     ),
+    row("idle.rs", "let stays = ended.login_elsewhere && (", "let stays = false && (", ELSEWHERE),
+    row(
+        "idle.rs",
+        "(by_others || ended.phase",
+        "(ended.phase",
+        &["lifetime::elsewhere::", "eviction::", "fairness::"],
+    ),
+    row("idle.rs", "(by_others || ended.phase != Some(Phase::Handshaking))", "true", ELSEWHERE),
+    row("peer/free.rs", "foreseen.delivered && self.r.is_header_sent();", "foreseen.delivered;", ELSEWHERE),
+    row("peer/free.rs", "delivered: self.r.is_main(),", "delivered: true,", ELSEWHERE),
     row("idle.rs", "    STAND_IN.stand();\n", "", &["eviction::connection_shortage", "fairness::shortage"]),
     row(
         "idle.rs",
@@ -63,8 +75,8 @@ pub const ROWS: &[Mutation] = &[
     row("idle.rs", "awaited == Some(true)", "true", &["diagnoses::"]),
     row(
         "idle.rs",
-        "(!ended.shared).then_some(ended.client)",
-        "Some(ended.client)",
+        "(!ended.shared && !stays).then_some(ended.client)",
+        "(!stays).then_some(ended.client)",
         &["keys::", "scaling::", "floods::client_speaking"],
     ),
     row("idle.rs", "if CLOSINGS.closed.get() < BATCH ||", "if true ||", &["lifetime::masses::"]).known(),

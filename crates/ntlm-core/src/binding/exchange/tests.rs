@@ -23,6 +23,7 @@ const HEALTHY: Exchange = Exchange {
     lost: false,
     credentials: true,
     background: false,
+    delivered: true,
     keyed: true,
     asked: Asked { target: Digest::NONE, header: Digest::NONE },
     status: 200,
@@ -255,5 +256,34 @@ fn ends_of_no_login_are_not_diagnosed() {
     for outcome in [Outcome::Done, Outcome::Failed] {
         let broken = Exchange { outcome, ..login };
         assert_eq!(broken.diagnosis(End::Broken, false), Some(Diagnosis::OriginCloses));
+    }
+}
+
+#[test]
+fn client_stays_for_a_server_that_it_does_not_hear_of() {
+    let unheard = Exchange { bound: false, delivered: false, condition: NOT_KEPT_ALIVE, ..UNASKED };
+    let client = |exchange: Exchange| {
+        let verdict = exchange.verdict(&Limits::NONE);
+        assert_eq!(verdict.connection, Fate::Close(End::NotKeptAlive));
+        verdict.client
+    };
+    for exchange in [
+        unheard,
+        Exchange { status: 404, ..unheard },
+        Exchange { status: 401, ..unheard },
+        Exchange { bound: true, ..unheard },
+        Exchange { lost: true, ..unheard },
+    ] {
+        assert_eq!(client(exchange), Client::Stays, "{exchange:?}");
+    }
+    for exchange in [
+        Exchange { delivered: true, ..unheard },
+        Exchange { status: 401, token: true, ..unheard },
+        Exchange { token: true, ..unheard },
+        Exchange { progress: HEALTHY.progress, bound: true, ..unheard },
+        Exchange { progress: Progress { proven: true, asked: None }, bound: true, ..unheard },
+        Exchange { lost: true, credentials: false, token: true, ..unheard },
+    ] {
+        assert_eq!(client(exchange), Client::Leaves, "{exchange:?}");
     }
 }

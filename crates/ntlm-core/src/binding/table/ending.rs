@@ -1,6 +1,7 @@
 //! How a binding ends, and how a client leaves.
 
 use super::{Binding, Bindings, Ended, Key, Left, State, TRACED, group_in};
+use crate::binding::exchange::Phase;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
 
 impl<C: Copy, U: Copy> Bindings<C, U> {
@@ -20,7 +21,9 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// Ends a binding, parked or busy, while its client connection lives on, and remembers that it was lost.
     pub fn end(&mut self, id: BindingId) -> Option<Ended<C, U>> {
-        let Binding { owner, group, state, phase, upstream, .. } = *self.bindings.get(id)?;
+        let binding = self.bindings.get(id)?;
+        let Binding { owner, group, state, phase, upstream, .. } = *binding;
+        let has_login = binding.has_login();
         let phase = match state {
             State::Parked => Some(phase),
             State::Busy => None,
@@ -29,11 +32,12 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.lose(id);
         let key = self.bindings.get(id).map(|binding| binding.key.key());
         let shared = self.is_shared(owner, group, id, key);
+        let login_elsewhere = !has_login && self.has_login(owner);
         if self.bindings.get(id).is_some_and(|binding| binding.key.chosen().len() > TRACED) {
             self.forget(id);
         }
         let client = self.clients.get(owner)?.connection;
-        Some(Ended { client, upstream, phase, shared })
+        Some(Ended { client, upstream, phase, shared, login_elsewhere })
     }
 
     /// Whether a client connection has bindings beside `own` that another client uses: to the same server of the group, or made for another
@@ -46,6 +50,12 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 other.key.is_of_another_client(&key) || (other.group == group && other.key.is_of(key.site))
             })
         })
+    }
+
+    /// Whether a client connection has a binding whose login is proven.
+    fn has_login(&self, client: ClientId) -> bool {
+        let Some(client) = self.clients.get(client) else { return false };
+        self.of_client(client).any(|(_, binding)| binding.state.is_live() && binding.has_login())
     }
 
     /// Removes a binding, or the trace of one, altogether. Returns the connection of a binding.
@@ -86,5 +96,12 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         if let Some(source) = source {
             self.addresses.remove(source, phase);
         }
+    }
+}
+
+impl<U> Binding<U> {
+    /// Whether its login is proven, or was when it was parked last.
+    fn has_login(&self) -> bool {
+        self.proven || self.phase == Phase::Proven
     }
 }
