@@ -402,6 +402,7 @@ pub unsafe fn set_up_group(
         let conf = Conf::of(us)?.as_ptr();
         let guard = if (*conf).guard == 0 { (*http.cast::<Conf>()).guard } else { (*conf).guard };
         if (*conf).connections == 0 && guard == OFF {
+            (*conf).group.guard_off = true;
             return None;
         }
         (*conf).group = Group {
@@ -414,6 +415,8 @@ pub unsafe fn set_up_group(
             slot: None,
             key: (*conf).key,
             original_init_peer: (*us).peer.init,
+            original_init_upstream: (*us).peer.init_upstream,
+            guard_off: false,
             by_server: false,
         };
         Some(NonNull::new_unchecked(&raw mut (*conf).group))

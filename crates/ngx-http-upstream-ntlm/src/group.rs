@@ -6,7 +6,8 @@
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_http_complex_value_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_srv_conf_t, ngx_str_t,
+    ngx_http_complex_value_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt,
+    ngx_http_upstream_srv_conf_t, ngx_str_t,
 };
 use ntlm_core::binding::exchange::Limits;
 use ntlm_core::binding::ids::GroupId;
@@ -34,8 +35,12 @@ pub struct Group {
     pub slot: Option<&'static Slot>,
     /// `ntlm_key`; null where the block has none.
     pub key: *mut ngx_http_complex_value_t,
-    /// `peer.init` of the balancer.
+    /// `peer.init` of the balancer; `None` where the module does not stand before it.
     pub original_init_peer: ngx_http_upstream_init_peer_pt,
+    /// `peer.init_upstream` of the balancer; `None` for round robin.
+    pub original_init_upstream: ngx_http_upstream_init_pt,
+    /// `ntlm_guard off`, and no `ntlm`: nobody looks after the connections.
+    pub guard_off: bool,
     /// The settings are those of a `proxy_ntlm` line, under which a client has a binding for each server (scheme, host, port). False for
     /// an `upstream` block, in which it has one for all servers.
     pub by_server: bool,
@@ -53,6 +58,8 @@ impl Group {
         slot: None,
         key: core::ptr::null_mut(),
         original_init_peer: None,
+        original_init_upstream: None,
+        guard_off: false,
         by_server: false,
     };
 

@@ -73,6 +73,7 @@ unsafe fn filter(r: *mut ngx_http_request_t, request: Request, peer: Option<&Ntl
             Announce::Nothing => return without_exiting(|| unsafe { next(r) }),
         },
         None if request.authorization().is_some() => {
+            close_if_unwatched(request);
             diagnose_if_no_group(request);
             diagnose_if_cleared(request);
         }
@@ -92,6 +93,18 @@ unsafe fn next(r: *mut ngx_http_request_t) -> ngx_int_t {
         let next =
             core::mem::transmute::<*mut (), ngx_http_output_header_filter_pt>(NEXT.load(Ordering::Relaxed));
         next.map_or(Status::ERROR.0, |next| next(r))
+    }
+}
+
+/// Has nginx close a connection that carried credentials past the module: of a group that another module made while requests are served.
+#[cold]
+fn close_if_unwatched(r: Request) {
+    let Some(u) = r.upstream() else { return };
+    // SAFETY: the configuration of a group outlives its requests.
+    let guard_off = group_of(u).is_some_and(|group| unsafe { group.as_ref() }.guard_off);
+    if !guard_off && matches!(Carried::in_field(r, u), Ok(Some(_))) {
+        u.forbid_keepalive();
+        u.close_after_answer();
     }
 }
 

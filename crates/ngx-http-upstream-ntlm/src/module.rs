@@ -141,10 +141,8 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_init(cf: *mut ngx_conf_t) -> ngx_int
             if group.as_ref().original_init_peer.is_none() {
                 return Status::ERROR.0;
             }
-            if group.as_ref().is_guarded() {
-                (*us).peer.init = Some(peer::ngx_http_upstream_init_guarded_peer);
-            } else {
-                (*us).peer.init = Some(peer::ngx_http_upstream_init_ntlm_peer);
+            peer::stand_before_group(us, group);
+            if !group.as_ref().is_guarded() {
                 list.add(count).write(group.as_ptr());
                 count += 1;
             }

@@ -11,6 +11,7 @@
 mod anew;
 mod answer;
 mod free;
+mod init;
 mod key;
 mod leg;
 mod login;
@@ -23,9 +24,7 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use nginx_sys::{
-    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
-};
+use nginx_sys::{ngx_int_t, ngx_peer_connection_t, ngx_uint_t};
 use ntlm_core::binding::exchange::Step;
 use ntlm_core::binding::ids::{BindingId, ClientId};
 use ntlm_core::binding::table::Taken;
@@ -45,6 +44,7 @@ use crate::stats::Counter;
 use crate::worker::{count, table};
 
 pub use answer::Announce;
+pub use init::stand_before_group;
 use key::Parts;
 pub use key::expect_forwarded;
 pub use login::BindingUse;
@@ -119,62 +119,6 @@ enum Source {
     Original,
     /// The client's binding; the balancer knows nothing of it.
     Binding(Bound),
-}
-
-/// `peer.init` of a group with `ntlm`.
-///
-/// # Safety
-///
-/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
-pub unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
-    r: *mut ngx_http_request_t,
-    us: *mut ngx_http_upstream_srv_conf_t,
-) -> ngx_int_t {
-    // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
-    let (r, group) = unsafe { (Request::new(r), Group::of(us)) };
-    match (r.upstream(), group) {
-        (Some(u), Some(group)) => NtlmPeer::init(r, u, group).0,
-        _ => Status::ERROR.0,
-    }
-}
-
-/// `peer.init` of a group without it: the guard sees to it that tainted connections are not kept.
-///
-/// # Safety
-///
-/// As for [`ngx_http_upstream_init_ntlm_peer`].
-pub unsafe extern "C" fn ngx_http_upstream_init_guarded_peer(
-    r: *mut ngx_http_request_t,
-    us: *mut ngx_http_upstream_srv_conf_t,
-) -> ngx_int_t {
-    // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
-    let (request, group) = unsafe { (Request::new(r), Group::of(us)) };
-    let (Some(u), Some(group)) = (request.upstream(), group) else { return Status::ERROR.0 };
-    if !Carried::may_be_by(request, u) {
-        // SAFETY: as above; the balancer's own `peer.init` gets the arguments that nginx gave this one.
-        return unsafe { group.as_ref().original_init_peer.map_or(Status::ERROR.0, |init| init(r, us)) };
-    }
-    init_guarded(request, u, group).0
-}
-
-/// The same for a request that may have credentials.
-#[cold]
-fn init_guarded(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
-    let credentials = Carried::by(r, u).any();
-    let status = original::init(r, u, group);
-    if status != Status::OK || !(credentials || may_change()) {
-        return status;
-    }
-    if credentials {
-        u.forbid_storing();
-    }
-    let Some(peer) =
-        NtlmPeer::place(r, u, group, Facts::CREDENTIALS.when(credentials), Some(Original::of(u.peer())))
-    else {
-        return Status::ERROR;
-    };
-    peer.stand_before(u.peer());
-    Status::OK
 }
 
 /// The peer of a request to one of the module's groups; `None` for another request, for one that keeps the balancer's

@@ -309,6 +309,12 @@ impl Upstream {
         unsafe { (*self.as_ptr()).set_keepalive(0) }
     }
 
+    /// Treats the answer as one whose server closes the connection.
+    pub fn close_after_answer(self) {
+        // SAFETY: alive (see the type).
+        unsafe { (*self.as_ptr()).headers_in.set_connection_close(1) }
+    }
+
     /// `u->request_body_sent`: nothing of the request is still to be sent.
     pub fn is_request_sent(self) -> bool {
         // SAFETY: alive (see the type).

@@ -87,6 +87,14 @@ impl Binary {
         self.module.as_deref().map(Path::new)
     }
 
+    /// The folder of nginx's sources, which stands beside the binary: with what its configuration has made of them in `objs`. `None` where there is
+    /// none.
+    #[must_use]
+    pub fn sources(&self) -> Option<PathBuf> {
+        let folder = Path::new(self.command.last()?).parent()?.join("src");
+        folder.join("objs/ngx_auto_config.h").exists().then_some(folder)
+    }
+
     /// The `load_module` line, empty if the module is built in.
     pub(crate) fn load_module(&self) -> String {
         self.module().map_or(String::new(), load_module)

@@ -34,3 +34,8 @@ pub(crate) fn serves(response: &Response, user: &str, connection: u64) {
 pub(crate) fn refuses(response: &Response) {
     assert_eq!((response.status, response.identity()), (401, "anonymous"), "{response:?}");
 }
+
+/// The C compiler for nginx's processor.
+pub fn c_compiler() -> String {
+    std::env::var("NTLM_CC").unwrap_or_else(|_| "cc".to_owned())
+}

@@ -3,6 +3,7 @@
 //! Where NGINX pools connections (by `keepalive`, or since 1.29.7 by itself), nothing else would keep strangers off it.
 
 mod directive;
+mod renewed;
 mod ways;
 
 use ntlm_testkit::client::{Login, kerberos_token};

@@ -4,8 +4,8 @@ use super::{CACHES, GUARD, KEYS, Mutation, OUTGOING, RESPONSES, RETRIES, SUBREQU
 
 pub const ROWS: &[Mutation] = &[
     // The peer: what is looked at when a request arrives.
-    row("peer.rs", "if status != Status::OK || !(credentials || may_change()) {", "if true {", GUARD),
-    row("peer.rs", "    if credentials {\n        u.forbid_storing();\n    }\n", "", CACHES),
+    row("peer/init.rs", "if status != Status::OK || !(credentials || may_change()) {", "if true {", GUARD),
+    row("peer/init.rs", "    if credentials {\n        u.forbid_storing();\n    }\n", "", CACHES),
     row(
         "peer/seen.rs",
         "    peer.note(Facts::OFFER.or(Facts::TOKEN));\n",

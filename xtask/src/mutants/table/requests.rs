@@ -89,7 +89,7 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "credentials.rs",
-        "Err(Unreadable) if location.puts_credentials => Carried::Unreadable,",
+        "Err(Unreadable) if Location::of(r).puts_credentials => Carried::Unreadable,",
         "",
         &["isolation::ways::", "guard::ways::"],
     ),
@@ -248,15 +248,22 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "header_filter.rs",
-        "if group_of(u).is_none() && u.speaks_http() && Carried",
-        "if u.speaks_http() && Carried",
+        "if group_of(u).is_none() && u.speaks_http() && matches",
+        "if u.speaks_http() && matches",
         &["guard::directive::"],
     ),
     row(
         "header_filter.rs",
-        "if group_of(u).is_none() && u.speaks_http() && Carried",
-        "if group_of(u).is_none() && Carried",
+        "if group_of(u).is_none() && u.speaks_http() && matches",
+        "if group_of(u).is_none() && matches",
         &["guard::directive::", "configuration::outgoing::"],
+    ),
+    row("header_filter.rs", "            close_if_unwatched(request);\n", "", &["guard::renewed::"]),
+    row(
+        "peer/init.rs",
+        "        (*us).peer.init_upstream = Some(ngx_http_upstream_init_ntlm);\n",
+        "",
+        &["guard::renewed::"],
     ),
     // Directives.
     row("conf.rs", "if (*conf).connections == 0 && guard == OFF {", "if guard == OFF {", GUARD),

@@ -42,11 +42,6 @@ pub struct Below {
     control: File,
 }
 
-/// The C compiler for nginx's processor.
-fn compiler() -> String {
-    std::env::var("NTLM_CC").unwrap_or_else(|_| "cc".to_owned())
-}
-
 impl Below {
     /// `None` where the module is a part of nginx, whose own calls cannot be told from its.
     pub fn new() -> Option<Self> {
@@ -57,7 +52,7 @@ impl Below {
 
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/faults/shim.c");
         let shim = folder.path().join("shim.so");
-        let mut cc = Command::new(compiler());
+        let mut cc = Command::new(crate::common::c_compiler());
         cc.args(["-O1", "-shared", "-fPIC", "-o"]).args([&shim, &source]);
         if !Nginx::binary().is_watched() {
             cc.arg("-DPOISON");
