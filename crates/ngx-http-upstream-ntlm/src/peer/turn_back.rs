@@ -41,7 +41,7 @@ const MOMENT: u64 = 1_000;
 #[derive(Clone, Copy)]
 struct Note {
     group: NonNull<Group>,
-    /// The request, or a subrequest of it, came while another one of its client had the binding or was in the middle of a login.
+    /// The request, or a subrequest of it, came to the group while another one of its client had the binding or was in the middle of a login.
     beside: bool,
     /// The operator has been told that the origin refused it.
     told: bool,
@@ -168,7 +168,7 @@ impl NtlmPeer {
             Way::Apart if protocol == Protocol::Http1 => {
                 diagnose(r.log(), group, Diagnosis::MixedClients);
             }
-            Way::Apart => Note::change(r, self.group, |note| note.beside = true),
+            Way::Apart => Note::change(r, self.group, |note| (note.group, note.beside) = (self.group, true)),
             // Where all logins are turned back, the operator has said so.
             Way::Back if group.multiplexing && !arrival.anew => {
                 diagnose(r.log(), group, Diagnosis::Multiplexed);
@@ -264,8 +264,9 @@ pub fn is_answer_turned_back(r: Request) -> bool {
 
 #[cold]
 fn is_refusal_turned_back(r: Request) -> bool {
-    let (note, peer) = (Note::read(r), peer_of(r));
-    let asked = r.upstream().and_then(group_of);
+    let (peer, asked) = (peer_of(r), r.upstream().and_then(group_of));
+    // A subrequest, or a request before `error_page`, may have come to another group.
+    let note = Note::read(r).filter(|note| asked.is_none_or(|asked| asked == note.group));
     let Some(group) = note.map(|note| note.group).or(asked) else { return false };
     let beside = note.is_some_and(|note| note.beside) || peer.is_some_and(NtlmPeer::is_challenge_lost);
     let (mut login, mut others) = (false, false);

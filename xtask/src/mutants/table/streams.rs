@@ -104,6 +104,18 @@ pub(super) const ROWS: &[Mutation] = &[
     row("peer/anew.rs", "leg == Leg::Begins && may_begin_anew(r));", "leg == Leg::Begins);", ANEW),
     row("peer/anew.rs", "            && may_begin_anew(self.r)\n", "", ANEW),
     row("peer/anew.rs", "stream == 1)", "stream != 0)", ANEW),
+    row(
+        "peer/turn_back.rs",
+        ".filter(|note| asked.is_none_or(|asked| asked == note.group));",
+        ";",
+        &["multiplexed::turned_back::refusal_of_another"],
+    ),
+    row(
+        "peer/turn_back.rs",
+        "(note.group, note.beside) = (self.group, true)",
+        "note.beside = true",
+        &["multiplexed::turned_back::"],
+    ),
     row("peer/anew.rs", "r.is_main() && r.has_content_length() && ", "r.is_main() && ", ANEW),
     row("peer/anew.rs", "            && self.leg() == Leg::Begins\n", "", ANEW),
     row("peer/anew.rs", "Connection::newest(), now()", "0, now()", ANEW),

@@ -460,3 +460,33 @@ async fn other_streams_go_on_beside_turned_back_ones() {
     within(idle, || "nginx keeps counting streams".to_owned()).await;
     nginx.stop().await;
 }
+
+#[tokio::test]
+async fn refusal_of_another_group_than_the_busy_one_is_answered() {
+    let origin = Origin::start().await;
+    let lines = format!(
+        "{PASS} location /other/ {{ auth_request /check; proxy_pass http://other; }} \
+         location /unchecked/ {{ proxy_pass http://other; }} \
+         location = /check {{ internal; proxy_method HEAD; proxy_pass http://backend/?ignore; }}"
+    );
+    let group = "ntlm; } upstream other { server {{origin}}; ntlm;";
+    let nginx = front(&origin, group, &lines).start().await;
+    let alice = http2::Client::connect(nginx.at("clear")).await;
+    alice.login("alice", "/").await;
+    let (slow, ()) = tokio::join!(alice.get("/?gate=slow"), async {
+        origin.wait_gate("slow").await;
+        assert_eq!(get(&alice, "/other/").await.answer().status, 401);
+        // The check itself is refused.
+        assert_eq!(get(&alice, "/").await, End::TurnedBack);
+        origin.open_gate("slow");
+    });
+    assert_eq!(slow.identity(), "alice");
+    alice.login("alice", "/unchecked/").await;
+    tokio::join!(alice.get("/?gate=again"), alice.get("/unchecked/?gate=other"), async {
+        origin.wait_gate("again").await;
+        origin.wait_gate("other").await;
+        assert_eq!(get(&alice, "/other/").await, End::TurnedBack);
+        origin.open_gate("again");
+        origin.open_gate("other");
+    });
+}
