@@ -60,13 +60,15 @@ pub(super) enum Door {
     PutProxied,
     /// The path, with line ends in it, which the location puts into a field.
     LineEnds,
+    /// The client's `Authorization`, which goes to the other group first: that is asked whether the client may (`auth_request`), and ignores it.
+    Checked,
 }
 
 impl Door {
     /// The field that the client sends.
     pub(super) fn field(self) -> &'static str {
         match self {
-            Self::Straight => "Authorization",
+            Self::Straight | Self::Checked => "Authorization",
             Self::Proxied => "Proxy-Authorization",
             Self::Put | Self::PutProxied | Self::LineEnds => "X-Auth",
         }
@@ -78,6 +80,7 @@ impl Door {
             Self::Put => "put/",
             Self::PutProxied => "put407/",
             Self::LineEnds => "ends/",
+            Self::Checked => "checked/",
         }
     }
 }
@@ -148,6 +151,7 @@ impl Ask {
             2 => Door::Proxied,
             3 => Door::PutProxied,
             4 => Door::LineEnds,
+            5 if config.groups > 1 => Door::Checked,
             _ => Door::Straight,
         };
         if matches!(door, Door::Proxied | Door::PutProxied) {
@@ -161,7 +165,7 @@ impl Ask {
             }
             _ => None,
         };
-        let group = if config.plain && rng.u8(0..3) == 0 { PLAIN } else { group };
+        let group = if config.plain && rng.u8(0..3) == 0 && door != Door::Checked { PLAIN } else { group };
         if config.front == Some(Front::Key) && rng.u8(0..8) == 0 {
             who = KEYLESS;
         }
@@ -181,6 +185,11 @@ impl Ask {
         let (door, body) = (Door::Straight, Sending::Nothing);
         let (public, cached, orders, odd) = (false, false, Vec::new(), None);
         Self { group, who, public, cached, door, body, orders, odd, harmless: true }
+    }
+
+    /// The group that is asked whether the client may.
+    pub(super) fn checked_by(&self) -> Option<usize> {
+        (self.door == Door::Checked).then(|| 1 - self.group)
     }
 
     /// Path and query, with a part that no other request has, but to the pages that nginx keeps.

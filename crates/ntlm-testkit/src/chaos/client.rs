@@ -119,6 +119,7 @@ impl Living<'_> {
         self.others_log_in(ask.who);
         self.holds.remove(&(ask.who, ask.group));
         self.begun.insert((ask.who, ask.group));
+        self.checked(ask);
         let mut first = handshake.is_some();
         let mut ask = ask.clone();
         let mut target = self.target(&ask);
@@ -189,6 +190,15 @@ impl Living<'_> {
     /// Whether a login was begun in a group, by any of the users.
     fn has_begun(&self, group: usize) -> bool {
         self.begun.iter().any(|&(_, begun)| begun == group)
+    }
+
+    /// Credentials go to another group as well, which ignores them.
+    fn checked(&mut self, ask: &Ask) {
+        if let Some(group) = ask.checked_by() {
+            self.holds.remove(&(ask.who, group));
+            self.begun.insert((ask.who, group));
+            self.known.insert((ask.who, group));
+        }
     }
 
     /// Where no key tells users apart, one who logs in may take the place of another.
@@ -422,6 +432,7 @@ impl Living<'_> {
         }
         if ask.odd.is_some() && !ask.harmless {
             self.begun.insert((ask.who, ask.group));
+            self.checked(ask);
         }
     }
 
@@ -433,7 +444,9 @@ impl Living<'_> {
             Lost::TurnedBack => {
                 count(&judge.counts.turned_back);
                 let all = !self.world.config.multiplexing && ask.group != PLAIN;
-                let may = all || beside_others || self.has_begun(ask.group);
+                // By `proxy_ntlm` both are one group to nginx.
+                let by_check = ask.checked_by().is_some_and(|group| self.has_begun(group));
+                let may = all || beside_others || self.has_begun(ask.group) || by_check;
                 if !may || !ask.body.is_empty() {
                     judge.find("answers", format!("{target} was turned back"), client, None);
                 }

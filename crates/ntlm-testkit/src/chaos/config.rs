@@ -57,6 +57,8 @@ pub(super) struct Config {
     pub(super) spared: Option<(u64, u64)>,
     /// Origins misbehave and nginx is reloaded. Without it everything must go well.
     pub(super) faults: bool,
+    /// Checks (`auth_request`) are answered with a body, which nginx does not read, so that it cannot keep their connection.
+    unread: bool,
     /// Milliseconds from fault to fault.
     pub(super) pause: u64,
     /// One life in so many speaks HTTP/2; 0 for none.
@@ -162,8 +164,7 @@ impl Config {
             seed,
             workers,
             origins,
-            // A login that a crowd ends in one group ends the client connection, and with it the login in the other.
-            groups: if crowd.is_some() { 1 } else { pick(&mut rng, &[1, 2, 2, 2]) },
+            groups: if crowd.is_some() { pick(&mut rng, &[1, 2]) } else { pick(&mut rng, &[1, 2, 2, 2]) },
             plain: theme.plain,
             cap,
             tight,
@@ -194,6 +195,7 @@ impl Config {
             mass: theme.mass,
             http3: rng.u8(0..4) != 0 && http3,
             multiplexing: true,
+            unread: crowd.is_some() && rng.bool(),
         };
         // `ntlm_multiplexing` belongs to a group with `ntlm`.
         drawn.multiplexing = rng.u8(0..3) != 0 || drawn.form != Form::Group;

@@ -5,7 +5,7 @@
 
 use fastrand::Rng;
 
-use super::ask::Ask;
+use super::ask::{Ask, Door};
 use super::config::{Config, Crowd, Front, pick};
 use super::life::{End, How, Life, LogIn, Over, Step};
 
@@ -33,20 +33,22 @@ pub(super) fn draw(config: &Config, kind: Crowd, slot: usize, name: String, rng:
     Life { name, over: Over::Http1, tls, source: Some(source), stranger, steps, end }
 }
 
-/// Logs in to each group, and asks now and then: the others have the time to fill the group in between.
+/// Logs in to one group, and asks now and then: the others have the time to fill the group in between. If there is another group, that has no part
+/// in it but to be asked whether the client may.
 fn user(config: &Config, rng: &mut Rng) -> Vec<Step> {
     let mut steps = Vec::new();
-    for group in 0..config.groups {
-        let mut login = LogIn::simple(group, 0);
-        if rng.u8(0..3) == 0 {
-            // One leg, proven by the token of the answer.
-            login.how = How::Ticket("Negotiate");
-        }
-        steps.push(Step::Login(login));
+    let mut login = LogIn::simple(0, 0);
+    if config.groups > 1 {
+        login.ask.door = Door::Checked;
     }
+    if rng.u8(0..3) == 0 {
+        // One leg, proven by the token of the answer.
+        login.how = How::Ticket("Negotiate");
+    }
+    steps.push(Step::Login(login));
     for _ in 0..rng.usize(6..12) {
         steps.push(Step::Idle(rng.u64(10..60)));
-        steps.push(Step::Ask(Ask::simple(rng.usize(..config.groups), 0)));
+        steps.push(Step::Ask(Ask::simple(0, 0)));
     }
     steps
 }

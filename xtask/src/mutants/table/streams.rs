@@ -42,7 +42,7 @@ pub(super) const ROWS: &[Mutation] = &[
     row("peer/turn_back.rs", "if r.is_http1() || r.is_background() {", "if r.is_http1() {", TURNED_BACK),
     row(
         "peer/turn_back.rs",
-        "Way::Apart => Note::change(r, self.group, |note| note.beside = true),",
+        "Way::Apart => Note::change(r, self.group, |note| (note.group, note.beside) = (self.group, true)),",
         "Way::Apart => {}",
         TURNED_BACK,
     ),
@@ -112,8 +112,8 @@ pub(super) const ROWS: &[Mutation] = &[
     ),
     row(
         "peer/turn_back.rs",
-        "(note.group, note.beside) = (self.group, true)",
-        "note.beside = true",
+        "(note.group, note.beside) = (self.group, true)),",
+        "note.beside = true),",
         &["multiplexed::turned_back::"],
     ),
     row("peer/anew.rs", "r.is_main() && r.has_content_length() && ", "r.is_main() && ", ANEW),

@@ -136,6 +136,18 @@ impl Config {
             format!("location /{path}{name}/ {{ {lines} }} location /public/{path}{name}/ {{ {lines} }}\n")
         };
         let mut text = both("", &format!("{own} {pass}"));
+        if self.groups > 1 && group != PLAIN {
+            let other = GROUPS[1 - group];
+            text.push_str(&both("checked/", &format!("auth_request /check/{other}; {pass}")));
+            // A subrequest changes the variables of its main request.
+            let pass = pass.replace('$', "$check_");
+            let method = if self.unread { "GET" } else { "HEAD" };
+            text.push_str(&format!(
+                "location = /check/{name} {{ internal; {kept} \
+                 proxy_method {method}; proxy_pass_request_body off; proxy_set_header Content-Length ''; {pass} \
+                 rewrite ^ /public/{name}/check?ignore break; }}\n"
+            ));
+        }
         if self.doors {
             for (path, field) in [
                 ("put/", "Authorization $http_x_auth"),
