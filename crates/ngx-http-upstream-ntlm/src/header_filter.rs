@@ -105,6 +105,7 @@ fn close_if_unwatched(r: Request) {
     if !guard_off && matches!(Carried::in_field(r, u), Ok(Some(_))) {
         u.forbid_keepalive();
         u.close_after_answer();
+        u.forbid_storing();
     }
 }
 

@@ -39,12 +39,13 @@ pub unsafe fn stand_before_group(us: *mut ngx_http_upstream_srv_conf_t, group: N
 ///
 /// # Safety
 ///
-/// Called with a live group's configuration, while no request is handled.
+/// Called with a live group's configuration, and not by this module.
 unsafe extern "C" fn ngx_http_upstream_init_ntlm(
     cf: *mut ngx_conf_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: vouched for by the caller: no reference to the group is in use. The balancer's function gets the arguments of this one.
+    // SAFETY: vouched for by the caller. This module reads these fields of a group anew for each request, and keeps no reference to them across
+    // calls that lead here. The balancer's function gets the arguments of this one.
     unsafe {
         let Some(group) = Group::of(us) else { return Status::ERROR.0 };
         let Group { original_init_peer, original_init_upstream, .. } = *group.as_ref();

@@ -241,7 +241,8 @@ pub fn on_offer(r: Request) {
     let Some(u) = r.upstream().filter(|u| u.status() == 401) else { return };
     match Note::read(r) {
         Some(note) => {
-            if note.beside && !note.told && !(r.is_http2() && r.is_repeatable()) {
+            let is_its = group_of(u) == Some(note.group);
+            if is_its && note.beside && !note.told && !(r.is_http2() && r.is_repeatable()) {
                 diagnose(r.log(), note.group(), Diagnosis::Multiplexed);
                 Note::change(r, note.group, |note| note.told = true);
             }
@@ -264,9 +265,10 @@ pub fn is_answer_turned_back(r: Request) -> bool {
 
 #[cold]
 fn is_refusal_turned_back(r: Request) -> bool {
-    let (peer, asked) = (peer_of(r), r.upstream().and_then(group_of));
+    let (peer, upstream) = (peer_of(r), r.upstream());
+    let asked = upstream.and_then(group_of);
     // A subrequest, or a request before `error_page`, may have come to another group.
-    let note = Note::read(r).filter(|note| asked.is_none_or(|asked| asked == note.group));
+    let note = Note::read(r).filter(|note| upstream.is_none() || asked == Some(note.group));
     let Some(group) = note.map(|note| note.group).or(asked) else { return false };
     let beside = note.is_some_and(|note| note.beside) || peer.is_some_and(NtlmPeer::is_challenge_lost);
     let (mut login, mut others) = (false, false);

@@ -109,8 +109,7 @@ pub struct Exchange {
     pub credentials: bool,
     /// No client waits for the request.
     pub background: bool,
-    /// The client gets this answer. It does not get that of a subrequest, nor one that another answer replaces (`error_page`,
-    /// `X-Accel-Redirect`).
+    /// This answer is the one to the client's request: not to a subrequest of it, and no other one replaces it (`error_page`, `X-Accel-Redirect`).
     pub delivered: bool,
     /// The request may have a binding: `ntlm_key` is not empty for it, or the group has none.
     pub keyed: bool,
@@ -248,6 +247,7 @@ impl Exchange {
         let goes_on = self.outcome != Outcome::Done && self.credentials;
         // The server has asked for no login and proved none, and the client does not get its answer: the login is at another server.
         let elsewhere = !self.delivered
+            && (!self.bound || self.credentials)
             && self.progress == Progress::default()
             && (self.credentials || !self.lost)
             && !matches!(self.login(), Step::GoesOn | Step::Proven);

@@ -341,17 +341,6 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         }
     }
 
-    /// Why [`Bindings::claim`] found nothing.
-    pub fn missed(&self, client: ClientId, number: u64, group: GroupId, key: Key<'_>) -> Missed<U> {
-        let owner = self.clients.get(client).filter(|owner| owner.number == number);
-        match owner.and_then(|owner| self.search(owner, group, key)) {
-            None => Missed::Nothing,
-            Some((_, Binding { state: State::Lost, .. })) => Missed::Lost,
-            Some((_, Binding { state: State::Busy, .. })) => Missed::Busy,
-            Some((id, Binding { state: State::Parked, upstream, .. })) => Missed::Unfit(id, *upstream),
-        }
-    }
-
     fn search(&self, owner: &Client<C>, group: GroupId, key: Key<'_>) -> Option<(BindingId, &Binding<U>)> {
         self.of_client(owner).find(|(_, binding)| binding.is_for(group, &key))
     }

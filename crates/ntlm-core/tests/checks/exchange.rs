@@ -53,13 +53,15 @@ fn check_connection(exchange: &Exchange, verdict: &Verdict) {
 fn check_client(exchange: &Exchange, verdict: &Verdict) {
     match verdict.connection {
         Fate::Close(_) if exchange.bound && !exchange.background && !exchange.credentials => {
-            let elsewhere = !exchange.delivered && exchange.progress == Progress::default();
-            let spares = exchange.guarded || !exchange.keyed || elsewhere;
+            let spares = exchange.guarded || !exchange.keyed;
             assert!(verdict.client == Client::Leaves || spares, "{exchange:?}");
         }
         Fate::Close(_) if exchange.background => assert_eq!(verdict.client, Client::Stays),
         Fate::Close(_)
-            if exchange.progress == Progress::default() && !exchange.delivered && !exchange.lost =>
+            if exchange.progress == Progress::default()
+                && !exchange.bound
+                && !exchange.delivered
+                && !exchange.lost =>
         {
             let is_leg = matches!(verdict.login, Step::GoesOn | Step::Proven);
             assert!(verdict.client == Client::Stays || is_leg, "{exchange:?}");

@@ -368,9 +368,12 @@ impl Both {
             }
             Event::Claim { client, group, key, fits, impostor } => {
                 let Some((id, number, _)) = self.client(client) else { return };
+                let logged_in = |e: &Entry| e.client == number && e.phase == Phase::Proven;
+                let elsewhere = self.model.iter().any(|e| e.state != State::Lost && logged_in(e));
                 let expected = match self.find(number, group, key).filter(|_| !impostor) {
                     None => Err(Missed::Nothing),
                     Some(e) => match e.state {
+                        State::Lost if elsewhere && e.phase != Phase::Proven => Err(Missed::Nothing),
                         State::Lost => Err(Missed::Lost),
                         State::Busy => Err(Missed::Busy),
                         State::Parked(_) if !fits => Err(Missed::Unfit(e.id, e.upstream)),

@@ -106,7 +106,7 @@ pub(super) const ROWS: &[Mutation] = &[
     row("peer/anew.rs", "stream == 1)", "stream != 0)", ANEW),
     row(
         "peer/turn_back.rs",
-        ".filter(|note| asked.is_none_or(|asked| asked == note.group));",
+        ".filter(|note| upstream.is_none() || asked == Some(note.group));",
         ";",
         &["multiplexed::turned_back::refusal_of_another"],
     ),

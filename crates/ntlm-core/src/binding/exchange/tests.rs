@@ -283,6 +283,7 @@ fn client_stays_for_a_server_that_it_does_not_hear_of() {
         Exchange { progress: HEALTHY.progress, bound: true, ..unheard },
         Exchange { progress: Progress { proven: true, asked: None }, bound: true, ..unheard },
         Exchange { lost: true, credentials: false, token: true, ..unheard },
+        Exchange { bound: true, credentials: false, ..unheard },
     ] {
         assert_eq!(client(exchange), Client::Leaves, "{exchange:?}");
     }

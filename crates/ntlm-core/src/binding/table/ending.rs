@@ -1,6 +1,6 @@
 //! How a binding ends, and how a client leaves.
 
-use super::{Binding, Bindings, Ended, Key, Left, State, TRACED, group_in};
+use super::{Binding, Bindings, Ended, Key, Left, Missed, State, TRACED, group_in};
 use crate::binding::exchange::Phase;
 use crate::binding::ids::{BindingId, ClientId, GroupId};
 
@@ -50,6 +50,23 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 other.key.is_of_another_client(&key) || (other.group == group && other.key.is_of(key.site))
             })
         })
+    }
+
+    /// Why [`Bindings::claim`] found nothing. A client that is logged in over another binding, and never was over the lost one, does not miss that.
+    pub fn missed(&self, client: ClientId, number: u64, group: GroupId, key: Key<'_>) -> Missed<U> {
+        let owner = self.clients.get(client).filter(|owner| owner.number == number);
+        match owner.and_then(|owner| self.search(owner, group, key)) {
+            None => Missed::Nothing,
+            Some((_, lost)) if lost.state == State::Lost => {
+                if lost.has_login() || !self.has_login(client) {
+                    Missed::Lost
+                } else {
+                    Missed::Nothing
+                }
+            }
+            Some((_, busy)) if busy.state == State::Busy => Missed::Busy,
+            Some((id, parked)) => Missed::Unfit(id, parked.upstream),
+        }
     }
 
     /// Whether a client connection has a binding whose login is proven.

@@ -76,6 +76,15 @@ async fn alice_at_both(servers: &Servers) -> (Client, u64) {
     (alice, bound)
 }
 
+/// Alice is logged in, and her connection stays.
+async fn still_in(alice: &mut Client, bound: u64) {
+    for _ in 0..3 {
+        let response = alice.try_request(Request::get("/")).await.expect("alice is logged out");
+        serves(&response, "alice", bound);
+        assert!(!response.says_close(), "alice is to log in again");
+    }
+}
+
 #[tokio::test]
 async fn forged_credentials_at_another_server_end_no_login() {
     for gate in &GATES[1..] {
@@ -90,8 +99,7 @@ async fn forged_credentials_at_another_server_end_no_login() {
             strangers.push(stranger);
         }
         servers.gate.wait_open_connections(4).await;
-        let response = alice.try_request(Request::get("/")).await.expect("alice is logged out");
-        serves(&response, "alice", bound);
+        still_in(&mut alice, bound).await;
     }
 }
 
@@ -110,8 +118,7 @@ async fn login_outlives_what_waits_at_another_server() {
                 servers.gate.close_connection(waits).await;
             }
             servers.gate.wait_open_connections(0).await;
-            let response = alice.try_request(Request::get("/")).await.expect("alice is logged out");
-            serves(&response, "alice", bound);
+            still_in(&mut alice, bound).await;
             // It ends with its own binding all the same.
             servers.backend.close_connection(bound).await;
             alice.closed().await;
@@ -135,8 +142,7 @@ async fn unfinished_logins_of_others_end_no_login() {
         strangers.push(stranger);
     }
     servers.gate.wait_open_connections(4).await;
-    let response = alice.try_request(Request::get("/")).await.expect("alice is logged out");
-    serves(&response, "alice", bound);
+    still_in(&mut alice, bound).await;
 }
 
 #[tokio::test]
