@@ -245,10 +245,10 @@ impl Exchange {
     pub fn client_after(&self, end: End) -> Client {
         // The request goes on to another server, and brings its credentials along.
         let goes_on = self.outcome != Outcome::Done && self.credentials;
-        // The server has asked for no login and proved none, and the client does not get its answer: the login is at another server.
+        // The server has proved no login, and the client does not get its answer: what the client waits for is at another server.
         let elsewhere = !self.delivered
             && (!self.bound || self.credentials)
-            && self.progress == Progress::default()
+            && !self.progress.proven
             && (self.credentials || !self.lost)
             && !matches!(self.login(), Step::GoesOn | Step::Proven);
         if goes_on || self.background || elsewhere { Client::Stays } else { end.client() }

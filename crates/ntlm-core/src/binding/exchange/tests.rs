@@ -272,6 +272,7 @@ fn client_stays_for_a_server_that_it_does_not_hear_of() {
         Exchange { status: 404, ..unheard },
         Exchange { status: 401, ..unheard },
         Exchange { bound: true, ..unheard },
+        Exchange { bound: true, status: 403, progress: HEALTHY.progress, ..unheard },
         Exchange { lost: true, ..unheard },
     ] {
         assert_eq!(client(exchange), Client::Stays, "{exchange:?}");
@@ -280,6 +281,7 @@ fn client_stays_for_a_server_that_it_does_not_hear_of() {
         Exchange { delivered: true, ..unheard },
         Exchange { status: 401, token: true, ..unheard },
         Exchange { token: true, ..unheard },
+        // It grants what it had asked a login for.
         Exchange { progress: HEALTHY.progress, bound: true, ..unheard },
         Exchange { progress: Progress { proven: true, asked: None }, bound: true, ..unheard },
         Exchange { lost: true, credentials: false, token: true, ..unheard },
