@@ -178,13 +178,20 @@ impl Living<'_> {
         // another login was begun.
         let alone = matches!(self.world.config.front, None | Some(Front::Key)) || ask.who == 0;
         let all = !self.world.config.multiplexing && ask.body.is_empty();
-        let turned_back = self.life.over == Over::Http2 && (all || self.has_begun(ask.group));
+        // The check takes the last leg to the other group, where it answers no challenge.
+        let astray =
+            ask.checked_by().is_some_and(|group| self.known.iter().any(|&(_, known)| known == group));
+        let turned_back = self.life.over == Over::Http2 && (all || astray || self.has_begun(ask.group));
+        // The check may find that the binding of its group has ended, and the client's login there with it.
+        let ended =
+            ask.checked_by().is_some() && (self.world.config.capped || self.world.config.short_timeout);
         *outcome == Goal::Whole
             && ask.harmless
             && ask.group != PLAIN
             && ask.who != KEYLESS
             && alone
             && !turned_back
+            && !ended
     }
 
     /// Whether a login was begun in a group, by any of the users.
