@@ -173,18 +173,17 @@ impl Living<'_> {
 
     /// Nothing but what happens meanwhile can keep the login from succeeding.
     fn can_succeed(&self, login: &LogIn) -> bool {
-        let LogIn { ask, outcome, .. } = login;
+        let (LogIn { ask, outcome, .. }, config) = (login, &self.world.config);
         // A second user of a client connection may have to wait where no key tells the two apart, and a stream of HTTP/2 where
         // another login was begun.
-        let alone = matches!(self.world.config.front, None | Some(Front::Key)) || ask.who == 0;
-        let all = !self.world.config.multiplexing && ask.body.is_empty();
+        let alone = matches!(config.front, None | Some(Front::Key)) || ask.who == 0;
+        let all = !config.multiplexing && ask.body.is_empty();
         // The check takes the last leg to the other group, where it answers no challenge.
         let astray =
             ask.checked_by().is_some_and(|group| self.known.iter().any(|&(_, known)| known == group));
         let turned_back = self.life.over == Over::Http2 && (all || astray || self.has_begun(ask.group));
         // The check may find that the binding of its group has ended, and the client's login there with it.
-        let ended =
-            ask.checked_by().is_some() && (self.world.config.capped || self.world.config.short_timeout);
+        let ended = ask.checked_by().is_some() && (config.capped || config.short_timeout);
         *outcome == Goal::Whole
             && ask.harmless
             && ask.group != PLAIN
