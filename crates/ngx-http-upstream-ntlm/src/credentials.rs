@@ -40,11 +40,15 @@ impl Carried {
 
     /// False where a request has none for certain.
     pub fn may_be_by(r: Request, u: Upstream) -> bool {
-        let plain = r.authorization().is_none()
+        !Self::is_plain(r) && Self::may_be_after_all(r, u)
+    }
+
+    /// Whether a request has none at first sight.
+    pub fn is_plain(r: Request) -> bool {
+        r.authorization().is_none()
             && !Location::of(r).may_taint
             && ALERT.load(Relaxed) == 0
-            && !r.has_changed_target();
-        !plain && Self::may_be_after_all(r, u)
+            && !r.has_changed_target()
     }
 
     /// [`Carried::may_be_by`] of a request that is not plain at first sight.

@@ -45,7 +45,7 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_header_filter(r: *mut ngx_http_reque
     let peer = peer_of(request);
     let nothing_to_do = match peer {
         Some(peer) => peer.needs_no_header_work(),
-        None => request.authorization().is_none() && !matches!(request.response_status(), 400 | 401),
+        None => Carried::is_plain(request) && !matches!(request.response_status(), 400 | 401),
     };
     if nothing_to_do {
         // SAFETY: the request is live, and `install` has put this filter in.
@@ -72,13 +72,15 @@ unsafe fn filter(r: *mut ngx_http_request_t, request: Request, peer: Option<&Ntl
             // SAFETY: the request is live, and `install` has put this filter in.
             Announce::Nothing => return without_exiting(|| unsafe { next(r) }),
         },
-        None if request.authorization().is_some() => {
+        None => {
             close_if_unwatched(request);
-            diagnose_if_no_group(request);
-            diagnose_if_cleared(request);
+            if request.authorization().is_some() {
+                diagnose_if_no_group(request);
+                diagnose_if_cleared(request);
+            } else if request.is_bad() {
+                diagnose_if_too_long(request);
+            }
         }
-        None if request.is_bad() => diagnose_if_too_long(request),
-        None => {}
     }
     // SAFETY: the request is live, and `install` has put this filter in.
     unsafe { next(r) }
@@ -102,7 +104,7 @@ fn close_if_unwatched(r: Request) {
     let Some(u) = r.upstream() else { return };
     // SAFETY: the configuration of a group outlives its requests.
     let guard_off = group_of(u).is_some_and(|group| unsafe { group.as_ref() }.guard_off);
-    if !guard_off && matches!(Carried::in_field(r, u), Ok(Some(_))) {
+    if !guard_off && Carried::may_be_by(r, u) && Carried::by(r, u).any() {
         u.forbid_keepalive();
         u.close_after_answer();
         u.forbid_storing();

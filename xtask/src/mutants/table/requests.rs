@@ -59,7 +59,7 @@ pub const ROWS: &[Mutation] = &[
     )
     .known(),
     row("credentials.rs", "            && !Location::of(r).may_taint\n", "", LINE_ENDS),
-    row("credentials.rs", "\n            && !r.has_changed_target();", ";", LINE_ENDS),
+    row("credentials.rs", "\n            && !r.has_changed_target()\n", "\n", LINE_ENDS),
     row(
         "location.rs",
         "(*child).puts_credentials || (*child).varies_target",
@@ -259,6 +259,18 @@ pub const ROWS: &[Mutation] = &[
         &["guard::directive::", "configuration::outgoing::"],
     ),
     row("header_filter.rs", "            close_if_unwatched(request);\n", "", &["guard::renewed::"]),
+    row(
+        "header_filter.rs",
+        "Carried::is_plain(request) && !matches!(request.response_status(), 400 | 401)",
+        "request.authorization().is_none() && !matches!(request.response_status(), 400 | 401)",
+        &["guard::renewed::"],
+    ),
+    row(
+        "header_filter.rs",
+        "Carried::may_be_by(r, u) && Carried::by(r, u).any()",
+        "matches!(Carried::in_field(r, u), Ok(Some(_)))",
+        &["guard::renewed::"],
+    ),
     row(
         "peer/init.rs",
         "        (*us).peer.init_upstream = Some(ngx_http_upstream_init_ntlm);\n",
