@@ -39,7 +39,7 @@ pub struct Group {
     pub original_init_peer: ngx_http_upstream_init_peer_pt,
     /// `peer.init_upstream` of the balancer; `None` for round robin.
     pub original_init_upstream: ngx_http_upstream_init_pt,
-    /// `ntlm_guard off`, and no `ntlm`: nobody looks after the connections.
+    /// The group has no `ntlm` and `ntlm_guard off`, so the module leaves its connections to nginx.
     pub guard_off: bool,
     /// The settings are those of a `proxy_ntlm` line, under which a client has a binding for each server (scheme, host, port). False for
     /// an `upstream` block, in which it has one for all servers.

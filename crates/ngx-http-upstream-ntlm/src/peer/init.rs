@@ -1,6 +1,6 @@
 //! The start of each request to a group, and the place of the module before the group's balancer.
 //!
-//! Must never leave a group without the module, whoever initialises it again.
+//! The module must stand before a group again after another module has initialised that group again.
 #![expect(unsafe_code, reason = "reads and writes nginx's configuration of groups, and trampolines")]
 
 use core::ptr::NonNull;
@@ -95,7 +95,7 @@ unsafe extern "C" fn ngx_http_upstream_init_guarded_peer(
     init_guarded(request, u, group).0
 }
 
-/// The same for a request that may have credentials.
+/// Gives a request that may have credentials its peer, in a group without `ntlm`.
 #[cold]
 fn init_guarded(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
     let credentials = Carried::by(r, u).any();

@@ -356,7 +356,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         })
     }
 
-    /// What a client with [`SHARE`] bindings and traces can do without: a trace, else the first in the order of `order.rs`, but none that is proven.
+    /// The binding or trace that a client with [`SHARE`] of them loses for another one: a trace, else the first unproven one by `order.rs`.
     fn spare_of_client(&self, owner: &Client<C>) -> Option<BindingId> {
         let rank = |binding: &Binding<U>| match binding.state {
             State::Lost => Some((None, 0)),

@@ -281,7 +281,7 @@ fn client_stays_for_a_server_that_it_does_not_hear_of() {
         Exchange { delivered: true, ..unheard },
         Exchange { status: 401, token: true, ..unheard },
         Exchange { token: true, ..unheard },
-        // It grants what it had asked a login for.
+        // The server grants the request for which it has asked for a login.
         Exchange { progress: HEALTHY.progress, bound: true, ..unheard },
         Exchange { progress: Progress { proven: true, asked: None }, bound: true, ..unheard },
         Exchange { lost: true, credentials: false, token: true, ..unheard },

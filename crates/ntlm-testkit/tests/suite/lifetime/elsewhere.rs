@@ -119,7 +119,7 @@ async fn login_outlives_what_waits_at_another_server() {
             }
             servers.gate.wait_open_connections(0).await;
             still_in(&mut alice, bound).await;
-            // It ends with its own binding all the same.
+            // The client connection still ends with the binding over which alice is logged in.
             servers.backend.close_connection(bound).await;
             alice.closed().await;
         }

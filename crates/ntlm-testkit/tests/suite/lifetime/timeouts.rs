@@ -36,7 +36,7 @@ async fn serve_late(listener: TcpListener) {
     let (mut connection, _) = listener.accept().await.unwrap();
     while let Some(rest) = read_header(&mut connection).await {
         if rest != 0 {
-            // As above.
+            // Nothing is waited for: this is how late the server reads the body.
             tokio::time::sleep(LONG).await;
             let mut body = vec![0; rest];
             connection.read_exact(&mut body).await.unwrap();
