@@ -103,8 +103,8 @@ unsafe fn next(r: *mut ngx_http_request_t) -> ngx_int_t {
 fn close_if_unwatched(r: Request) {
     let Some(u) = r.upstream() else { return };
     // SAFETY: the configuration of a group outlives its requests.
-    let guard_off = group_of(u).is_some_and(|group| unsafe { group.as_ref() }.guard_off);
-    if !guard_off && Carried::may_be_by(r, u) && Carried::by(r, u).any() {
+    let guards = group_of(u).is_some_and(|group| !unsafe { group.as_ref() }.guard_off);
+    if guards && Carried::may_be_by(r, u) && Carried::by(r, u).any() {
         u.forbid_keepalive();
         u.close_after_answer();
         u.forbid_storing();

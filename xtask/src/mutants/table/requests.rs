@@ -259,6 +259,7 @@ pub const ROWS: &[Mutation] = &[
         &["guard::directive::", "configuration::outgoing::"],
     ),
     row("header_filter.rs", "            close_if_unwatched(request);\n", "", &["guard::renewed::"]),
+    row("header_filter.rs", "if guards && Carried", "if Carried", &["guard::directive::"]),
     row(
         "header_filter.rs",
         "Carried::is_plain(request) && !matches!(request.response_status(), 400 | 401)",
