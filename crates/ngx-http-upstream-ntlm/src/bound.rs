@@ -34,9 +34,15 @@ struct Inner {
     is_server_kept: bool,
     /// The client speaks HTTP/1.x.
     http1: bool,
+    /// The last requests that came too late to use the timer of the one before, in a row; at most [`LATE`].
+    late: u8,
     /// The server's number among those that are counted.
     number: Number,
 }
+
+/// After so many late requests in a row, the next one is taken to come late, too. One alone says little: the timer of a client that asks every
+/// 200 ms is of use to every other request.
+const LATE: u8 = 2;
 
 const _: () = assert!(size_of::<Inner>() <= 128 - size_of::<nginx_sys::ngx_pool_t>());
 
@@ -247,6 +253,7 @@ impl Bound {
             requests_before: u32::try_from(connection.requests()).ok()?.saturating_sub(1),
             is_server_kept: kept.is_some(),
             http1,
+            late: 0,
             number: Number::OTHER,
         };
         pool.place(inner).map(Bound)
@@ -295,6 +302,11 @@ impl Bound {
         self.inner().http1
     }
 
+    /// Whether its next request is likely to come too late to use the timer of the last one.
+    pub fn is_rarely_used(self) -> bool {
+        self.inner().late == LATE
+    }
+
     /// The binding that the table made for it.
     pub fn binding(self) -> BindingId {
         self.inner().binding
@@ -337,9 +349,11 @@ impl Bound {
         let inner = self.inner();
         let server = if inner.is_server_kept { Some(self.server()) } else { self.server_copied_to(pool) };
         let Some(server) = server else { return false };
-        inner.connection.wake(u.timeout_once_sent());
+        let connection = inner.connection;
+        let is_late = !connection.wake(u.timeout_once_sent());
+        self.change(|inner| inner.late = if is_late { LATE.min(inner.late + 1) } else { 0 });
         // SAFETY: the server lives as long as the worker, or is in the pool of the request.
-        unsafe { u.peer().offer(inner.connection, server) };
+        unsafe { u.peer().offer(connection, server) };
         true
     }
 

@@ -35,6 +35,7 @@ pub fn park(bound: Bound, expire_by: Option<u64>) {
     unsafe {
         c.idle(
             bound.data(),
+            !bound.is_rarely_used(),
             Some(ngx_http_upstream_ntlm_read_handler),
             Some(ngx_http_upstream_ntlm_dummy_handler),
         );

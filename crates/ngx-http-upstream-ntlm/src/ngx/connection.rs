@@ -193,13 +193,19 @@ impl Connection {
     }
 
     /// Lets an upstream connection wait without a request, as `ngx_http_upstream_free_keepalive_peer` does: no request's
-    /// log, these handlers. The caller ends the wait. The timer of the last request is left on; if it goes off, nginx calls `read`,
-    /// which asks [`Connection::take_timeout`]. nginx gives no balancer a TLS session that arrives meanwhile.
+    /// log, these handlers. The caller ends the wait. The timer of the last request is left on where `keeps_timer`; if it goes off, nginx
+    /// calls `read`, which asks [`Connection::take_timeout`]. nginx gives no balancer a TLS session that arrives meanwhile.
     ///
     /// # Safety
     ///
     /// `data` is what `read` expects, and lives as long as the connection waits.
-    pub unsafe fn idle(self, data: *mut c_void, read: ngx_event_handler_pt, write: ngx_event_handler_pt) {
+    pub unsafe fn idle(
+        self,
+        data: *mut c_void,
+        keeps_timer: bool,
+        read: ngx_event_handler_pt,
+        write: ngx_event_handler_pt,
+    ) {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw), with its events and its pool; ngx_cycle lives as long as the worker. The timer calls
         // only touch the timer tree.
@@ -208,6 +214,12 @@ impl Connection {
             (*reading).set_delayed(0);
             if (*writing).timer_set() != 0 {
                 ngx_del_timer(writing);
+            }
+            if !keeps_timer && (*reading).timer_set() != 0 {
+                // `wake` tells by the key how long ago the timer was set, and ngx_rbtree_delete clears it.
+                let key = (*reading).timer.key;
+                ngx_del_timer(reading);
+                (*reading).timer.key = key;
             }
             (*reading).handler = read;
             (*reading).log = log;
@@ -233,23 +245,24 @@ impl Connection {
     /// off less than 300 ms before or after that (ngx_event_add_timer). This function therefore leaves the timer of the last request set where
     /// the request loses less than 300 ms, and less than a sixteenth of `timeout`, by it. It removes the timer in all other cases, and
     /// whenever `timeout` is `None`.
-    pub fn wake(self, timeout: Option<usize>) {
+    ///
+    /// Returns whether the request came so soon that it can use the timer of the last one.
+    pub fn wake(self, timeout: Option<usize>) -> bool {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw), and its event with it. The timer calls only touch the timer tree.
         unsafe {
             let reading = (*c).read;
-            if (*reading).timer_set() != 0 {
-                let sooner =
-                    |timeout| ngx_current_msec.wrapping_add(timeout).wrapping_sub((*reading).timer.key);
-                let costs_little =
-                    |timeout: usize| sooner(timeout) < (timeout / 16).min(NGX_TIMER_LAZY_DELAY as usize);
-                if !timeout.is_some_and(costs_little) {
-                    ngx_del_timer(reading);
-                }
+            let sooner = |timeout| ngx_current_msec.wrapping_add(timeout).wrapping_sub((*reading).timer.key);
+            let costs_little =
+                |timeout: usize| sooner(timeout) < (timeout / 16).min(NGX_TIMER_LAZY_DELAY as usize);
+            let comes_soon = timeout.is_some_and(costs_little);
+            if !comes_soon && (*reading).timer_set() != 0 {
+                ngx_del_timer(reading);
             }
             (*c).set_idle(0);
             (*c).sent = 0;
             (*c).data = core::ptr::null_mut();
+            comes_soon
         }
     }
 

@@ -53,7 +53,7 @@ pub const ROWS: &[Mutation] = &[
     row("ngx/connection.rs", "            (*c).set_idle(1);\n", "", &["lifetime::reloads::"]).known(),
     row("ngx/connection.rs", "            (*c).set_idle(0);\n", "", &["lifetime::reloads::"]).known(),
     row("ngx/connection.rs", "            (*c).sent = 0;\n", "", VARIABLES),
-    row("ngx/connection.rs", "!timeout.is_some_and(costs_little)", "timeout.is_none()", TIMEOUTS),
+    row("ngx/connection.rs", "timeout.is_some_and(costs_little)", "timeout.is_some()", TIMEOUTS),
     row("ngx/connection.rs", "(timeout / 16).min(NGX_TIMER_LAZY_DELAY as usize)", "300", TIMEOUTS),
     row("ngx/connection.rs", "            (*reading).set_timedout(0);\n", "", &["lifetime::"]),
     row("ngx/upstream.rs", ".filter(|first| first.next.is_null())?", "?", TIMEOUTS),

@@ -97,8 +97,8 @@ async fn header_to_a_slow_server_may_take_longer_than_the_answer() {
     at_late_server(async |alice| assert_eq!(alice.get("/long").await.status, 200)).await;
 }
 
-#[tokio::test]
-async fn answer_has_its_whole_time_soon_after_another() {
+/// NGINX that waits for its origin's answer for so many milliseconds.
+async fn impatient() -> (u32, Origin, Nginx) {
     let origin = Origin::start().await;
     let timeout = 500 * slowness();
     let nginx = Nginx::builder()
@@ -106,6 +106,12 @@ async fn answer_has_its_whole_time_soon_after_another() {
         .in_front_of(&[&origin], "ntlm;")
         .start()
         .await;
+    (timeout, origin, nginx)
+}
+
+#[tokio::test]
+async fn answer_has_its_whole_time_soon_after_another() {
+    let (_, _origin, nginx) = impatient().await;
     let mut alice = Client::connect(&nginx).await;
     // The second request comes while the timer of the first one would still do for nginx.
     assert_eq!(alice.login_in_one_leg("alice", "/?delay=280").await.status, 200);
@@ -150,4 +156,20 @@ async fn answer_may_take_as_long_after_a_request_that_has_just_been_as_after_non
     assert_eq!((response.status, response.identity(), response.connection()), (200, "alice", bound));
     // And to more.
     assert_eq!(alice.get("/?delay=5000").await.status, 504);
+}
+
+#[tokio::test]
+async fn client_that_asks_rarely_is_not_kept_waiting_by_a_silent_server() {
+    let (timeout, _origin, nginx) = impatient().await;
+    let mut alice = Client::connect(&nginx).await;
+    let bound = alice.login_in_one_leg("alice", "/").await.connection();
+    // The first two requests come too late for the timer of the one before; so no timer is left on after the second, nor after the third.
+    for late in [true, true, true, false] {
+        if late {
+            // Nothing is waited for: this is how rarely the client asks.
+            tokio::time::sleep(Duration::from_millis((timeout / 8).into())).await;
+        }
+        assert_eq!(alice.get("/").await.connection(), bound);
+    }
+    assert_eq!(alice.get(&format!("/?delay={}", 10 * timeout)).await.status, 504);
 }
