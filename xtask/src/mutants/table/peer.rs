@@ -91,7 +91,7 @@ pub const ROWS: &[Mutation] = &[
         WAYS,
     ),
     row("peer/key.rs", "Some(Missed::Lost) => self.lose(),", "Some(Missed::Lost) => {}", RETRIES),
-    row("bound.rs", "        inner.connection.wake(u.timeout_once_sent());\n", "", VARIABLES),
+    row("bound.rs", "!connection.wake(u.timeout_once_sent())", "false", VARIABLES),
     row("idle.rs", "if c.take_timeout() {", "if false {", &["lifetime::"]),
     row("peer.rs", "Facts::PROVEN.when(standing.proven)", "Facts::NONE", &["fairness::", "eviction::"]),
     row("peer.rs", "Facts::PROVEN.when(standing.proven)", "Facts::PROVEN", &["fairness::", "eviction::"]),
