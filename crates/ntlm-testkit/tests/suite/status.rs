@@ -94,6 +94,20 @@ async fn servers_of_group_show_bindings_and_failures() {
     }
 }
 
+#[tokio::test]
+async fn page_shows_every_counter() {
+    let origin = Origin::start().await;
+    let nginx = front(&origin, "ntlm;").start().await;
+    let page = Client::connect(&nginx).await.get("/page").await.text();
+    let status = status(&nginx).await;
+    let counters = status["groups"][0].as_object().unwrap().iter().filter(|(_, value)| value.is_u64());
+    let names: Vec<&str> = counters.map(|(name, _)| name.as_str()).collect();
+    assert!(names.contains(&"reused"), "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("group.{name}")), "{name} is not on the page");
+    }
+}
+
 /// The text with each number replaced.
 fn shape(text: &str) -> String {
     let mut shape = String::new();
