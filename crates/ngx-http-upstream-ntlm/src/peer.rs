@@ -24,7 +24,9 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use nginx_sys::{ngx_int_t, ngx_peer_connection_t, ngx_uint_t};
+use nginx_sys::{
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
+};
 use ntlm_core::binding::exchange::Step;
 use ntlm_core::binding::ids::{BindingId, ClientId};
 use ntlm_core::binding::table::Taken;
@@ -354,6 +356,23 @@ impl NtlmPeer {
     /// The original callbacks, where the present attempt is one that the balancer was asked for.
     fn asked(&self) -> Option<&Original> {
         self.original().filter(|_| matches!(self.source.get(), Source::Original))
+    }
+}
+
+/// `peer.init` of a group with `ntlm`.
+///
+/// # Safety
+///
+/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
+unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
+    let (r, group) = unsafe { (Request::new(r), Group::of(us)) };
+    match (r.upstream(), group) {
+        (Some(u), Some(group)) => NtlmPeer::init(r, u, group).0,
+        _ => Status::ERROR.0,
     }
 }
 

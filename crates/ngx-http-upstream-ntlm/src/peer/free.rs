@@ -214,7 +214,7 @@ impl NtlmPeer {
         }
         debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
         self.park_after_leg(bound, phase, verdict.progress).inspect_err(|&end| {
-            count_end(bound, self.seen_from_client(end));
+            count_end(bound, end);
             with_table(|table| table.end(binding));
         })
     }

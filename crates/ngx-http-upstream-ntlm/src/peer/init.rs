@@ -1,4 +1,4 @@
-//! The start of each request to a group, and the place of the module before the group's balancer.
+//! The place of the module before a group's balancer, and the start of each request to a group without `ntlm`.
 //!
 //! The module must stand before a group again after another module has initialised that group again.
 #![expect(unsafe_code, reason = "reads and writes nginx's configuration of groups, and trampolines")]
@@ -10,7 +10,7 @@ use nginx_sys::{
     ngx_int_t,
 };
 
-use super::{Facts, NtlmPeer};
+use super::{Facts, NtlmPeer, ngx_http_upstream_init_ntlm_peer};
 use crate::credentials::{Carried, may_change};
 use crate::group::Group;
 use crate::ngx::{Request, Status, Upstream};
@@ -59,28 +59,11 @@ unsafe extern "C" fn ngx_http_upstream_init_ntlm(
     }
 }
 
-/// `peer.init` of a group with `ntlm`.
-///
-/// # Safety
-///
-/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
-unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
-    r: *mut ngx_http_request_t,
-    us: *mut ngx_http_upstream_srv_conf_t,
-) -> ngx_int_t {
-    // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
-    let (r, group) = unsafe { (Request::new(r), Group::of(us)) };
-    match (r.upstream(), group) {
-        (Some(u), Some(group)) => NtlmPeer::init(r, u, group).0,
-        _ => Status::ERROR.0,
-    }
-}
-
 /// `peer.init` of a group without it: the guard sees to it that tainted connections are not kept.
 ///
 /// # Safety
 ///
-/// As for [`ngx_http_upstream_init_ntlm_peer`].
+/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
 unsafe extern "C" fn ngx_http_upstream_init_guarded_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,

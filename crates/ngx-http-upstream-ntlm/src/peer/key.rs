@@ -132,7 +132,8 @@ impl NtlmPeer {
         taken.flatten()
     }
 
-    /// The client has no binding that waits for this request, and fits it.
+    /// The client has no binding that waits for this request, and fits it. A request over HTTP/2 or HTTP/3 that finds the binding busy does
+    /// not come here: it goes apart, or back (turn_back.rs).
     #[cold]
     pub(super) fn miss(&self, owner: Connection, id: ClientId) {
         let missed = self.with_key(|key| Some(table()?.missed(id, owner.number(), self.group().id, key)));
