@@ -1,7 +1,8 @@
 //! Every way a tainted upstream connection ends, in one place: its text for the log, who ended it, what it means for the
 //! client.
 //!
-//! An end that is missing here does not exist: nothing else closes a binding.
+//! Nothing else closes a binding. Of a group that the module does not stand before, since another module made it while requests are served,
+//! the header filter has nginx close what carried credentials (`close_if_unwatched`); no end names that.
 
 /// Why a tainted upstream connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,9 +114,11 @@ impl EndedBy {
 
 /// The consequence of an end for the client connection.
 ///
-/// After a request it is the one that stands in the table, but a client stays where its request has credentials and goes on to the next server,
-/// where no client waits for the request (`Exchange::client_after`), and where other users share its connection (`Bindings::is_shared`). A
-/// binding that ends while it waits takes its client along unless others share the connection, whatever stands here (idle.rs).
+/// After a request it is the one that stands in the table, with four exceptions. A client stays where its request has credentials and goes on to
+/// the next server, where no client waits for the request, where it gets another answer than this one and proved no login here
+/// (`Exchange::client_after`), and where other users share its connection (`Bindings::is_shared`). Of a binding that waited, `mirrored` in idle.rs
+/// decides, whatever stands here: its client leaves unless others share the connection, or its login is proven over another binding and not over
+/// this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     /// The client goes on as before: its login, if it has one, is on another connection.

@@ -1,5 +1,5 @@
-//! The order in which parked bindings end when a group is full, or when connections run short: by phase, then by client address; of one address
-//! the least recently used ends (`table/room.rs` finds it).
+//! The order in which parked bindings end: by phase where a group is full, where connections run short, and where a client connection has its
+//! share; then by client address. Which one of an address ends, `table/room.rs` says: the least recently used one.
 //!
 //! Must never let a proven binding end for one that is not.
 

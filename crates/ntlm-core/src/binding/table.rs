@@ -356,7 +356,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         })
     }
 
-    /// The binding or trace that a client with [`SHARE`] of them loses for another one: a trace, else the first unproven one by `order.rs`.
+    /// The binding or trace that a client with [`SHARE`] of them loses for another one: a trace, else by `order.rs` one that waits and whose
+    /// login is not proven.
     fn spare_of_client(&self, owner: &Client<C>) -> Option<BindingId> {
         let rank = |binding: &Binding<U>| match binding.state {
             State::Lost => Some((None, 0)),

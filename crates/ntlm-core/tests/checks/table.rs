@@ -81,6 +81,14 @@ pub enum Event {
 }
 
 const CAPS: [usize; 2] = [3, 5];
+/// The order in which phases lose bindings.
+const ORDER: [Phase; 3] = [Phase::Handshaking, Phase::Unproven, Phase::Proven];
+
+/// The place of a phase in that order.
+fn turn(phase: Phase) -> usize {
+    ORDER.iter().position(|&other| other == phase).unwrap()
+}
+
 /// How long a binding of each group may be parked.
 const TIMEOUTS: [u64; 2] = [9, 5];
 
@@ -190,7 +198,7 @@ impl Both {
     /// least recently used one.
     fn first_to_lose(&self, group: u32, first: usize) -> Option<(Phase, Reverse<usize>, &Entry)> {
         let phase =
-            Phase::ALL.into_iter().skip(first).find(|&phase| self.in_phase(group, phase).next().is_some())?;
+            ORDER.into_iter().skip(first).find(|&phase| self.in_phase(group, phase).next().is_some())?;
         let rank = |e: &&Entry| {
             let source = source_of(e.key);
             (Reverse(self.weight_in(group, source, phase)), Reverse(self.weight(group, source)), e.used)
@@ -202,14 +210,12 @@ impl Both {
     /// The binding that the specification evicts for one more parked binding.
     fn victim(&self, newcomer: &Entry, phase: Phase) -> Option<BindingId> {
         let (group, cap) = (newcomer.group, CAPS[newcomer.group as usize]);
-        let from = |first: usize| {
-            Phase::ALL.into_iter().skip(first).map(|it| self.in_phase(group, it).count()).sum()
-        };
-        let (all, same, later): (usize, usize, usize) =
-            (from(0), from(phase as usize), from(phase as usize + 1));
+        let from =
+            |first: usize| ORDER.into_iter().skip(first).map(|it| self.in_phase(group, it).count()).sum();
+        let (all, same, later): (usize, usize, usize) = (from(0), from(turn(phase)), from(turn(phase) + 1));
         let first = match () {
             () if all < cap || (later >= cap && all < 2 * cap) => return None,
-            () if later < cap && same >= cap => phase as usize,
+            () if later < cap && same >= cap => turn(phase),
             () => 0,
         };
         let (phase, Reverse(most), first) = self.first_to_lose(group, first)?;
@@ -223,7 +229,7 @@ impl Both {
     /// The bindings that the specification may spare when connections run short: of several groups if they are alike.
     fn spared(&self) -> Vec<BindingId> {
         let lost = (0..2).filter_map(|group| self.first_to_lose(group, 0));
-        let candidates: Vec<_> = lost.map(|(phase, weight, e)| ((phase as usize, weight), e.id)).collect();
+        let candidates: Vec<_> = lost.map(|(phase, weight, e)| ((turn(phase), weight), e.id)).collect();
         let first = candidates.iter().map(|&(rank, _)| rank).min();
         candidates.into_iter().filter(|&(rank, _)| Some(rank) == first).map(|(_, id)| id).collect()
     }
@@ -332,7 +338,7 @@ impl Both {
             let parked = self.of(client).filter(move |e| e.state == State::Parked(phase));
             parked.min_by_key(|e| Self::deadline(e)).map(|e| e.id)
         };
-        of_phase(Phase::Handshaking).or_else(|| of_phase(Phase::Unproven))
+        ORDER.into_iter().filter(|&phase| phase != Phase::Proven).find_map(of_phase)
     }
 
     /// Why a connection may not be bound.
