@@ -15,7 +15,7 @@ use crate::bound::Bound;
 use crate::diagnose::diagnose;
 use crate::log::{alert, debug, info};
 use crate::ngx::{Connection, Readable, StandIn, Timer, now};
-use crate::worker::{Table, count_end, touch, with_table};
+use crate::worker::{Table, count_end, publish_soon, with_table};
 
 /// Connections that are closed in one turn of nginx's event loop: about a millisecond's work with their clients.
 const BATCH: u32 = 32;
@@ -24,10 +24,10 @@ const PAUSE: u64 = 1;
 
 /// Lets a connection wait for the next request of its client. The table has it parked already, and is to be looked at
 /// by `expire_by`. The connection may be closed when this returns.
-pub fn park(bound: Bound, expire_by: Option<u64>) {
+pub fn wait(bound: Bound, expire_by: Option<u64>) {
     let c = bound.connection();
     STAND_IN.stand();
-    touch();
+    publish_soon();
     if let Some(time) = expire_by {
         TIMER.go_off_by(time);
     }
@@ -245,9 +245,9 @@ pub fn close_row() {
 ///
 /// # Safety
 ///
-/// Called by nginx only, with the read event of a connection that [`park`] gave this handler.
+/// Called by nginx only, with the read event of a connection that [`wait`] gave this handler.
 unsafe extern "C" fn ngx_http_upstream_ntlm_read_handler(ev: *mut ngx_event_t) {
-    // SAFETY: an event's data is its connection; c->data is what `park` hung there, and both live until `close`.
+    // SAFETY: an event's data is its connection; c->data is what `wait` hung there, and both live until `close`.
     let bound = unsafe { Connection::from_raw((*ev).data.cast()).and_then(|c| Bound::of(c)) };
     if let Some(bound) = bound {
         on_readable(bound);

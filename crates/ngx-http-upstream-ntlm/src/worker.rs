@@ -71,7 +71,7 @@ pub fn count(bound: Bound, counter: Counter) {
     if let Some(slot) = bound.group().slot {
         slot.count(counter);
     }
-    touch();
+    publish_soon();
 }
 
 /// Counts the end of a binding.
@@ -82,11 +82,11 @@ pub fn count_end(bound: Bound, end: End) {
             slot.sites().count_end(bound.number(), end == End::Broken);
         }
     }
-    touch();
+    publish_soon();
 }
 
-/// Called when the number of bindings may have changed.
-pub fn touch() {
+/// Publishes the live numbers within [`LIVE_INTERVAL`]. Called when the number of bindings may have changed.
+pub fn publish_soon() {
     PUBLISH.go_off_within(now(), LIVE_INTERVAL);
 }
 

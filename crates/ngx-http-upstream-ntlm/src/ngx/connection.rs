@@ -246,7 +246,7 @@ impl Connection {
     /// the request loses less than 300 ms, and less than a sixteenth of `timeout`, by it. It removes the timer in all other cases, and
     /// whenever `timeout` is `None`.
     ///
-    /// Returns whether the request came so soon that it can use the timer of the last one.
+    /// Returns whether the request came so soon that the timer of the last one, set or removed since, would do for it.
     pub fn wake(self, timeout: Option<usize>) -> bool {
         let c = self.as_ptr();
         // SAFETY: alive (from_raw), and its event with it. The timer calls only touch the timer tree.

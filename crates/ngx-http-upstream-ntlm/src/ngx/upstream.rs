@@ -327,7 +327,7 @@ impl Upstream {
         self.is_cut_off() || self.has_unread_body(r)
     }
 
-    /// A first look, which costs less: where this is false, [`Upstream::will_not_be_kept_alive`] is.
+    /// A first look, which costs less: where this is false, so is [`Upstream::will_not_be_kept_alive`].
     pub fn might_not_be_kept_alive(self, r: Request) -> bool {
         self.is_cut_off() || self.ends_with_connection() || r.is_head()
     }

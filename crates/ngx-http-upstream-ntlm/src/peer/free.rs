@@ -27,8 +27,8 @@ impl NtlmPeer {
     pub(super) fn free(&self, pc: Peer, state: ngx_uint_t) {
         if state == 0
             && let Source::Binding(bound) = self.source.get()
-            && self.is_kept_after_plain(bound)
-            && self.park(bound, self.standing()).is_ok()
+            && self.may_wait_again(bound)
+            && self.keep(bound, self.standing()).is_ok()
         {
             self.source.set(Source::Nowhere);
             pc.set_connection(None);
@@ -38,7 +38,7 @@ impl NtlmPeer {
     }
 
     /// Whether the exchange over a binding was no leg of a login, and the verdict is to keep the binding.
-    fn is_kept_after_plain(&self, bound: Bound) -> bool {
+    fn may_wait_again(&self, bound: Bound) -> bool {
         if self.has(Facts::CREDENTIALS.or(Facts::TOKEN)) || matches!(self.u.status(), 401 | 407) {
             return false;
         }
@@ -53,8 +53,8 @@ impl NtlmPeer {
         condition.is_kept_after_plain(&self.group().limits)
     }
 
-    /// Whether a bound connection has carried a request that is no leg of a login, and nothing speaks against its next one: there is
-    /// nothing to do before the header of the response is sent to the client.
+    /// Whether there is nothing to do before the header of the response is sent to the client: a bound connection has carried a request that is
+    /// no leg of a login, and nothing speaks against its next one.
     pub fn needs_no_header_work(&self) -> bool {
         let Source::Binding(bound) = self.source.get() else { return false };
         self.u.status() != 401
@@ -70,8 +70,7 @@ impl NtlmPeer {
         if self.has(Facts::PROVEN) { Phase::Proven } else { Phase::Unproven }
     }
 
-    /// [`NtlmPeer::free`] in all cases but the one that it handles itself: a bound connection that waits again after a request that was no
-    /// leg of a login.
+    /// [`NtlmPeer::free`] of any connection but a bound one that waits again after a request that was no leg of a login.
     #[inline(never)]
     fn free_slowly(&self, pc: Peer, state: ngx_uint_t) {
         let outcome = match state {
@@ -102,7 +101,7 @@ impl NtlmPeer {
             with_table(|table| table.end_challenge(bound.binding()));
         }
         let end = match verdict.connection {
-            Fate::Keep(phase) => match self.park_after_leg(bound, phase, verdict.progress) {
+            Fate::Keep(phase) => match self.keep_after_leg(bound, phase, verdict.progress) {
                 Ok(()) => {
                     pc.set_connection(None);
                     return;
@@ -213,7 +212,7 @@ impl NtlmPeer {
             diagnose(pc.log(), group, Diagnosis::MixedClients);
         }
         debug!(pc.log(), "binding upstream connection {} to client connection {}", c.fd(), owner.number());
-        self.park_after_leg(bound, phase, verdict.progress).inspect_err(|&end| {
+        self.keep_after_leg(bound, phase, verdict.progress).inspect_err(|&end| {
             count_end(bound, end);
             with_table(|table| table.end(binding));
         })
@@ -222,13 +221,13 @@ impl NtlmPeer {
     /// Lets a busy binding wait for the next request, and closes another one if the group is full. `progress` is what the exchange
     /// of a leg made of the login.
     #[inline(never)]
-    fn park_after_leg(&self, bound: Bound, phase: Phase, progress: Progress) -> Result<(), End> {
+    fn keep_after_leg(&self, bound: Bound, phase: Phase, progress: Progress) -> Result<(), End> {
         with_table(|table| table.set_progress(bound.binding(), progress));
-        self.park(bound, phase)
+        self.keep(bound, phase)
     }
 
     /// Lets a busy binding wait for the next request, and closes another one if the group is full.
-    fn park(&self, bound: Bound, phase: Phase) -> Result<(), End> {
+    fn keep(&self, bound: Bound, phase: Phase) -> Result<(), End> {
         let c = bound.connection();
         if !c.watch_for_reading() {
             return Err(End::Unwatched);
@@ -244,7 +243,7 @@ impl NtlmPeer {
         let expire_by = bindings.park(binding, phase, now()).map_err(end_of)?;
         drop(bindings);
         debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
-        idle::park(bound, expire_by);
+        idle::wait(bound, expire_by);
         Ok(())
     }
 

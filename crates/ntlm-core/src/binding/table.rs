@@ -202,7 +202,7 @@ struct Group {
 
 impl Group {
     /// Counts one more parked binding of this phase.
-    fn park(&mut self, phase: Phase) {
+    fn add_parked(&mut self, phase: Phase) {
         self.parked += 1;
         if let Some(count) = self.unfinished(phase) {
             *count += 1;
@@ -210,7 +210,7 @@ impl Group {
     }
 
     /// Counts one parked binding of this phase less.
-    fn unpark(&mut self, phase: Phase) {
+    fn remove_parked(&mut self, phase: Phase) {
         self.parked -= 1;
         if let Some(count) = self.unfinished(phase) {
             *count -= 1;
@@ -332,7 +332,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
                 return None;
             }
             let group = group_in(&mut self.groups, group)?;
-            group.unpark(binding.phase);
+            group.remove_parked(binding.phase);
             group.busy += 1;
             binding.state = State::Busy;
             let Logins { challenged, notes, .. } = binding.logins;
@@ -440,7 +440,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         };
         let Some(group) = group_in(&mut self.groups, binding.group) else { return Err(Refusal::NoClient) };
         group.busy -= 1;
-        group.park(phase);
+        group.add_parked(phase);
         if binding.logins.has_last() {
             binding.logins.end_request(phase);
         }

@@ -221,7 +221,7 @@ pub const ROWS: &[Mutation] = &[
     row("peer/free.rs", "        idle::close(ended, End::Evicted);\n", "", &["eviction::"]),
     row(
         "peer/free.rs",
-        "        idle::park(bound, expire_by);\n",
+        "        idle::wait(bound, expire_by);\n",
         "",
         &["lifetime::origin_ending", "lifetime::expired_binding"],
     ),

@@ -104,7 +104,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let state = core::mem::replace(&mut binding.state, State::Lost);
         let Some(group) = group_in(&mut self.groups, binding.group) else { return };
         match state {
-            State::Parked => group.unpark(phase),
+            State::Parked => group.remove_parked(phase),
             State::Busy => group.busy -= 1,
             State::Lost => return,
         }
