@@ -18,13 +18,18 @@ const SIZES: [Size; 3] = [Size { url: 0, lines: 4 }, MIDDLE, Size { url: 1200, l
 
 const SUBJECTS: [Subject; 3] = [Subject::Bound, Subject::NoCredentials, Subject::OtherGroup];
 
+/// So many clients that each asks too late to use the timer of its last request.
+const MANY: usize = 1000;
+
 /// Counts what [`run`] compares.
 pub async fn count(login: &Login) -> Result<Vec<Checked>> {
-    let base = sweep(login, Subject::KeepAlive, FEW, &SIZES).await?;
     let mut checked = Vec::new();
-    for subject in SUBJECTS {
-        let cells = sweep(login, subject, FEW, &SIZES).await?;
-        checked.extend(cells.iter().zip(&base).map(|(cell, base)| over(cell, base)));
+    for (clients, subjects) in [(FEW, &SUBJECTS[..]), (MANY, &[Subject::Bound])] {
+        let base = sweep(login, Subject::KeepAlive, clients, &SIZES).await?;
+        for &subject in subjects {
+            let cells = sweep(login, subject, clients, &SIZES).await?;
+            checked.extend(cells.iter().zip(&base).map(|(cell, base)| over(cell, base)));
+        }
     }
     Ok(checked)
 }
@@ -33,6 +38,7 @@ fn over(cell: &Cell, base: &Cell) -> Checked {
     let rounded = |ratio: f64| (ratio * 10_000.0).round() / 10_000.0;
     Checked {
         subject: cell.subject,
+        clients: cell.clients,
         size: cell.size,
         all: rounded(cell.all() / base.all()),
         own: rounded(cell.own() / base.own()),
@@ -53,16 +59,18 @@ pub async fn run(login: &Login, nginx: &str, file: &Path) -> Result<()> {
     let allowed = Allowed { own: ALLOWED, all: ALLOWED + kept.noise.order_percent };
     let now = count(login).await?;
     println!("a request beside one of {}: then → now", Subject::KeepAlive);
-    println!("{:53} NGINX and module      all instructions   more allocations", "");
+    println!("{:68} NGINX and module      all instructions   more allocations", "");
     let mut grown = 0;
     for now in &now {
-        let is_same = |then: &&Checked| (then.subject, then.size) == (now.subject, now.size);
+        let is_same =
+            |then: &&Checked| (then.subject, then.clients, then.size) == (now.subject, now.clients, now.size);
         let then = kept.checked.iter().find(is_same).context("the last release counted other requests")?;
         let findings = allowed.exceeded(then, now);
         grown += usize::from(!findings.is_empty());
         println!(
-            "  {:34} path {:>4}, {:>2} lines: {:.4} → {:.4}, {:.4} → {:.4}, {:.2} → {:.2}  {}",
+            "  {:34} {:>5} clients, path {:>4}, {:>2} lines: {:.4} → {:.4}, {:.4} → {:.4}, {:.2} → {:.2}  {}",
             now.subject,
+            now.clients,
             now.size.url,
             now.size.lines,
             then.own,
@@ -109,8 +117,14 @@ mod tests {
     #[test]
     fn growth_is_found_and_shrinking_is_not() {
         let allowed = Allowed { own: 1.0, all: 3.0 };
-        let then =
-            Checked { subject: Subject::Bound, size: MIDDLE, all: 1.0, own: 0.98, more_allocations: -1.0 };
+        let then = Checked {
+            subject: Subject::Bound,
+            clients: 10,
+            size: MIDDLE,
+            all: 1.0,
+            own: 0.98,
+            more_allocations: -1.0,
+        };
         let found = |now: Checked| allowed.exceeded(&then, &now);
         assert!(
             found(Checked { own: 0.989, all: 1.029, more_allocations: -0.95, ..then.clone() }).is_empty()

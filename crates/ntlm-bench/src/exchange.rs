@@ -107,6 +107,11 @@ impl Client {
     /// Sends a request and reads its answer; the status.
     pub fn exchange(&mut self, request: &[u8]) -> Result<u16> {
         self.send(request)?;
+        self.answered()
+    }
+
+    /// Reads the answer to the request that was sent last; the status.
+    pub fn answered(&mut self) -> Result<u16> {
         loop {
             if let Some(status) = self.receive()? {
                 return Ok(status);

@@ -1,12 +1,15 @@
 //! Instructions of requests, for each size and number of clients, and of logins.
 
-use anyhow::{Result, ensure};
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result, ensure};
 
 use crate::callgrind::{self, Counter};
 use crate::exchange::{Client, Login, Size};
 use crate::origin::Origin;
 use crate::results::{Cell, Count, Instructions, Noise, median};
 use crate::subject::{Proxy, Setup, Subject};
+use crate::visitors::{AT_ONCE, mingle};
 
 /// The sizes of the sweep: the bytes of the path, and the lines of the header.
 pub const URLS: [usize; 5] = [0, 150, 300, 600, 1200];
@@ -23,6 +26,8 @@ const CLIENTS: [usize; 4] = [FEW, 100, 1000, 5000];
 const REQUESTS: usize = 400;
 /// Counts of each size by one proxy.
 const PASSES: usize = 2;
+/// Proxies that are counted for one number, each with another past.
+const PASTS: u64 = 3;
 /// Logins of a count, and counts.
 const LOGINS: usize = 200;
 const COUNTS: usize = 3;
@@ -56,18 +61,6 @@ pub async fn measure(login: &Login, most_clients: usize) -> Result<Instructions>
     for subject in variants {
         cells.extend(sweep(login, subject, FEW, &[MIDDLE]).await?);
     }
-    // Again, by proxies that are started anew.
-    for subject in [Subject::KeepAlive, Subject::Bound, Subject::NoCredentials, Subject::OtherGroup] {
-        for again in sweep(login, subject, FEW, &whole).await? {
-            let is_same = |cell: &&mut Cell| {
-                (cell.subject, cell.clients, cell.size) == (again.subject, again.clients, again.size)
-            };
-            if let Some(cell) = cells.iter_mut().find(is_same) {
-                cell.all.extend(again.all);
-                cell.own.extend(again.own);
-            }
-        }
-    }
     let mut logins = Vec::new();
     for subject in [Subject::KeepAlive, Subject::Bound, Subject::HaProxy] {
         logins.push(count_logins(login, subject).await?);
@@ -93,8 +86,33 @@ fn noise(cells: &[Cell]) -> Noise {
     }
 }
 
-/// Counts for one proxy, with all `sizes` one after the other.
+/// Counts all `sizes`, by several proxies of the same subject, with another past each.
 pub async fn sweep(login: &Login, subject: Subject, clients: usize, sizes: &[Size]) -> Result<Vec<Cell>> {
+    let mut cells = sweep_after(login, subject, clients, sizes, 0).await?;
+    for past in 1..PASTS {
+        for (cell, again) in cells.iter_mut().zip(sweep_after(login, subject, clients, sizes, past).await?) {
+            cell.all.extend(again.all);
+            cell.own.extend(again.own);
+        }
+    }
+    if let (Some(first), Some(last)) = (cells.first(), cells.last()) {
+        eprintln!(
+            "  {subject:42} {clients:>5} clients: {:>6.0} to {:>6.0} instructions",
+            first.all(),
+            last.all()
+        );
+    }
+    Ok(cells)
+}
+
+/// Counts for one proxy, with all `sizes` one after the other.
+async fn sweep_after(
+    login: &Login,
+    subject: Subject,
+    clients: usize,
+    sizes: &[Size],
+    past: u64,
+) -> Result<Vec<Cell>> {
     let origin = Origin::start(login)?;
     let mut counter = Counter::new()?;
     let setup = Setup {
@@ -113,8 +131,11 @@ pub async fn sweep(login: &Login, subject: Subject, clients: usize, sizes: &[Siz
             false => Client::connect(proxy.address)?,
         });
     }
+    let legs = subject.logs_in().then_some(&legs);
+    let visits = mingle(proxy.address, legs, &self::sizes(), past, &mut connected)?;
     let mut crowd = Crowd { clients: connected, next: 0 };
-    crowd.ask(&MIDDLE.request(), REQUESTS)?;
+    // A client that has asked twice since its login asks as rarely as it will.
+    crowd.ask(&MIDDLE.request(), REQUESTS.max(2 * clients))?;
     counter.count(&proxy).await?;
     // There and back: what the allocator takes depends on the requests before.
     let mut counts = vec![Vec::new(); sizes.len()];
@@ -134,22 +155,18 @@ pub async fn sweep(login: &Login, subject: Subject, clients: usize, sizes: &[Siz
         own: counts[position].iter().map(|count| rounded(count.own)).collect(),
         allocations: hundredths(median(counts[position].iter().map(|count| count.allocations))),
     };
-    let cells: Vec<Cell> = (0..sizes.len()).map(cell).collect();
     let seen = origin.seen();
-    let (wrong, connections) = if subject.logs_in() { (seen.others, clients) } else { (seen.bound, 1) };
+    let wrong = if subject.logs_in() { seen.others } else { seen.bound };
     ensure!(wrong == 0, "{subject}: {wrong} requests came over connections of the other kind");
-    let is_kept = subject == Subject::NoKeepAlive || seen.connections == u64::try_from(connections)?;
-    ensure!(is_kept, "{subject}: {} connections to the origin in place of {connections}", seen.connections);
-    drop(crowd);
+    let is_kept = match subject {
+        Subject::NoKeepAlive => true,
+        _ if subject.logs_in() => seen.connections == u64::try_from(clients + visits.count)?,
+        _ => seen.connections <= u64::try_from(AT_ONCE)?,
+    };
+    ensure!(is_kept, "{subject}: {} connections to the origin", seen.connections);
+    drop((crowd, visits));
     proxy.stop().await;
-    if let (Some(cell), Some(last)) = (cells.first(), cells.last()) {
-        eprintln!(
-            "  {subject:42} {clients:>5} clients: {:>6.0} to {:>6.0} instructions",
-            cell.all(),
-            last.all()
-        );
-    }
-    Ok(cells)
+    Ok((0..sizes.len()).map(cell).collect())
 }
 
 /// Clients that take turns.
@@ -159,15 +176,27 @@ struct Crowd {
 }
 
 impl Crowd {
+    /// Sends `count` requests, [`AT_ONCE`] at the same time.
     fn ask(&mut self, request: &[u8], count: usize) -> Result<()> {
+        let mut asking = VecDeque::new();
         for _ in 0..count {
-            let turn = self.next;
-            self.next = (turn + 1) % self.clients.len();
-            if let Some(client) = self.clients.get_mut(turn) {
-                let status = client.exchange(request)?;
-                ensure!(status == 200, "a request was answered {status}");
+            if asking.len() == AT_ONCE
+                && let Some(first) = asking.pop_front()
+            {
+                self.hear(first)?;
             }
+            if let Some(client) = self.clients.get_mut(self.next) {
+                client.send(request)?;
+            }
+            asking.push_back(self.next);
+            self.next = (self.next + 1) % self.clients.len();
         }
+        asking.into_iter().try_for_each(|client| self.hear(client))
+    }
+
+    fn hear(&mut self, client: usize) -> Result<()> {
+        let status = self.clients.get_mut(client).context("no such client")?.answered()?;
+        ensure!(status == 200, "a request was answered {status}");
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod report;
 mod results;
 mod subject;
 mod table;
+mod visitors;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

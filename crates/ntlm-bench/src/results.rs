@@ -89,6 +89,8 @@ pub struct Instructions {
 pub struct Checked {
     /// The subject that the request goes through.
     pub subject: Subject,
+    /// Clients that are connected.
+    pub clients: usize,
     /// The size of the request.
     #[serde(flatten)]
     pub size: Size,
@@ -103,9 +105,9 @@ pub struct Checked {
 /// By how much the counts of the same request differ between repetitions, in percent: the largest difference of any cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
-    /// Between two runs, with proxies that are started anew, of all instructions.
+    /// Between proxies with different pasts, of all instructions.
     pub all_percent: f64,
-    /// Between two runs, of the instructions in the proxy and its modules.
+    /// Between proxies with different pasts, of the instructions in the proxy and its modules.
     pub own_percent: f64,
     /// Within a run, of all instructions, before and after larger requests: those leave the allocator of the C library in
     /// another state. A count is the average of both.
@@ -117,7 +119,7 @@ pub struct Noise {
 pub struct Cell {
     /// The subject that the request goes through.
     pub subject: Subject,
-    /// Clients that are connected and ask one after the other, one request at a time.
+    /// Clients that are connected and ask in turn, eight at the same time.
     pub clients: usize,
     /// The size of the request.
     #[serde(flatten)]
@@ -126,8 +128,7 @@ pub struct Cell {
     pub request_bytes: usize,
     /// The answer's bytes, as the client gets them.
     pub answer_bytes: usize,
-    /// All instructions, in each count: two by one proxy, before and after larger requests, and two more where it was started
-    /// anew.
+    /// All instructions, in each count: two by each of several proxies, before and after larger requests.
     pub all: Vec<f64>,
     /// The instructions in the proxy and its modules, not those in libraries.
     pub own: Vec<f64>,

@@ -300,8 +300,8 @@ fn machine(results: &[Results]) -> String {
 fn noise(of: &Results) -> Option<String> {
     let noise = of.instructions.as_ref()?.noise;
     Some(format!(
-        "On NGINX {}, with proxies that are started anew, no count changed by more than {} % of all instructions, and {} % of those in \
-         NGINX and the module; the order of sizes changed single counts by up to {} %.",
+        "On NGINX {}, proxies with different pasts differ by up to {} % of all instructions, and by up to {} % of those in NGINX and the \
+         module, in a single count of a request; the order of sizes changed single counts by up to {} %.",
         of.nginx, noise.all_percent, noise.own_percent, noise.order_percent
     ))
 }
