@@ -86,7 +86,7 @@ const ORDER: [Phase; 3] = [Phase::Handshaking, Phase::Unproven, Phase::Proven];
 
 /// The place of a phase in that order.
 fn turn(phase: Phase) -> usize {
-    ORDER.iter().position(|&other| other == phase).unwrap()
+    ORDER.iter().take_while(|&&other| other != phase).count()
 }
 
 /// How long a binding of each group may be parked.
