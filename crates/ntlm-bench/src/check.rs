@@ -42,7 +42,7 @@ fn over(cell: &Cell, base: &Cell) -> Checked {
         size: cell.size,
         all: rounded(cell.all() / base.all()),
         own: rounded(cell.own() / base.own()),
-        more_allocations: rounded(cell.allocations - base.allocations),
+        more_allocations: rounded(cell.allocations() - base.allocations()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Instructions of requests, for each size and number of clients, and of logins.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -28,6 +29,8 @@ const REQUESTS: usize = 400;
 const PASSES: usize = 2;
 /// Proxies that are counted for one number, each with another past.
 const PASTS: u64 = 3;
+/// Longer than nginx's timers may be off (`NGX_TIMER_LAZY_DELAY`).
+const RARELY: Duration = Duration::from_millis(400);
 /// Logins of a count, and counts.
 const LOGINS: usize = 200;
 const COUNTS: usize = 3;
@@ -59,7 +62,8 @@ pub async fn measure(login: &Login, most_clients: usize) -> Result<Instructions>
         Subject::BoundLoggedNames,
     ];
     for subject in variants {
-        cells.extend(sweep(login, subject, FEW, &[MIDDLE]).await?);
+        let all = sweep(login, subject, FEW, &whole).await?;
+        cells.extend(all.into_iter().filter(|cell| cell.size == MIDDLE));
     }
     let mut logins = Vec::new();
     for subject in [Subject::KeepAlive, Subject::Bound, Subject::HaProxy] {
@@ -93,6 +97,7 @@ pub async fn sweep(login: &Login, subject: Subject, clients: usize, sizes: &[Siz
         for (cell, again) in cells.iter_mut().zip(sweep_after(login, subject, clients, sizes, past).await?) {
             cell.all.extend(again.all);
             cell.own.extend(again.own);
+            cell.allocations.extend(again.allocations);
         }
     }
     if let (Some(first), Some(last)) = (cells.first(), cells.last()) {
@@ -134,8 +139,11 @@ async fn sweep_after(
     let legs = subject.logs_in().then_some(&legs);
     let visits = mingle(proxy.address, legs, &self::sizes(), past, &mut connected)?;
     let mut crowd = Crowd { clients: connected, next: 0 };
-    // A client that has asked twice since its login asks as rarely as it will.
-    crowd.ask(&MIDDLE.request(), REQUESTS.max(2 * clients))?;
+    // A client of many asks rarely, which the module sees after two requests.
+    for _ in 0..2 {
+        crowd.ask(&MIDDLE.request(), REQUESTS.max(clients))?;
+        tokio::time::sleep(RARELY).await;
+    }
     counter.count(&proxy).await?;
     // There and back: what the allocator takes depends on the requests before.
     let mut counts = vec![Vec::new(); sizes.len()];
@@ -153,7 +161,7 @@ async fn sweep_after(
         answer_bytes: answer_bytes[position],
         all: counts[position].iter().map(|count| rounded(count.all)).collect(),
         own: counts[position].iter().map(|count| rounded(count.own)).collect(),
-        allocations: hundredths(median(counts[position].iter().map(|count| count.allocations))),
+        allocations: counts[position].iter().map(|count| hundredths(count.allocations)).collect(),
     };
     let seen = origin.seen();
     let wrong = if subject.logs_in() { seen.others } else { seen.bound };
@@ -255,7 +263,7 @@ mod tests {
             answer_bytes: 1,
             all: all.into(),
             own: own.into(),
-            allocations: 5.0,
+            allocations: vec![5.0; 4],
         };
         let noise = noise(&[
             cell([102.0, 100.0, 103.0, 103.0], [50.0; 4]),

@@ -13,7 +13,7 @@ use crate::exchange::Size;
 use crate::subject::Subject;
 
 /// The form that this program writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// All results for one version of NGINX.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,10 +102,10 @@ pub struct Checked {
     pub more_allocations: f64,
 }
 
-/// By how much the counts of the same request differ between repetitions, in percent: the largest difference of any cell.
+/// By how much the counts of the same request differ, in percent: the largest difference of any cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
-    /// Between proxies with different pasts, of all instructions.
+    /// Between proxies with different pasts, of all instructions, each proxy's two counts averaged.
     pub all_percent: f64,
     /// Between proxies with different pasts, of the instructions in the proxy and its modules.
     pub own_percent: f64,
@@ -133,7 +133,7 @@ pub struct Cell {
     /// The instructions in the proxy and its modules, not those in libraries.
     pub own: Vec<f64>,
     /// Calls of the allocator by the proxy and its modules.
-    pub allocations: f64,
+    pub allocations: Vec<f64>,
 }
 
 /// Instructions a login.
@@ -288,6 +288,11 @@ impl Cell {
     /// The instructions in the proxy and its modules, not those in libraries.
     pub fn own(&self) -> f64 {
         median(self.own.iter().copied())
+    }
+
+    /// Calls of the allocator: the average, since a client's pool grows at one of several requests.
+    pub fn allocations(&self) -> f64 {
+        self.allocations.iter().sum::<f64>() / self.allocations.len() as f64
     }
 }
 

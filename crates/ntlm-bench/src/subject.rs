@@ -221,10 +221,11 @@ async fn nginx(subject: Subject, setup: &Setup) -> Result<Proxy> {
     if !subject.has_module() {
         nginx = nginx.without_module();
     }
+    // All times are alike, as they are by default (60 seconds): nginx leaves a timer alone that it would set to nearly the same time.
     let nginx = nginx.conf(&format!(
         "{http} {log}
          upstream backend {{ {servers} {group} }}
-         keepalive_requests 1000000000; keepalive_timeout 1h;
+         keepalive_requests 1000000000; keepalive_timeout 1h; proxy_read_timeout 1h;
          server {{ listen 127.0.0.1:{{{{port}}}}{ssl}; {certificate} {sent}
                    location / {{ proxy_pass http://backend; }} }}"
     ));

@@ -147,7 +147,7 @@ fn instructions(of: &Results) -> Option<String> {
             number(cell.all(), 0),
             format!("{:.3}", ratio.all),
             format!("{:.3}", ratio.own),
-            number(cell.allocations, 1),
+            number(cell.allocations(), 1),
         ])
     });
     Some(format!(
@@ -300,8 +300,8 @@ fn machine(results: &[Results]) -> String {
 fn noise(of: &Results) -> Option<String> {
     let noise = of.instructions.as_ref()?.noise;
     Some(format!(
-        "On NGINX {}, proxies with different pasts differ by up to {} % of all instructions, and by up to {} % of those in NGINX and the \
-         module, in a single count of a request; the order of sizes changed single counts by up to {} %.",
+        "On NGINX {}, proxies with different pasts, their two counts of a request averaged, differ by up to {} % of all instructions, and by \
+         up to {} % of those in NGINX and the module; the two counts of one proxy differ by up to {} %.",
         of.nginx, noise.all_percent, noise.own_percent, noise.order_percent
     ))
 }
