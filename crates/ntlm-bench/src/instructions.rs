@@ -139,9 +139,10 @@ async fn sweep_after(
     let legs = subject.logs_in().then_some(&legs);
     let visits = mingle(proxy.address, legs, &self::sizes(), past, &mut connected)?;
     let mut crowd = Crowd { clients: connected, next: 0 };
-    // A client of many asks rarely, which the module sees after two requests.
+    // Each of many clients asks rarely, and the module treats it so after two late requests.
     for _ in 0..2 {
         crowd.ask(&MIDDLE.request(), REQUESTS.max(clients))?;
+        // The bench waits for no event here: clients ask so rarely.
         tokio::time::sleep(RARELY).await;
     }
     counter.count(&proxy).await?;

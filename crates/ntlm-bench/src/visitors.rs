@@ -2,8 +2,9 @@
 //! served for a while.
 //!
 //! A worker that has just started has its free memory in one piece, and glibc's allocator takes the fewest instructions there. In a worker that
-//! serves several requests at once, what one client keeps lies between the memory of requests that are over. Without this, the logins alone
-//! would do that to the heap, and a proxy that binds would be compared with one that has served nobody.
+//! serves several requests at once, the memory that a client keeps lies between that of requests that are over. If the clients did not ask
+//! beforehand, only logins would leave the heap so, and the bench would compare an NGINX that has served logins with an NGINX that has served no
+//! request.
 
 use std::net::SocketAddr;
 
@@ -18,10 +19,10 @@ pub const AT_ONCE: usize = 8;
 /// Visitors that come, beside the clients that will be counted.
 const VISITORS: usize = 100;
 
-/// A client asks so often before it has had its turn, its login not counted.
+/// Requests that each client sends, those of its login not counted.
 const ASKS: usize = 2;
 
-/// What came of it.
+/// The visitors of one proxy.
 pub struct Visits {
     /// Visitors that stay, and wait.
     _stayed: Vec<Client>,
@@ -29,13 +30,13 @@ pub struct Visits {
     pub count: usize,
 }
 
-/// A client that has its turn.
+/// A client that sends its requests now.
 struct Guest {
     client: Client,
     /// The second request of its login, if that is still to be sent.
     leg: Option<Vec<u8>>,
     asked: usize,
-    /// It is one of those that will be counted.
+    /// The bench counts requests of this client later.
     is_resident: bool,
 }
 
@@ -78,7 +79,7 @@ pub fn mingle(
 enum Turn {
     /// The client has sent its next request.
     Goes(Guest),
-    /// It has asked enough, and is a resident or not.
+    /// The client has sent its last request. The flag is [`Guest::is_resident`].
     Over(Client, bool),
 }
 
