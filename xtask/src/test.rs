@@ -13,8 +13,8 @@ use crate::{TestArgs, bench, demo, deny, docs, interop, package, paths, promtool
 /// Crates that need no NGINX to compile.
 const PLAIN: &[&str] = &["ntlm-bench", "ntlm-client", "ntlm-core", "ntlm-probe", "ntlm-testkit", "xtask"];
 
-/// The forms of `proxy_pass` beside an `upstream` block (`NTLM_FORM`), and the themes that are played in each of them.
-const FORMS: &[&str] = &["literal", "address", "name"];
+/// The forms of a configuration beside an `upstream` block (`NTLM_FORM`), and the themes that are played in each of them.
+const FORMS: &[&str] = &["replaced", "literal", "address", "name"];
 const IN_FORMS: &[&str] = &["handshakes::", "isolation::", "lifetime::", "eviction::", "multiplexed::"];
 
 /// `cargo xtask test`
@@ -55,7 +55,7 @@ pub fn command(args: &TestArgs) -> Result<()> {
         })?;
         if !filtered && *tested == Tested::Whole {
             for form in FORMS {
-                ui::stage(&format!("proxy_pass with {form} on nginx {}", nginx.name), || {
+                ui::stage(&format!("form {form} on nginx {}", nginx.name), || {
                     let themes: Vec<String> = IN_FORMS.iter().map(|&theme| theme.to_owned()).collect();
                     suite.run_with(&built, args.test_threads, &themes, &[("NTLM_FORM", (*form).to_owned())])
                 })?;

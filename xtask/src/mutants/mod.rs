@@ -27,6 +27,8 @@ use crate::{MutantsArgs, Mutated, ui};
 
 /// Seconds that the tests of one change may take: a test that a change makes wait gives up after ten.
 const PATIENCE: u64 = 150;
+/// The forms of a configuration in which the tests are run, for a request with the defaults of `proxy_pass` takes another way than one without.
+const FORMS: [&str; 2] = ["group", "replaced"];
 /// Tests of the suite that run at the same time.
 const TEST_THREADS: usize = 4;
 
@@ -148,7 +150,7 @@ fn unchanged(tree: &Tree, suite: &Suite, rows: &[&&Mutation]) -> Result<()> {
     let mut tests: Vec<&str> = rows.iter().flat_map(|row| row.tests).copied().collect();
     tests.sort_unstable();
     tests.dedup();
-    for mut test in suite.commands(&built, TEST_THREADS, &words(&tests)) {
+    for mut test in in_forms(suite, &built, &words(&tests)) {
         let failed = Running::start(&mut test)?.failed()?;
         if failed.is_empty() {
             continue;
@@ -175,9 +177,20 @@ fn try_one(tree: &Tree, suite: &Suite, row: &Mutation, whole: bool) -> Result<Fa
     Ok(fate)
 }
 
+/// The commands that run tests in each of [`FORMS`].
+fn in_forms<'a>(suite: &'a Suite, built: &'a Built, words: &'a [String]) -> impl Iterator<Item = Command> {
+    FORMS.iter().flat_map(|form| {
+        let mut tests = suite.commands(built, TEST_THREADS, words);
+        tests.iter_mut().for_each(|test| {
+            test.env("NTLM_FORM", form);
+        });
+        tests
+    })
+}
+
 /// Runs tests until one fails.
 fn run_tests(suite: &Suite, built: &Built, tests: &[&str]) -> Result<Fate> {
-    for mut test in suite.commands(built, TEST_THREADS, &words(tests)) {
+    for mut test in in_forms(suite, built, &words(tests)) {
         let mut running = Running::start(&mut test)?;
         let fate = match running.failures.recv_timeout(Duration::from_secs(PATIENCE)) {
             Ok(test) => Fate::Caught(test),

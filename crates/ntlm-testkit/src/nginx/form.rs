@@ -1,7 +1,9 @@
-//! The forms that a test's `proxy_pass` can have: an `upstream` block with `ntlm`, or `proxy_ntlm` and a server.
+//! The forms that a test's configuration can have: an `upstream` block with `ntlm`, the same with the two directives that NGINX before
+//! 1.29.7 needs to keep its own connections, or `proxy_ntlm` and a server.
 //!
-//! `NTLM_FORM` names the form in which the tests of a run are played. A configuration is rewritten as a whole or not at all:
-//! one with groups that are more than a server, `ntlm` and a pool stays as it is.
+//! `NTLM_FORM` names the form in which the tests of a run are played. A configuration is rewritten as a whole or not at all: for
+//! `proxy_ntlm` one with groups that are more than a server, `ntlm` and a pool stays as it is, and so does one that says
+//! `proxy_http_version` itself.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -13,6 +15,8 @@ use crate::dns::Dns;
 pub enum Form {
     /// An `upstream` block.
     Group,
+    /// An `upstream` block, `proxy_http_version 1.1` and `proxy_set_header Connection ""`.
+    Replaced,
     /// An address.
     Literal,
     /// A variable with an address.
@@ -20,6 +24,9 @@ pub enum Form {
     /// A variable with a name, which a resolver knows.
     Name,
 }
+
+/// What takes the place of the defaults of `proxy_pass`. A location that sets fields of its own takes over none of these.
+const REPLACED: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\";";
 
 /// An `upstream` block.
 struct Group<'a> {
@@ -38,6 +45,7 @@ impl Form {
         static FORM: OnceLock<Form> = OnceLock::new();
         *FORM.get_or_init(|| match std::env::var("NTLM_FORM").as_deref() {
             Err(_) | Ok("group") => Self::Group,
+            Ok("replaced") => Self::Replaced,
             Ok("literal") => Self::Literal,
             Ok("address") => Self::Address,
             Ok("name") => Self::Name,
@@ -56,8 +64,11 @@ impl Form {
 
     /// A configuration's lines of `http` in this form; `None` where it has none in it.
     pub(super) fn write(self, http: &str) -> Option<String> {
-        if self == Self::Group {
-            return None;
+        match self {
+            Self::Group => return None,
+            Self::Replaced if http.contains("proxy_http_version") => return None,
+            Self::Replaced => return Some(format!("{REPLACED}\n{http}")),
+            Self::Literal | Self::Address | Self::Name => {}
         }
         let mut rest = String::new();
         let mut groups = Vec::new();
