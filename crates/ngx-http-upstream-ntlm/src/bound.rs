@@ -34,15 +34,15 @@ struct Inner {
     is_server_kept: bool,
     /// The client speaks HTTP/1.x.
     http1: bool,
-    /// The last requests that came too late to use the timer of the one before, in a row; at most [`LATE`].
+    /// Of the last two requests, a bit each: it came too late to use the timer of the one before.
     late: u8,
     /// The server's number among those that are counted.
     number: Number,
 }
 
-/// After so many late requests in a row, the next one is taken to come late, too. One alone says little: the timer of a client that asks every
+/// After two late requests in a row, the next one is taken to come late, too. One alone says little: the timer of a client that asks every
 /// 200 ms is of use to every other request.
-const LATE: u8 = 2;
+const BOTH: u8 = 0b11;
 
 const _: () = assert!(size_of::<Inner>() <= 128 - size_of::<nginx_sys::ngx_pool_t>());
 
@@ -111,9 +111,9 @@ impl Transport {
         true
     }
 
-    /// Whether a request without TLS takes this way.
-    pub fn is_plain_of(&self, u: Upstream) -> bool {
-        self.has_no_tls() && self.protocol == u.protocol() && self.local_address == u.peer().local_address()
+    /// Whether a request of this protocol takes this way, without TLS and from whatever local address.
+    pub fn is_direct(&self, protocol: usize) -> bool {
+        self.is_plain() && self.protocol == protocol
     }
 
     /// Whether they are the same.
@@ -304,7 +304,7 @@ impl Bound {
 
     /// Whether its next request is likely to come too late to use the timer of the last one.
     pub fn is_rarely_used(self) -> bool {
-        self.inner().late == LATE
+        self.inner().late == BOTH
     }
 
     /// The binding that the table made for it.
@@ -338,9 +338,26 @@ impl Bound {
         self.connection().requests().wrapping_sub(self.inner().requests_before.into())
     }
 
+    /// [`Bound::carried`] of the request that is about to have the connection: nginx counts it then (ngx_http_upstream_connect).
+    pub fn carried_next(self) -> u64 {
+        self.carried() + 1
+    }
+
     /// Milliseconds since it was bound.
     pub fn age(self) -> u64 {
-        now().saturating_sub(self.inner().since)
+        now().wrapping_sub(self.inner().since)
+    }
+
+    /// [`Bound::offer`], where nothing has to be copied, nor a timer removed. False where that has to be done, and nothing was.
+    pub fn offer_at_once(self, u: Upstream) -> bool {
+        let inner = self.inner();
+        let comes_soon = inner.connection.comes_soon(u.read_timeout());
+        if !inner.is_server_kept || (inner.connection.has_timer() && !(comes_soon && u.is_sent_at_once())) {
+            return false;
+        }
+        // SAFETY: the server lives as long as the worker.
+        unsafe { self.give(u, self.server(), comes_soon) };
+        true
     }
 
     /// Offers it to the request of `u` and `pool`, whose client has taken the binding. nginx shows the server's name when it
@@ -349,12 +366,24 @@ impl Bound {
         let inner = self.inner();
         let server = if inner.is_server_kept { Some(self.server()) } else { self.server_copied_to(pool) };
         let Some(server) = server else { return false };
-        let connection = inner.connection;
-        let is_late = !connection.wake(u.timeout_once_sent());
-        self.change(|inner| inner.late = if is_late { LATE.min(inner.late + 1) } else { 0 });
+        let comes_soon = inner.connection.comes_soon(u.read_timeout());
+        if !(comes_soon && u.is_sent_at_once()) {
+            inner.connection.stop_timer();
+        }
         // SAFETY: the server lives as long as the worker, or is in the pool of the request.
-        unsafe { u.peer().offer(connection, server) };
+        unsafe { self.give(u, server, comes_soon) };
         true
+    }
+
+    /// # Safety
+    ///
+    /// The server lives until the request is logged.
+    unsafe fn give(self, u: Upstream, server: NonNull<Server>, comes_soon: bool) {
+        self.change(|inner| inner.late = if comes_soon { 0 } else { (inner.late << 1 | 1) & BOTH });
+        let connection = self.connection();
+        connection.wake();
+        // SAFETY: vouched for by the caller.
+        unsafe { u.peer().offer(connection, server) };
     }
 
     fn server(&self) -> NonNull<Server> {

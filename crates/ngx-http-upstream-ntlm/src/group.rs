@@ -76,6 +76,16 @@ impl Group {
         }
     }
 
+    /// [`Group::of`] of a group for which it is not `None`.
+    ///
+    /// # Safety
+    ///
+    /// `us` is a live group's configuration, in which this module has its own.
+    pub unsafe fn at(us: *mut ngx_http_upstream_srv_conf_t) -> NonNull<Group> {
+        // SAFETY: vouched for by the caller.
+        unsafe { NonNull::new_unchecked((*(*us).srv_conf.add(context_index())).cast()) }
+    }
+
     /// Whether every login over HTTP/2 is turned back to HTTP/1.1.
     pub fn turns_all_back(&self) -> bool {
         !self.multiplexing && !self.is_guarded()

@@ -15,7 +15,7 @@ use crate::bound::Bound;
 use crate::diagnose::diagnose;
 use crate::log::{alert, debug, info};
 use crate::ngx::{Connection, Readable, StandIn, Timer, now};
-use crate::worker::{Table, count_end, publish_soon, with_table};
+use crate::worker::{Table, count_end, publish_soon, will_publish, with_table};
 
 /// Connections that are closed in one turn of nginx's event loop: about a millisecond's work with their clients.
 const BATCH: u32 = 32;
@@ -25,23 +25,36 @@ const PAUSE: u64 = 1;
 /// Lets a connection wait for the next request of its client. The table has it parked already, and is to be looked at
 /// by `expire_by`. The connection may be closed when this returns.
 pub fn wait(bound: Bound, expire_by: Option<u64>) {
-    let c = bound.connection();
     STAND_IN.stand();
     publish_soon();
     if let Some(time) = expire_by {
         TIMER.go_off_by(time);
     }
+    wait_again(bound);
+    if bound.is_rarely_used() {
+        bound.connection().stop_timer();
+    }
+    if bound.connection().is_read_ready() {
+        on_readable(bound);
+    }
+}
+
+/// Whether all is set up for another connection that waits.
+pub fn is_prepared() -> bool {
+    STAND_IN.stands() && will_publish()
+}
+
+/// [`wait`], where all is set up and the connection is quiet. The caller stops the timer of one that is rarely used.
+#[inline(always)]
+pub fn wait_again(bound: Bound) {
+    let c = bound.connection();
     // SAFETY: the read handler expects the bound connection on c->data; it lives as long as the connection.
     unsafe {
         c.idle(
             bound.data(),
-            !bound.is_rarely_used(),
             Some(ngx_http_upstream_ntlm_read_handler),
             Some(ngx_http_upstream_ntlm_dummy_handler),
         );
-    }
-    if c.is_read_ready() {
-        on_readable(bound);
     }
 }
 

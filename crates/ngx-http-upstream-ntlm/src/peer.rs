@@ -10,6 +10,7 @@
 
 mod anew;
 mod answer;
+mod balanced;
 mod free;
 mod init;
 mod key;
@@ -29,12 +30,12 @@ use nginx_sys::{
 };
 use ntlm_core::binding::exchange::Step;
 use ntlm_core::binding::ids::{BindingId, ClientId};
-use ntlm_core::binding::table::Taken;
+use ntlm_core::binding::table::{Standing, Taken};
 use ntlm_core::binding::turn_back::Way;
 use ntlm_core::diagnosis::Diagnosis;
 
 use crate::bound::Bound;
-use crate::client;
+use crate::client::{self, Client};
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
 use crate::group::{Group, Location};
@@ -55,7 +56,7 @@ use turn_back::is_beside_first_login;
 pub use turn_back::{is_answer_turned_back, is_turned_back, on_offer as on_offer_of_login};
 pub use turns::stand_before_content;
 
-/// One request's peer, in the pool of the request.
+/// One request's peer, in the pool of the request or in the room of its client ([`Client::room`]).
 pub struct NtlmPeer {
     r: Request,
     u: Upstream,
@@ -96,6 +97,11 @@ impl Facts {
     /// The login of the binding was proven before this request.
     const PROVEN: Self = Facts(1 << 5);
 
+    /// What the table says of a binding that a request takes.
+    fn of(standing: Standing) -> Self {
+        Facts::CHALLENGED.when(standing.challenged).or(Facts::PROVEN.when(standing.proven))
+    }
+
     const fn or(self, others: Self) -> Self {
         Facts(self.0 | others.0)
     }
@@ -126,22 +132,51 @@ enum Source {
 /// The peer of a request to one of the module's groups; `None` for another request, for one that keeps the balancer's
 /// peer, and for one that has gone on to another upstream.
 pub fn peer_of<'a>(r: Request) -> Option<&'a NtlmPeer> {
-    // SAFETY: only `place` sets this module's context, to a peer in the request's pool, which lives as long as the uses of
-    // the handle of the request.
+    // SAFETY: only `found_at` sets this module's context, to a peer that lives as long as the request, and so as the uses of
+    // its handle.
     let peer = unsafe { r.context::<NtlmPeer>(context_index())?.as_ref() };
-    (r.upstream()? == peer.u).then_some(peer)
+    r.goes_through(peer.u).then_some(peer)
 }
 
 impl NtlmPeer {
     /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the balancer's.
+    ///
+    /// The quick way is that of a main request over HTTP/1.x without credentials, whose client has a binding for its address. Others turn off.
     pub fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
-        let owner = r.client_connection();
-        let (known, location) = (client::find(owner), Location::of(r));
-        if owner != r.connection() || Carried::may_be_by(r, u) || !location.replaces_defaults {
+        if !r.is_http1() || Carried::may_be_by(r, u) || !Location::of(r).replaces_defaults {
             return Self::init_slowly(r, u, group);
         }
-        // This client speaks HTTP/1.x, its request has no credentials, and nginx sends the request as a handshake needs it.
-        let Some(id) = known else { return original::init(r, u, group) };
+        let owner = r.connection();
+        let Some(client) = Client::find(owner) else { return original::init(r, u, group) };
+        // SAFETY: it was found, and the request has the connection. The configuration of a group outlives its requests.
+        let (id, conf) = unsafe { (Client::id(client), group.as_ref()) };
+        let is_direct = !u.is_tls() && !u.peer().has_local_address();
+        if !r.is_watched() || !is_direct || !Parts::is_address_alone(conf) {
+            return Self::init_with_client(r, u, group);
+        }
+        let Some(mut bindings) = table() else { return Self::init_with_client(r, u, group) };
+        let fits = |bound: Bound| bound.transport().is_direct(u.protocol());
+        let taken = bindings.claim_by_address(id, owner.number(), conf.id, owner.address(), fits);
+        drop(bindings);
+        let Some(taken) = taken else { return Self::init_with_client(r, u, group) };
+        let (place, peer) = (Client::room(client), NtlmPeer::new(r, u, group, Facts::NONE, None, None));
+        peer.take(taken);
+        // SAFETY: it lives as long as the client connection. There is one main request of HTTP/1.x at a time, and one upstream of it: those before
+        // have let go of their peers, and their contexts are gone.
+        let peer = unsafe {
+            place.write(peer);
+            Self::found_at(place)
+        };
+        begin(u, taken.upstream);
+        peer.stand_alone(u.peer());
+        Status::OK
+    }
+
+    /// [`NtlmPeer::init`] of a request without credentials whose client has had a binding.
+    #[inline(never)]
+    fn init_with_client(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
+        let owner = r.connection();
+        let Some(id) = client::find(owner) else { return original::init(r, u, group) };
         let Some(peer) = Self::place(r, u, group, Facts::NONE, None) else { return Status::ERROR };
         if !peer.serve(owner, id) {
             return peer.init_original();
@@ -232,7 +267,20 @@ impl NtlmPeer {
             Some(original) => Some(r.pool().place(original)?),
             None => None,
         };
-        let peer = r.pool().place(NtlmPeer {
+        let place = r.pool().place(NtlmPeer::new(r, u, group, facts, original, parts))?;
+        // SAFETY: it lies in the pool of the request.
+        Some(unsafe { Self::found_at(place) })
+    }
+
+    fn new(
+        r: Request,
+        u: Upstream,
+        group: NonNull<Group>,
+        facts: Facts,
+        original: Option<NonNull<Original>>,
+        parts: Option<NonNull<Parts>>,
+    ) -> Self {
+        NtlmPeer {
             r,
             u,
             group,
@@ -245,13 +293,21 @@ impl NtlmPeer {
             carried: Cell::new(0),
             login: Cell::new(None),
             notes: Cell::new(None),
-        })?;
-        // SAFETY: the context lives in the request's pool, and is read as long as the request lives.
-        let peer = unsafe {
-            r.set_context(context_index(), peer.as_ptr().cast());
-            peer.as_ref()
-        };
-        Some(peer)
+        }
+    }
+
+    /// Lets the module find a request's peer.
+    ///
+    /// # Safety
+    ///
+    /// It lives as long as the request.
+    unsafe fn found_at<'a>(place: NonNull<Self>) -> &'a Self {
+        // SAFETY: vouched for by the caller.
+        unsafe {
+            let peer = place.as_ref();
+            peer.r.set_context(context_index(), place.as_ptr().cast());
+            peer
+        }
     }
 
     /// Sets up the balancer for an attempt that the client's binding does not serve.
@@ -265,22 +321,14 @@ impl NtlmPeer {
         if self.original().is_some() { Status::OK } else { Status::ERROR }
     }
 
-    /// Makes the peer's callbacks this module's.
-    fn stand_before(&self, pc: Peer) {
+    /// Makes the peer's callbacks this module's: those that nginx calls where the balancer is not asked, and TLS not spoken.
+    fn stand_alone(&self, pc: Peer) {
         let pc = pc.as_ptr();
-        // SAFETY: the peer is part of the request's upstream, and what its data points to is in the request's pool.
+        // SAFETY: the peer is part of the request's upstream, and what its data points to lives as long as the request.
         unsafe {
             (*pc).data = core::ptr::from_ref(self).cast_mut().cast();
             (*pc).get = Some(ngx_http_upstream_get_ntlm_peer);
             (*pc).free = Some(ngx_http_upstream_free_ntlm_peer);
-            if self.original().is_some_and(Original::has_notify) {
-                (*pc).notify = Some(ngx_http_upstream_notify_ntlm_peer);
-            }
-            #[cfg(nginx_tls)]
-            {
-                (*pc).set_session = Some(ngx_http_upstream_set_ntlm_peer_session);
-                (*pc).save_session = Some(ngx_http_upstream_save_ntlm_peer_session);
-            }
         }
     }
 
@@ -300,34 +348,23 @@ impl NtlmPeer {
 
     /// Lets the client's binding serve this request, if it has one that is free and fits. False where it has none.
     fn serve(&self, owner: Connection, id: ClientId) -> bool {
-        if self.r.is_background() {
-            return false;
+        let taken = if self.r.is_background() { None } else { self.claim(owner, id) };
+        if let Some(taken) = taken {
+            self.take(taken);
+            begin(self.u, taken.upstream);
         }
-        let taken = if self.parts.is_none() && !self.u.is_tls() {
-            let address = self.r.connection().address();
-            let fits = |bound: Bound| bound.transport().is_plain_of(self.u);
-            let taken = table().and_then(|mut table| {
-                table.claim_by_address(id, owner.number(), self.group().id, address, fits)
-            });
-            if taken.is_none() {
-                self.miss(owner, id);
-            }
-            taken
-        } else {
-            self.claim_by_all(owner, id)
-        };
-        let Some(Taken { upstream: bound, standing }) = taken else { return false };
-        debug!(self.r.log(), "using bound upstream connection {}", bound.connection().fd());
-        self.note(Facts::CHALLENGED.when(standing.challenged).or(Facts::PROVEN.when(standing.proven)));
+        taken.is_some()
+    }
+
+    /// Notes the binding that serves this request.
+    fn take(&self, taken: Taken<Bound>) {
+        let Taken { upstream: bound, standing } = taken;
+        self.note(Facts::of(standing));
         self.binding.set(bound.binding());
         self.binding_use.set(BindingUse::Reused);
-        // nginx counts this request when it has the connection (ngx_http_upstream_connect).
-        self.carried.set(bound.carried() + 1);
+        self.carried.set(bound.carried_next());
         self.notes.set(Some(standing.notes));
-        count(bound, Counter::Reused);
-        self.u.forbid_storing();
         self.source.set(Source::Binding(bound));
-        true
     }
 
     fn is_served_by_binding(&self) -> bool {
@@ -335,14 +372,17 @@ impl NtlmPeer {
     }
 
     fn get(&self, pc: Peer) -> Status {
-        if let Source::Binding(bound) = self.source.get() {
-            return if bound.offer(self.u, self.r.pool()) { Status::DONE } else { Status::ERROR };
+        match self.source.get() {
+            Source::Binding(bound) if bound.offer_at_once(self.u) => Status::DONE,
+            _ => self.get_slowly(pc),
         }
-        self.get_original(pc)
     }
 
     #[inline(never)]
-    fn get_original(&self, pc: Peer) -> Status {
+    fn get_slowly(&self, pc: Peer) -> Status {
+        if let Source::Binding(bound) = self.source.get() {
+            return if bound.offer(self.u, self.r.pool()) { Status::DONE } else { Status::ERROR };
+        }
         self.source.set(Source::Original);
         self.original().map_or(Status::ERROR, |original| original.get(pc))
     }
@@ -359,21 +399,25 @@ impl NtlmPeer {
     }
 }
 
+/// A binding is about to carry a request.
+#[inline(always)]
+fn begin(u: Upstream, bound: Bound) {
+    u.forbid_storing();
+    count(bound, Counter::Reused);
+    debug!(u.peer().log(), "using bound upstream connection {}", bound.connection().fd());
+}
+
 /// `peer.init` of a group with `ntlm`.
 ///
 /// # Safety
 ///
-/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
+/// Called by `ngx_http_upstream_init_request` with a live request, and the configuration of a group for which `stand_before_group` has set it.
 unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: ngx_http_upstream_init_request passes a live request and its group.
-    let (r, group) = unsafe { (Request::new(r), Group::of(us)) };
-    match (r.upstream(), group) {
-        (Some(u), Some(group)) => NtlmPeer::init(r, u, group).0,
-        _ => Status::ERROR.0,
-    }
+    // SAFETY: ngx_http_upstream_init_request passes a live request, whose upstream it sets up, and its group.
+    unsafe { NtlmPeer::init(Request::new(r), Upstream::new((*r).upstream), Group::at(us)).0 }
 }
 
 /// `pc->get`.
@@ -402,56 +446,4 @@ unsafe extern "C" fn ngx_http_upstream_free_ntlm_peer(
 ) {
     // SAFETY: nginx passes the peer and the data that `stand_before` set.
     unsafe { (*data.cast::<NtlmPeer>()).free(Peer::new(pc), state) }
-}
-
-/// `pc->notify`.
-///
-/// # Safety
-///
-/// As for `pc->get`.
-unsafe extern "C" fn ngx_http_upstream_notify_ntlm_peer(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-    event: ngx_uint_t,
-) {
-    // SAFETY: nginx passes the peer and the data that `stand_before` set.
-    if let Some(original) = unsafe { (*data.cast::<NtlmPeer>()).asked() } {
-        // SAFETY: the peer is live, as above.
-        original.notify(unsafe { Peer::new(pc) }, event);
-    }
-}
-
-/// `pc->set_session`.
-///
-/// # Safety
-///
-/// As for `pc->get`; called by `ngx_http_upstream_ssl_init_connection`.
-#[cfg(nginx_tls)]
-unsafe extern "C" fn ngx_http_upstream_set_ntlm_peer_session(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-) -> ngx_int_t {
-    // SAFETY: nginx passes the peer and the data that `stand_before` set.
-    match unsafe { (*data.cast::<NtlmPeer>()).asked() } {
-        // SAFETY: the peer is live, as above.
-        Some(original) => original.set_session(unsafe { Peer::new(pc) }).0,
-        None => Status::OK.0,
-    }
-}
-
-/// `pc->save_session`.
-///
-/// # Safety
-///
-/// As for `pc->get`; called by `ngx_http_upstream_ssl_save_session`, while the connection carries the request.
-#[cfg(nginx_tls)]
-unsafe extern "C" fn ngx_http_upstream_save_ntlm_peer_session(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-) {
-    // SAFETY: nginx passes the peer and the data that `stand_before` set.
-    if let Some(original) = unsafe { (*data.cast::<NtlmPeer>()).asked() } {
-        // SAFETY: the peer is live, as above.
-        original.save_session(unsafe { Peer::new(pc) });
-    }
 }

@@ -67,6 +67,7 @@ fn publish() {
 }
 
 /// Counts what a binding does.
+#[inline(always)]
 pub fn count(bound: Bound, counter: Counter) {
     if let Some(slot) = bound.group().slot {
         slot.count(counter);
@@ -88,6 +89,11 @@ pub fn count_end(bound: Bound, end: End) {
 /// Publishes the live numbers within [`LIVE_INTERVAL`]. Called when the number of bindings may have changed.
 pub fn publish_soon() {
     PUBLISH.go_off_within(now(), LIVE_INTERVAL);
+}
+
+/// Whether they are published within that time anyhow.
+pub fn will_publish() -> bool {
+    PUBLISH.is_set()
 }
 
 /// `init_process`: an empty table already has memory that is not asked for in a way that may be refused, so it is made

@@ -69,7 +69,8 @@ impl Crowd {
         let client = &self.asking[turn % self.asking.len()];
         let claim = self.table.claim_by_address(client.id, client.number, GROUP, client.address, |_| true);
         assert!(claim.is_some());
-        black_box(self.table.park(client.binding, Phase::Proven, 1).unwrap());
+        let again = self.table.park_again(client.binding, 1, usize::MAX);
+        assert!(black_box(again));
     }
 
     /// A client comes, logs in, and leaves.

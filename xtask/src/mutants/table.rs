@@ -65,6 +65,7 @@ const KEYS: &[&str] = &["keys::"];
 const WAYS: &[&str] = &["isolation::ways::", "tls_upstream::changed_tls_route"];
 const RETRIES: &[&str] = &["lifetime::retries::", "lifetime::next_upstream::"];
 const VARIABLES: &[&str] = &["variables::", "proof::"];
+const TIMEOUTS: &[&str] = &["lifetime::timeouts::"];
 const SUBREQUESTS: &[&str] = &["multiplexed::subrequests::", "multiplexed::njs::"];
 const RESPONSES: &[&str] = &["lifetime::responses::"];
 const OUTGOING: &[&str] = &["configuration::outgoing::", "diagnoses::", "isolation::spellings::trouble"];

@@ -9,8 +9,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use nginx_sys::{
     AF_INET, AF_INET6, NGX_OK, NGX_TIMER_LAZY_DELAY, ngx_close_connection, ngx_connection_counter,
     ngx_connection_t, ngx_current_msec, ngx_cycle, ngx_del_timer, ngx_destroy_pool, ngx_errno,
-    ngx_event_handler_pt, ngx_handle_read_event, ngx_int_t, ngx_log_t, ngx_post_event, ngx_posted_events,
-    sockaddr_in, sockaddr_in6,
+    ngx_event_handler_pt, ngx_event_timer_rbtree, ngx_handle_read_event, ngx_int_t, ngx_log_t,
+    ngx_post_event, ngx_posted_events, ngx_rbtree_delete, sockaddr_in, sockaddr_in6,
 };
 use ntlm_core::binding::key::Address;
 
@@ -192,35 +192,60 @@ impl Connection {
         unsafe { NonNull::new((*self.as_ptr()).data.cast()) }
     }
 
+    /// Whether there is nothing to do before the connection may wait without a request: it is not broken, watched for reading, has nothing to read,
+    /// and no write timer.
+    pub fn is_quiet(self) -> bool {
+        // SAFETY: alive (from_raw), and its two events with it.
+        unsafe {
+            let (read, write) = (&*(*self.as_ptr()).read, &*(*self.as_ptr()).write);
+            read.active() != 0
+                && read.ready() == 0
+                && read.delayed() == 0
+                && write.timer_set() == 0
+                && !self.is_broken()
+        }
+    }
+
+    /// Makes a connection quiet, but for what it has to read. False when its read event cannot be registered.
+    pub fn quieten(self) -> bool {
+        // SAFETY: alive (from_raw), and its two events with it. The timer call only touches the timer tree.
+        unsafe {
+            let (reading, writing) = ((*self.as_ptr()).read, (*self.as_ptr()).write);
+            (*reading).set_delayed(0);
+            if (*writing).timer_set() != 0 {
+                ngx_del_timer(writing);
+            }
+        }
+        self.watch_for_reading()
+    }
+
+    /// Removes the read timer, as ngx_event_del_timer does, but keeps its key: [`Connection::comes_soon`] tells by it how long ago the timer was set.
+    #[inline(never)]
+    pub fn stop_timer(self) {
+        // SAFETY: alive (from_raw), and its event with it. The call only touches the timer tree, and clears the key.
+        unsafe {
+            let reading = (*self.as_ptr()).read;
+            if (*reading).timer_set() != 0 {
+                let key = (*reading).timer.key;
+                ngx_rbtree_delete(&raw mut ngx_event_timer_rbtree, &raw mut (*reading).timer);
+                (*reading).timer.key = key;
+                (*reading).set_timer_set(0);
+            }
+        }
+    }
+
     /// Lets an upstream connection wait without a request, as `ngx_http_upstream_free_keepalive_peer` does: no request's
-    /// log, these handlers. The caller ends the wait. The timer of the last request is left on where `keeps_timer`; if it goes off, nginx
+    /// log, these handlers. The caller ends the wait. Where the timer of the last request is on, it may go off; then nginx
     /// calls `read`, which asks [`Connection::take_timeout`]. nginx gives no balancer a TLS session that arrives meanwhile.
     ///
     /// # Safety
     ///
     /// `data` is what `read` expects, and lives as long as the connection waits.
-    pub unsafe fn idle(
-        self,
-        data: *mut c_void,
-        keeps_timer: bool,
-        read: ngx_event_handler_pt,
-        write: ngx_event_handler_pt,
-    ) {
+    pub unsafe fn idle(self, data: *mut c_void, read: ngx_event_handler_pt, write: ngx_event_handler_pt) {
         let c = self.as_ptr();
-        // SAFETY: alive (from_raw), with its events and its pool; ngx_cycle lives as long as the worker. The timer calls
-        // only touch the timer tree.
+        // SAFETY: alive (from_raw), with its events and its pool; ngx_cycle lives as long as the worker.
         unsafe {
             let (log, reading, writing) = ((*ngx_cycle).log, (*c).read, (*c).write);
-            (*reading).set_delayed(0);
-            if (*writing).timer_set() != 0 {
-                ngx_del_timer(writing);
-            }
-            if !keeps_timer && (*reading).timer_set() != 0 {
-                // `wake` tells by the key how long ago the timer was set, and ngx_rbtree_delete clears it.
-                let key = (*reading).timer.key;
-                ngx_del_timer(reading);
-                (*reading).timer.key = key;
-            }
             (*reading).handler = read;
             (*reading).log = log;
             (*writing).handler = write;
@@ -238,31 +263,35 @@ impl Connection {
         unsafe { (*(*self.as_ptr()).read).handler = handler };
     }
 
+    /// Whether a request that waits `timeout` milliseconds for its answer comes so soon after the last one that the read timer of that, set or
+    /// removed since, does for both.
+    ///
+    /// When nginx has sent a request, it sets the read timer; it does not touch a timer that is set already and goes off less than 300 ms before
+    /// or after that (ngx_event_add_timer). So the timer of the last request does where this one loses less than 300 ms, and less than a sixteenth
+    /// of `timeout`, by it.
+    pub fn comes_soon(self, timeout: usize) -> bool {
+        // SAFETY: alive (from_raw), and its event with it. This thread alone writes the time.
+        let sooner = unsafe {
+            ngx_current_msec.wrapping_add(timeout).wrapping_sub((*(*self.as_ptr()).read).timer.key)
+        };
+        sooner < (timeout / 16).min(NGX_TIMER_LAZY_DELAY as usize)
+    }
+
+    /// Whether the read timer is set.
+    pub fn has_timer(self) -> bool {
+        // SAFETY: alive (from_raw), and its event with it.
+        unsafe { (*(*self.as_ptr()).read).timer_set() != 0 }
+    }
+
     /// The reverse of [`Connection::idle`]: the connection is about to carry a request, whose log and data
     /// `ngx_http_upstream_connect` sets.
-    ///
-    /// When nginx has sent the request, it sets the read timer to `timeout` milliseconds; it does not touch a timer that is set already and goes
-    /// off less than 300 ms before or after that (ngx_event_add_timer). This function therefore leaves the timer of the last request set where
-    /// the request loses less than 300 ms, and less than a sixteenth of `timeout`, by it. It removes the timer in all other cases, and
-    /// whenever `timeout` is `None`.
-    ///
-    /// Returns whether the request came so soon that the timer of the last one, set or removed since, would do for it.
-    pub fn wake(self, timeout: Option<usize>) -> bool {
+    pub fn wake(self) {
         let c = self.as_ptr();
-        // SAFETY: alive (from_raw), and its event with it. The timer calls only touch the timer tree.
+        // SAFETY: alive (from_raw).
         unsafe {
-            let reading = (*c).read;
-            let sooner = |timeout| ngx_current_msec.wrapping_add(timeout).wrapping_sub((*reading).timer.key);
-            let costs_little =
-                |timeout: usize| sooner(timeout) < (timeout / 16).min(NGX_TIMER_LAZY_DELAY as usize);
-            let comes_soon = timeout.is_some_and(costs_little);
-            if !comes_soon && (*reading).timer_set() != 0 {
-                ngx_del_timer(reading);
-            }
             (*c).set_idle(0);
             (*c).sent = 0;
             (*c).data = core::ptr::null_mut();
-            comes_soon
         }
     }
 

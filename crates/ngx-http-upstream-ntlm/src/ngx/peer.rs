@@ -3,7 +3,7 @@
 
 use core::ptr::NonNull;
 
-use nginx_sys::{ngx_log_t, ngx_peer_connection_t, ngx_str_t};
+use nginx_sys::{ngx_log_t, ngx_peer_connection_t, ngx_str_t, socklen_t};
 
 use super::{Connection, Slice};
 
@@ -15,18 +15,22 @@ pub struct Peer(NonNull<ngx_peer_connection_t>);
 #[derive(Clone, Copy)]
 pub struct Server {
     address: Slice,
+    /// The length of the address.
+    socklen: socklen_t,
     name: Slice,
 }
 
 impl Server {
     /// The server of a peer; its bytes belong to the balancer or to the request.
     pub fn of(pc: Peer) -> Self {
-        Server { address: pc.address(), name: pc.name() }
+        // SAFETY: alive (see `Peer::new`).
+        let socklen = unsafe { (*pc.as_ptr()).socklen };
+        Server { address: pc.address(), socklen, name: pc.name() }
     }
 
     /// A copy whose bytes are where `keep` puts them.
     pub fn kept_by(self, keep: impl Fn(Slice) -> Option<Slice>) -> Option<Self> {
-        Some(Server { address: keep(self.address)?, name: keep(self.name)? })
+        Some(Server { address: keep(self.address)?, name: keep(self.name)?, ..self })
     }
 }
 
@@ -85,6 +89,12 @@ impl Peer {
         }
     }
 
+    /// Whether `proxy_bind` asks for a local address.
+    pub fn has_local_address(self) -> bool {
+        // SAFETY: alive (new).
+        unsafe { !(*self.as_ptr()).local.is_null() }
+    }
+
     /// The local address that `proxy_bind` asks for, as bytes.
     pub fn local_address(self) -> Slice {
         // SAFETY: alive (new); the address belongs to the request or to the configuration.
@@ -104,12 +114,10 @@ impl Peer {
     /// The server lives until the request is logged.
     pub unsafe fn offer(self, connection: Connection, server: NonNull<Server>) {
         let pc = self.as_ptr();
-        // SAFETY: alive (new), and vouched for by the caller. The address is one that nginx connected to, so its length is a
-        // socklen_t. nginx only reads the name.
+        // SAFETY: alive (new), and vouched for by the caller. nginx only reads the name.
         unsafe {
-            let address = (*server.as_ptr()).address.as_raw();
-            (*pc).sockaddr = address.data.cast();
-            (*pc).socklen = address.len.try_into().unwrap_or(0);
+            (*pc).sockaddr = (*server.as_ptr()).address.as_raw().data.cast();
+            (*pc).socklen = (*server.as_ptr()).socklen;
             (*pc).name = (&raw mut (*server.as_ptr()).name).cast();
             (*pc).connection = connection.as_ptr();
             (*pc).set_cached(1);

@@ -5,9 +5,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    NGX_HTTP_BAD_REQUEST, NGX_HTTP_MODULE, NGX_OK, ngx_connection_t, ngx_http_cleanup_add,
-    ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_request_t, ngx_http_variable_value_t,
-    ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_MODULE, NGX_OK, ngx_connection_t, ngx_http_block_reading,
+    ngx_http_cleanup_add, ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice, Status};
@@ -272,6 +272,15 @@ impl Request {
     pub fn is_background(self) -> bool {
         // SAFETY: alive (from_raw).
         unsafe { ngx_http_upstream_ntlm_is_background(self.as_ptr()) != 0 }
+    }
+
+    /// A first look, which costs less: where this is true, somebody waits for it. nginx looks out for the client of a main request while
+    /// its upstream is at work, but for `post_action`, `proxy_ignore_client_abort` and `proxy_store` (ngx_http_upstream_init_request).
+    pub fn is_watched(self) -> bool {
+        // SAFETY: alive (from_raw).
+        let handler = unsafe { (*self.as_ptr()).read_event_handler };
+        self.is_main()
+            && handler.map(|function| function as usize) != Some(ngx_http_block_reading as *const () as usize)
     }
 
     /// Makes nginx close an HTTP/1.x client connection after the response, and say so if its header is not out yet.

@@ -36,12 +36,16 @@ impl StandIn {
 
     /// Sees to it that the entry is in the queue. Called when a connection has been parked.
     pub fn stand(&'static self) {
-        // SAFETY: one thread (see above), and no reference is held across a call.
-        unsafe {
-            if (*self.0.get()).connection.reusable() == 0 {
-                join(self.0.get());
-            }
+        if !self.stands() {
+            // SAFETY: one thread (see above), and no reference is held across a call.
+            unsafe { join(self.0.get()) };
         }
+    }
+
+    /// Whether the entry is in the queue.
+    pub fn stands(&'static self) -> bool {
+        // SAFETY: as for `stand`.
+        unsafe { (*self.0.get()).connection.reusable() != 0 }
     }
 }
 

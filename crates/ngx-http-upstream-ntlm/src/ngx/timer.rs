@@ -47,13 +47,17 @@ impl Timer {
         }
     }
 
+    /// Whether it is to go off.
+    pub fn is_set(&'static self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.0.get()).event.timer_set() != 0 }
+    }
+
     /// Sees to it that it goes off, `delay` milliseconds from `now` where it was not to go off before.
     pub fn go_off_within(&'static self, now: u64, delay: u64) {
-        // SAFETY: as above.
-        unsafe {
-            if (*self.0.get()).event.timer_set() == 0 {
-                set(self.0.get(), now + delay);
-            }
+        if !self.is_set() {
+            // SAFETY: as above.
+            unsafe { set(self.0.get(), now + delay) };
         }
     }
 }

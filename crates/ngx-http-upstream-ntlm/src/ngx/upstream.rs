@@ -43,6 +43,12 @@ impl Request {
         unsafe { Upstream::from_raw((*self.as_ptr()).upstream) }
     }
 
+    /// Whether this is its upstream.
+    pub fn goes_through(self, u: Upstream) -> bool {
+        // SAFETY: alive (from_raw).
+        unsafe { (*self.as_ptr()).upstream == u.as_ptr() }
+    }
+
     /// Whether `proxy_intercept_errors` and an `error_page` take the place of an answer with this status.
     pub fn replaces(self, u: Upstream, status: usize) -> bool {
         // SAFETY: alive (from_raw), and its configuration with it; nginx fills the array with these.
@@ -123,6 +129,14 @@ impl Upstream {
         NonNull::new(u).map(Upstream)
     }
 
+    /// # Safety
+    ///
+    /// As for `from_raw`, and it is not null.
+    pub unsafe fn new(u: *mut ngx_http_upstream_t) -> Self {
+        // SAFETY: vouched for by the caller.
+        Upstream(unsafe { NonNull::new_unchecked(u) })
+    }
+
     /// The upstream itself, for a call into nginx.
     pub fn as_ptr(self) -> *mut ngx_http_upstream_t {
         self.0.as_ptr()
@@ -182,15 +196,20 @@ impl Upstream {
         }
     }
 
-    /// Milliseconds that nginx waits for the answer after it has sent the request. `None` where sending may take a while itself: the request
-    /// is too long for the socket of an idle connection to take it at once, has a body, or may have one (`proxy_request_buffering off`).
-    pub fn timeout_once_sent(self) -> Option<usize> {
+    /// Milliseconds that nginx waits for the answer after it has sent the request.
+    pub fn read_timeout(self) -> usize {
+        // SAFETY: alive (see the type), and its configuration with it.
+        unsafe { (*(*self.as_ptr()).conf).read_timeout }
+    }
+
+    /// Whether the socket of an idle connection takes the request at once: it is not too long, has no body, and can have none
+    /// (`proxy_request_buffering off`).
+    pub fn is_sent_at_once(self) -> bool {
         // SAFETY: alive (see the type), and with it its configuration and the chain of buffers that create_request made.
         unsafe {
-            let conf = &*(*self.as_ptr()).conf;
-            let first = (*self.as_ptr()).request_bufs.as_ref().filter(|first| first.next.is_null())?;
-            let length = (*first.buf).last.addr().wrapping_sub((*first.buf).pos.addr());
-            (length <= AT_ONCE && conf.request_buffering != 0).then_some(conf.read_timeout)
+            let first = (*self.as_ptr()).request_bufs.as_ref().filter(|first| first.next.is_null());
+            let length = first.map(|first| (*first.buf).last.addr().wrapping_sub((*first.buf).pos.addr()));
+            length.is_some_and(|length| length <= AT_ONCE) && (*(*self.as_ptr()).conf).request_buffering != 0
         }
     }
 

@@ -28,22 +28,32 @@ impl NtlmPeer {
         if state == 0
             && let Source::Binding(bound) = self.source.get()
             && self.may_wait_again(bound)
-            && self.keep(bound, self.standing()).is_ok()
+            && idle::is_prepared()
+            && table()
+                .is_some_and(|mut table| table.park_again(bound.binding(), now(), self.group().connections))
         {
             self.source.set(Source::Nowhere);
             pc.set_connection(None);
+            idle::wait_again(bound);
+            debug!(pc.log(), "parking upstream connection {} again", bound.connection().fd());
+            if bound.is_rarely_used() {
+                bound.connection().stop_timer();
+            }
             return;
         }
         self.free_slowly(pc, state);
     }
 
-    /// Whether the exchange over a binding was no leg of a login, and the verdict is to keep the binding.
+    /// Whether the exchange over a binding was no leg of a login, the verdict is to keep the binding, and its connection is quiet.
     fn may_wait_again(&self, bound: Bound) -> bool {
-        if self.has(Facts::CREDENTIALS.or(Facts::TOKEN)) || matches!(self.u.status(), 401 | 407) {
+        if self.has(Facts::CREDENTIALS.or(Facts::TOKEN))
+            || matches!(self.u.status(), 401 | 407)
+            || !bound.connection().is_quiet()
+        {
             return false;
         }
         let condition = Condition {
-            broken: bound.connection().is_broken(),
+            broken: false,
             kept_alive: self.u.is_kept_alive(),
             request_sent: self.u.is_request_sent(),
             exiting: is_exiting(),
@@ -65,12 +75,7 @@ impl NtlmPeer {
             && self.group().limits.reached(self.carried.get(), bound.age()).is_none()
     }
 
-    /// The phase of the binding after an exchange that was no leg of a login.
-    fn standing(&self) -> Phase {
-        if self.has(Facts::PROVEN) { Phase::Proven } else { Phase::Unproven }
-    }
-
-    /// [`NtlmPeer::free`] of any connection but a bound one that waits again after a request that was no leg of a login.
+    /// [`NtlmPeer::free`] of any connection but a bound one that waits again at once.
     #[inline(never)]
     fn free_slowly(&self, pc: Peer, state: ngx_uint_t) {
         let outcome = match state {
@@ -101,13 +106,21 @@ impl NtlmPeer {
             with_table(|table| table.end_challenge(bound.binding()));
         }
         let end = match verdict.connection {
-            Fate::Keep(phase) => match self.keep_after_leg(bound, phase, verdict.progress) {
-                Ok(()) => {
-                    pc.set_connection(None);
-                    return;
+            Fate::Keep(phase) => {
+                let is_leg = exchange.credentials || exchange.token || unauthorized;
+                let kept = if is_leg {
+                    self.keep_after_leg(bound, phase, verdict.progress)
+                } else {
+                    self.keep(bound, phase)
+                };
+                match kept {
+                    Ok(()) => {
+                        pc.set_connection(None);
+                        return;
+                    }
+                    Err(end) => end,
                 }
-                Err(end) => end,
-            },
+            }
             Fate::Close(end) => end,
             Fate::PassOn => End::Broken,
         };
@@ -220,7 +233,6 @@ impl NtlmPeer {
 
     /// Lets a busy binding wait for the next request, and closes another one if the group is full. `progress` is what the exchange
     /// of a leg made of the login.
-    #[inline(never)]
     fn keep_after_leg(&self, bound: Bound, phase: Phase, progress: Progress) -> Result<(), End> {
         with_table(|table| table.set_progress(bound.binding(), progress));
         self.keep(bound, phase)
@@ -228,21 +240,16 @@ impl NtlmPeer {
 
     /// Lets a busy binding wait for the next request, and closes another one if the group is full.
     fn keep(&self, bound: Bound, phase: Phase) -> Result<(), End> {
-        let c = bound.connection();
-        if !c.watch_for_reading() {
+        if !bound.connection().quieten() {
             return Err(End::Unwatched);
         }
-        let (log, group) = (self.r.log(), self.group());
-        let binding = bound.binding();
-        let mut bindings = table().ok_or(End::NoMemory)?;
-        if bindings.is_full(group.id, group.connections) {
-            drop(bindings);
+        let (binding, group) = (bound.binding(), self.group());
+        if with_table(|table| table.is_full(group.id, group.connections)) == Some(true) {
             self.make_room(binding, phase);
-            bindings = table().ok_or(End::NoMemory)?;
         }
-        let expire_by = bindings.park(binding, phase, now()).map_err(end_of)?;
-        drop(bindings);
-        debug!(log, "parking upstream connection {}, {phase:?}", c.fd());
+        let parked = with_table(|table| table.park(binding, phase, now())).ok_or(End::NoMemory)?;
+        let expire_by = parked.map_err(end_of)?;
+        debug!(self.r.log(), "parking upstream connection {}, {phase:?}", bound.connection().fd());
         idle::wait(bound, expire_by);
         Ok(())
     }

@@ -60,10 +60,12 @@ impl Parts {
 
     /// The parts of a request's key. `Some(None)` where the key is the client's address alone; `None` when there is no memory.
     pub(super) fn of(r: Request, group: &Group) -> Option<Option<NonNull<Self>>> {
-        if group.key.is_null() && !group.by_server && !EXPECTED.load(Relaxed) {
-            return Some(None);
-        }
-        Self::looked_for(r, group)
+        if Self::is_address_alone(group) { Some(None) } else { Self::looked_for(r, group) }
+    }
+
+    /// Whether the key of a request to the group is the client's address alone.
+    pub(super) fn is_address_alone(group: &Group) -> bool {
+        group.key.is_null() && !group.by_server && !EXPECTED.load(Relaxed)
     }
 
     #[inline(never)]
@@ -120,9 +122,8 @@ impl NtlmPeer {
         Some(look(Key { address, chosen: chosen.as_bytes(), forwarded, site }))
     }
 
-    /// Takes the binding of this request where its key is more than the client's address, or where nginx speaks TLS to the server.
-    #[inline(never)]
-    pub(super) fn claim_by_all(&self, owner: Connection, id: ClientId) -> Option<Taken<Bound>> {
+    /// Takes the binding of this request.
+    pub(super) fn claim(&self, owner: Connection, id: ClientId) -> Option<Taken<Bound>> {
         let transport = Transport::of(self.r, self.u)?;
         let fits = |bound: Bound| bound.transport().is(&transport);
         let taken = self.with_key(|key| table()?.claim(id, owner.number(), self.group().id, key, fits));

@@ -328,13 +328,20 @@ pub unsafe fn stand_before_content(cf: *mut ngx_conf_t) {
 unsafe extern "C" fn ngx_http_upstream_ntlm_content_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: ngx_http_core_content_phase passes a live request.
     let r = unsafe { Request::new(r) };
-    if !r.is_http1() {
-        return arrive(r).unwrap_or_else(|| pass_on(r)).0;
-    }
-    if r.authorization().is_some() {
-        anew::note_arrival(r);
+    if !r.is_http1() || r.authorization().is_some() {
+        return look_at(r).0;
     }
     pass_on(r).0
+}
+
+/// Receives a request that comes over a stream, or with an `Authorization`.
+#[inline(never)]
+fn look_at(r: Request) -> Status {
+    if !r.is_http1() {
+        return arrive(r).unwrap_or_else(|| pass_on(r));
+    }
+    anew::note_arrival(r);
+    pass_on(r)
 }
 
 /// Hands a request to `proxy_pass`.

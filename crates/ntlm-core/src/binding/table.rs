@@ -192,45 +192,31 @@ impl State {
 struct Group {
     timeout: u64,
     busy: usize,
-    parked: usize,
-    /// Of those parked.
-    handshaking: usize,
-    /// Of those parked.
-    unproven: usize,
+    /// In each phase.
+    parked: [usize; Phase::COUNT],
     ring: Ring,
 }
 
 impl Group {
+    fn parked(&self) -> usize {
+        self.parked.iter().sum()
+    }
+
+    fn parked_in(&self, phase: Phase) -> usize {
+        self.parked.get(phase as usize).copied().unwrap_or_default()
+    }
+
     /// Counts one more parked binding of this phase.
     fn add_parked(&mut self, phase: Phase) {
-        self.parked += 1;
-        if let Some(count) = self.unfinished(phase) {
+        if let Some(count) = self.parked.get_mut(phase as usize) {
             *count += 1;
         }
     }
 
     /// Counts one parked binding of this phase less.
     fn remove_parked(&mut self, phase: Phase) {
-        self.parked -= 1;
-        if let Some(count) = self.unfinished(phase) {
+        if let Some(count) = self.parked.get_mut(phase as usize) {
             *count -= 1;
-        }
-    }
-
-    /// The count of a phase in which the login is not proven.
-    fn unfinished(&mut self, phase: Phase) -> Option<&mut usize> {
-        match phase {
-            Phase::Handshaking => Some(&mut self.handshaking),
-            Phase::Unproven => Some(&mut self.unproven),
-            Phase::Proven => None,
-        }
-    }
-
-    fn parked_in(&self, phase: Phase) -> usize {
-        match phase {
-            Phase::Handshaking => self.handshaking,
-            Phase::Unproven => self.unproven,
-            Phase::Proven => self.parked - self.handshaking - self.unproven,
         }
     }
 }
@@ -312,6 +298,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         self.claim_of(client, number, group, |kept| kept.is_address(address), fits)
     }
 
+    #[inline(always)]
     fn claim_of(
         &mut self,
         client: ClientId,
@@ -425,7 +412,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// Whether a group has so many parked bindings.
     pub fn is_full(&self, group: GroupId, connections: usize) -> bool {
-        self.group(group).is_some_and(|group| group.parked >= connections)
+        self.group(group).is_some_and(|group| group.parked() >= connections)
     }
 
     /// Parks a busy binding as the most recently used of its address and phase, from `now` on. Where the group is full
@@ -453,6 +440,28 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             self.move_last(id, phase);
         }
         Ok(if in_ring { None } else { self.join_ring(id, deadline, now) })
+    }
+
+    /// Parks a busy binding in the phase it was parked in before, where nothing else has to be done: false where its group is full or the login goes
+    /// on, and once in a while when its place in the lists has to change. [`Bindings::park`] does that, and until then the binding is busy.
+    pub fn park_again(&mut self, id: BindingId, now: u64, connections: usize) -> bool {
+        let Some(binding) = self.bindings.get_mut(id) else { return false };
+        let Some(group) = group_in(&mut self.groups, binding.group) else { return false };
+        let deadline = now + group.timeout;
+        let used = since(binding.deadline_in_list, deadline);
+        let is_as_before = binding.state == State::Busy
+            && binding.linked
+            && binding.phase != Phase::Handshaking
+            && !binding.logins.has_last()
+            && u64::from(used) <= group.timeout / MOVES;
+        if !is_as_before || group.parked() >= connections {
+            return false;
+        }
+        group.busy -= 1;
+        group.add_parked(binding.phase);
+        binding.state = State::Parked;
+        binding.deadline = deadline;
+        true
     }
 
     fn group(&self, id: GroupId) -> Option<&Group> {

@@ -267,6 +267,14 @@ impl Both {
     fn park(&mut self, id: BindingId, phase: Phase) {
         let busy = self.model.iter().find(|e| e.id == id && e.state == State::Busy).cloned();
         let cap = busy.as_ref().map_or(1, |busy| CAPS[busy.group as usize]);
+        // A moment later it would be one that has been used since it was parked.
+        if self.table.park_again(id, self.clock, cap) {
+            let again = busy.expect("it is busy");
+            assert!(again.phase != Phase::Handshaking && self.parked(again.group).count() < cap);
+            let entry = self.model.iter_mut().find(|e| e.id == id).expect("it is busy");
+            (entry.state, entry.used) = (State::Parked(entry.phase), self.clock);
+            return;
+        }
         // Every binding is parked at a time of its own.
         self.clock += 1;
         let Some(busy) = busy else {

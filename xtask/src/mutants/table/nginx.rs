@@ -1,8 +1,6 @@
 //! Changes to reads and writes of nginx's structs.
 
-use super::{CACHES, KEYS, Mutation, RESPONSES, RETRIES, SUBREQUESTS, VARIABLES, WAYS, row};
-
-const TIMEOUTS: &[&str] = &["lifetime::timeouts::"];
+use super::{CACHES, KEYS, Mutation, RESPONSES, RETRIES, SUBREQUESTS, TIMEOUTS, VARIABLES, WAYS, row};
 
 pub const ROWS: &[Mutation] = &[
     // Connections.
@@ -53,12 +51,36 @@ pub const ROWS: &[Mutation] = &[
     row("ngx/connection.rs", "            (*c).set_idle(1);\n", "", &["lifetime::reloads::"]).known(),
     row("ngx/connection.rs", "            (*c).set_idle(0);\n", "", &["lifetime::reloads::"]).known(),
     row("ngx/connection.rs", "            (*c).sent = 0;\n", "", VARIABLES),
-    row("ngx/connection.rs", "timeout.is_some_and(costs_little)", "timeout.is_some()", TIMEOUTS),
+    row(
+        "ngx/connection.rs",
+        "        sooner < (timeout / 16)",
+        "        true || sooner < (timeout / 16)",
+        TIMEOUTS,
+    ),
+    row("ngx/connection.rs", "                && read.delayed() == 0\n", "", &["lifetime::"]),
+    row("ngx/connection.rs", "                && write.timer_set() == 0\n", "", &["lifetime::"]),
+    row("ngx/connection.rs", "                && !self.is_broken()\n", "", &["lifetime::", "faults::"]),
+    row(
+        "ngx/connection.rs",
+        "                && read.ready() == 0\n",
+        "",
+        &["lifetime::end_arriving", "lifetime::responses::slow_readers"],
+    ),
     row("ngx/connection.rs", "(timeout / 16).min(NGX_TIMER_LAZY_DELAY as usize)", "300", TIMEOUTS),
     row("ngx/connection.rs", "            (*reading).set_timedout(0);\n", "", &["lifetime::"]),
-    row("ngx/upstream.rs", ".filter(|first| first.next.is_null())?", "?", TIMEOUTS),
-    row("ngx/upstream.rs", "length <= AT_ONCE && conf.request_buffering != 0", "length <= AT_ONCE", TIMEOUTS),
-    row("ngx/upstream.rs", "length <= AT_ONCE && conf.request_buffering", "conf.request_buffering", TIMEOUTS),
+    row("ngx/upstream.rs", ".as_ref().filter(|first| first.next.is_null());", ".as_ref();", TIMEOUTS),
+    row(
+        "ngx/upstream.rs",
+        "length <= AT_ONCE) && (*(*self.as_ptr()).conf).request_buffering != 0",
+        "length <= AT_ONCE)",
+        TIMEOUTS,
+    ),
+    row(
+        "ngx/upstream.rs",
+        "length.is_some_and(|length| length <= AT_ONCE) && ",
+        "length.is_some() && ",
+        TIMEOUTS,
+    ),
     row("ngx/upstream.rs", " || self.ends_with_connection() || r.is_head()", " || r.is_head()", RESPONSES),
     row("ngx/upstream.rs", "self.is_cut_off() || self.ends_with", "self.ends_with", RESPONSES),
     row(

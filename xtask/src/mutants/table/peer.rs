@@ -1,6 +1,8 @@
 //! The peer of a request.
 
-use super::{CACHES, GUARD, KEYS, Mutation, OUTGOING, RESPONSES, RETRIES, SUBREQUESTS, VARIABLES, WAYS, row};
+use super::{
+    CACHES, GUARD, KEYS, Mutation, OUTGOING, RESPONSES, RETRIES, SUBREQUESTS, TIMEOUTS, VARIABLES, WAYS, row,
+};
 
 pub const ROWS: &[Mutation] = &[
     // The peer: what is looked at when a request arrives.
@@ -26,7 +28,7 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "peer.rs",
-        "(r.upstream()? == peer.u).then_some(peer)",
+        "r.goes_through(peer.u).then_some(peer)",
         "Some(peer)",
         &["multiplexed::subrequests::internal_redirects", "guard::ways::"],
     )
@@ -45,7 +47,7 @@ pub const ROWS: &[Mutation] = &[
     ),
     row("peer.rs", "            Outgoing::of(u).lift_defaults();\n", "", OUTGOING),
     row("peer.rs", "                Outgoing::of(u).lift_defaults_in_force();\n", "", OUTGOING),
-    row("peer.rs", "        self.u.forbid_storing();\n        self.source", "        self.source", CACHES),
+    row("peer.rs", "    u.forbid_storing();\n    count(", "    count(", CACHES),
     row("peer/key.rs", ".filter(|key| !key.as_bytes().is_empty())", "", KEYS),
     row(
         "peer/key.rs",
@@ -66,22 +68,19 @@ pub const ROWS: &[Mutation] = &[
     row("peer/key.rs", "chosen: None, ..Parts::NONE", "..Parts::NONE", KEYS),
     row(
         "peer.rs",
-        "        if self.r.is_background() {\n            return false;\n        }\n",
-        "",
+        "if self.r.is_background() { None } else { self.claim(owner, id) }",
+        "self.claim(owner, id)",
         SUBREQUESTS,
     ),
     row("peer/key.rs", "bound.transport().is(&transport)", "true", WAYS),
-    row("peer.rs", "bound.transport().is_plain_of(self.u)", "true", WAYS),
-    row("peer.rs", "self.parts.is_none() && !self.u.is_tls()", "self.parts.is_none()", WAYS),
-    row("peer.rs", "self.parts.is_none() && !self.u.is_tls()", "!self.u.is_tls()", KEYS),
-    row("peer.rs", "if owner != r.connection() || Carried", "if Carried", &["multiplexed::"]),
+    row("peer.rs", "if !r.is_http1() || Carried", "if Carried", &["multiplexed::"]),
     row(
         "peer.rs",
-        "Carried::may_be_by(r, u) || !location",
-        "!location",
+        "Carried::may_be_by(r, u) || !Location",
+        "!Location",
         &["handshakes::", "isolation::ways::"],
     ),
-    row("peer.rs", " || !location.replaces_defaults {", " {", OUTGOING),
+    row("peer.rs", " || !Location::of(r).replaces_defaults {", " {", OUTGOING),
     row("peer.rs", "Facts::CHALLENGED.when(standing.challenged)", "Facts::CHALLENGED", VARIABLES),
     row("peer.rs", "        self.notes.set(Some(standing.notes));\n", "", &["variables::", "multiplexed::"]),
     row(
@@ -91,7 +90,15 @@ pub const ROWS: &[Mutation] = &[
         WAYS,
     ),
     row("peer/key.rs", "Some(Missed::Lost) => self.lose(),", "Some(Missed::Lost) => {}", RETRIES),
-    row("bound.rs", "!connection.wake(u.timeout_once_sent())", "false", VARIABLES),
+    // The timer of the last request, where it does not do for the next one: left on at once, and by what else has to be done.
+    row(
+        "bound.rs",
+        "(inner.connection.has_timer() && !(comes_soon && u.is_sent_at_once()))",
+        "false",
+        TIMEOUTS,
+    ),
+    row("bound.rs", "        if !(comes_soon && u.is_sent_at_once()) {", "        if false {", TIMEOUTS),
+    row("bound.rs", "!inner.is_server_kept || ", "", &["balancing::", "variables::"]),
     row("idle.rs", "if c.take_timeout() {", "if false {", &["lifetime::"]),
     row("peer.rs", "Facts::PROVEN.when(standing.proven)", "Facts::NONE", &["fairness::", "eviction::"]),
     row("peer.rs", "Facts::PROVEN.when(standing.proven)", "Facts::PROVEN", &["fairness::", "eviction::"]),
@@ -146,8 +153,8 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "peer/free.rs",
-        "                Ok(()) => {\n                    pc.set_connection(None);\n",
-        "                Ok(()) => {\n",
+        "                    Ok(()) => {\n                        pc.set_connection(None);\n",
+        "                    Ok(()) => {\n",
         &["smoke::"],
     ),
     row(
@@ -211,7 +218,7 @@ pub const ROWS: &[Mutation] = &[
         &["balancing::"],
     ),
     row("peer/free.rs", "            pc.set_connection(Some(c));\n", "", &["guard::", "keys::"]),
-    row("peer/free.rs", "if !c.watch_for_reading() {", "if false {", &["faults::"]),
+    row("peer/free.rs", "if !bound.connection().quieten() {", "if false {", &["faults::"]),
     row(
         "peer/free.rs",
         "        with_table(|table| table.set_progress(bound.binding(), progress));\n",
@@ -232,19 +239,17 @@ pub const ROWS: &[Mutation] = &[
         &["diagnoses::", "fairness::"],
     ),
     // The end of a request over a binding that is no leg of a login.
-    row("peer/free.rs", "self.has(Facts::CREDENTIALS.or(Facts::TOKEN)) || matches!", "matches!", VARIABLES),
+    row("peer/free.rs", "self.has(Facts::CREDENTIALS.or(Facts::TOKEN))\n", "false\n", VARIABLES),
+    row("peer/free.rs", "Facts::CREDENTIALS.or(Facts::TOKEN))\n", "Facts::CREDENTIALS)\n", VARIABLES),
+    row("peer/free.rs", "            || matches!(self.u.status(), 401 | 407)\n", "", VARIABLES),
+    row("peer/free.rs", "            || !bound.connection().is_quiet()\n", "", &["lifetime::", "faults::"]),
+    row("peer/free.rs", "            && idle::is_prepared()\n", "", &["eviction::", "fairness::", "status"]),
+    row("peer/free.rs", "if is_leg {", "if true {", VARIABLES),
     row(
         "peer/free.rs",
-        "Facts::CREDENTIALS.or(Facts::TOKEN)) || matches!",
-        "Facts::CREDENTIALS) || matches!",
-        VARIABLES,
-    ),
-    row("peer/free.rs", " || matches!(self.u.status(), 401 | 407) {", " {", VARIABLES),
-    row(
-        "peer/free.rs",
-        "broken: bound.connection().is_broken(),",
-        "broken: false,",
-        &["lifetime::", "faults::"],
+        "            self.source.set(Source::Nowhere);\n            pc.set_connection(None);\n",
+        "            self.source.set(Source::Nowhere);\n",
+        &["smoke::"],
     ),
     row(
         "peer/free.rs",

@@ -1,6 +1,6 @@
 //! Requests: credentials, fields, locations, directives, the way to a server.
 
-use super::{GUARD, KEYS, LOCATIONS, Mutation, OUTGOING, RESPONSES, VARIABLES, WAYS, row};
+use super::{GUARD, KEYS, LOCATIONS, Mutation, OUTGOING, RESPONSES, SUBREQUESTS, VARIABLES, WAYS, row};
 
 const LINE_ENDS: &[&str] = &["isolation::line_ends::"];
 
@@ -201,9 +201,13 @@ pub const ROWS: &[Mutation] = &[
         WAYS,
     ),
     row("bound.rs", "local_address: keep(self.local_address)?,", "local_address: self.local_address,", WAYS),
-    row("bound.rs", "self.has_no_tls() && self.protocol == u.protocol() && ", "self.has_no_tls() && ", WAYS),
-    row("bound.rs", " && self.local_address == u.peer().local_address()", "", WAYS),
-    row("bound.rs", "self.has_no_tls() && self.protocol == u", "self.protocol == u", WAYS),
+    row("bound.rs", "self.is_plain() && self.protocol == protocol", "self.is_plain()", WAYS),
+    row("bound.rs", "self.is_plain() && self.protocol == protocol", "self.protocol == protocol", WAYS),
+    row("peer.rs", "!u.is_tls() && !u.peer().has_local_address()", "!u.is_tls()", WAYS),
+    row("peer.rs", "!u.is_tls() && !u.peer().has_local_address()", "!u.peer().has_local_address()", WAYS),
+    row("peer.rs", "!r.is_watched() || ", "", SUBREQUESTS),
+    row("peer.rs", " || !Parts::is_address_alone(conf)", "", KEYS),
+    row("ngx/request.rs", "        self.is_main()\n            && handler", "        handler", SUBREQUESTS),
     row("bound.rs", "self.protocol == other.protocol && ", "", WAYS),
     row("bound.rs", "self.local_address == other.local_address && ", "", WAYS),
     row("bound.rs", "if u.is_tls() { Some(Tls::of(r, u)?) } else { None }", "None", WAYS),

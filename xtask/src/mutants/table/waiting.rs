@@ -8,7 +8,7 @@ pub const ROWS: &[Mutation] = &[
     // Waiting.
     row(
         "idle.rs",
-        "    if c.is_read_ready() {\n        on_readable(bound);\n    }\n",
+        "    if bound.connection().is_read_ready() {\n        on_readable(bound);\n    }\n",
         "",
         &["lifetime::end_arriving", "lifetime::responses::slow_readers"],
     ),
@@ -25,8 +25,8 @@ pub const ROWS: &[Mutation] = &[
     row("idle.rs", "    STAND_IN.stand();\n", "", &["eviction::connection_shortage", "fairness::shortage"]),
     row(
         "idle.rs",
-        "        TIMER.go_off_by(time);\n    }\n    // SAFETY",
-        "        let _ = time;\n    }\n    // SAFETY",
+        "        TIMER.go_off_by(time);\n    }\n    wait_again",
+        "        let _ = time;\n    }\n    wait_again",
         &["lifetime::expired_binding", "lifetime::each"],
     ),
     row(
@@ -92,8 +92,8 @@ pub const ROWS: &[Mutation] = &[
     // Clients.
     row(
         "client.rs",
-        "        leave(unsafe { id.read() });\n",
-        "        let _ = id;\n",
+        "        leave(unsafe { Client::id(client) });\n",
+        "        let _ = client;\n",
         &["lifetime::expired_client", "isolation::client_in_recycled"],
     ),
     row("client.rs", "        leave(id);\n        return", "        return", &["faults::memory"]).known(),

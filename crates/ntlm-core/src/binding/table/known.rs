@@ -53,11 +53,9 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
 
     /// The bindings of a group.
     pub fn counts(&self, group: GroupId) -> Counts {
-        self.group(group).map_or(Counts::default(), |group| Counts {
-            parked: group.parked,
-            handshaking: group.handshaking,
-            busy: group.busy,
-        })
+        let Some(group) = self.group(group) else { return Counts::default() };
+        let handshaking = group.parked_in(Phase::Handshaking);
+        Counts { parked: group.parked(), handshaking, busy: group.busy }
     }
 
     /// Whether a client has a binding for this group and chosen key, or the trace of one, under another address.

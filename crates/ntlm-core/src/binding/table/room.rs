@@ -24,7 +24,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
             |place: usize| PHASES.into_iter().skip(place).map(|phase| parked.parked_in(phase)).sum::<usize>();
         let later = from(place + 1);
         let first = if later >= connections {
-            if parked.parked < 2 * connections {
+            if parked.parked() < 2 * connections {
                 return None;
             }
             0
@@ -41,7 +41,7 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         let own = self.own_to_lose(newcomer, owner, group, phase);
         let own = own.filter(|&(_, others)| heaviest == source || others * 2 >= weight);
         let id = own.map_or(oldest, |(id, _)| id);
-        let all = self.group(group).map_or(0, |group| group.parked + group.busy);
+        let all = self.group(group).map_or(0, |group| group.parked() + group.busy);
         let of_one = self.addresses.find(group, self.bindings.get(id)?.key.address)?;
         let of_one = self.addresses.bindings(of_one);
         let of_most = of_one < all && of_one * 2 > all;

@@ -313,6 +313,63 @@ fn use_makes_a_binding_recent() {
 }
 
 #[test]
+fn binding_is_parked_again_where_nothing_else_has_to_be_done() {
+    for phase in Phase::ALL {
+        let mut table = Table::new();
+        let (alice, id) = parked(&mut table, "alice", 1, 10, phase);
+        parked(&mut table, "bob", 2, 20, Phase::Proven);
+        assert!(!table.park_again(id, NOW, 3), "{phase:?}: it is parked");
+        claim(&mut table, alice, 1, MAIL, HOME).unwrap();
+        assert!(!table.park_again(id, NOW, 1), "{phase:?}: the group is full");
+        let soon = NOW + WAIT / MOVES;
+        assert!(!table.park_again(id, soon + 1, 3), "{phase:?}: it has to move in its list");
+        assert_eq!(table.counts(MAIL).busy, 1);
+        let may = phase != Phase::Handshaking;
+        assert_eq!(table.park_again(id, soon, 2), may, "{phase:?}");
+        if may {
+            assert_eq!((table.counts(MAIL).parked, table.counts(MAIL).busy), (2, 0));
+            let late = NOW + WAIT + WAIT / 100;
+            assert!(table.expire(late).is_some_and(|ended| ended.upstream == 20));
+            assert_eq!(table.expire(late), None, "{phase:?}: it has been used since");
+            assert_eq!(table.end(id).map(|ended| ended.phase), Some(Some(phase)));
+        }
+        assert!(!table.park_again(id, soon, 2), "{phase:?}: it has ended, or its login goes on");
+    }
+}
+
+#[test]
+fn binding_that_an_eviction_passed_is_parked_anew() {
+    let mut table = Table::new();
+    let (alice, busy) = parked(&mut table, "alice", 1, 10, Phase::Proven);
+    parked(&mut table, "bob", 2, 20, Phase::Proven);
+    claim(&mut table, alice, 1, MAIL, HOME).unwrap();
+    let client = table.enter(3, "carol").unwrap();
+    let newcomer = table.bind(client, MAIL, WAIT, HOME, 30).unwrap().binding;
+    assert_eq!(park(&mut table, newcomer, Phase::Proven, 1), Some(20));
+    assert!(!table.park_again(busy, NOW, 100), "no eviction would find it");
+    assert_eq!(park(&mut table, busy, Phase::Proven, 100), None);
+    assert_eq!(table.spare().map(|ended| ended.upstream), Some(30));
+    assert_eq!(table.spare().map(|ended| ended.upstream), Some(10));
+}
+
+#[test]
+fn first_request_after_a_login_forgets_what_it_was_for() {
+    let mut table = Table::new();
+    let (alice, id) = parked(&mut table, "alice", 1, 10, Phase::Handshaking);
+    claim(&mut table, alice, 1, MAIL, HOME).unwrap();
+    table.set_progress(id, Progress::of(true, Some(Asked::default())));
+    assert_eq!(park(&mut table, id, Phase::Proven, 100), None);
+    for asked in [Some(Asked::default()), None] {
+        assert_eq!(table.progress(id).asked(), asked);
+        assert!(table.claim(alice, 1, MAIL, HOME, |_| true).is_some());
+        assert_eq!(table.park_again(id, NOW, 100), asked.is_none());
+        if asked.is_some() {
+            assert_eq!(park(&mut table, id, Phase::Proven, 100), None);
+        }
+    }
+}
+
+#[test]
 fn groups_have_caps_of_their_own() {
     let mut table = Table::new();
     parked(&mut table, "a", 1, 10, Phase::Proven);
