@@ -1,8 +1,9 @@
 //! The settings of an upstream group, of a line `proxy_ntlm` and of a location, as requests see them, and the list of all groups.
 //!
-//! Must never change while requests are served.
+//! Must never change while requests are served, but for what a worker has seen of a location's requests ([`Location::defaults`]).
 #![expect(unsafe_code, reason = "reads configurations that nginx keeps for the module")]
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use nginx_sys::{
@@ -119,8 +120,19 @@ pub struct Value {
     pub next: *mut Value,
 }
 
+/// What is known of the two defaults of `proxy_pass` that no handshake survives (`outgoing.rs`), in the requests of a location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Defaults {
+    /// Its first request shows it. NGINX before 1.29.7 has both.
+    Unknown = 0,
+    /// No request of the location has one.
+    Absent,
+    /// Its requests may have them.
+    Possible,
+}
+
 /// The module's settings for one `location`.
-#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Location {
     /// `ntlm_status`: a format; 0 without it.
@@ -137,8 +149,8 @@ pub struct Location {
     pub replaces_authorization: bool,
     /// And of the client's `Proxy-Authorization`.
     pub replaces_proxy_authorization: bool,
-    /// `proxy_http_version` and `proxy_set_header Connection` take the place of both defaults that no handshake survives.
-    pub replaces_defaults: bool,
+    /// The defaults that requests have.
+    pub defaults: Cell<Defaults>,
     /// The line `proxy_ntlm` that holds; null without one.
     pub place: *mut ProxyNtlm,
     /// The group with `ntlm` that `proxy_pass` leads to; null where there is none, its value has variables, or bodies are passed on unread.

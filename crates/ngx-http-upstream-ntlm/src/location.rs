@@ -17,7 +17,7 @@ use nginx_sys::{
 use ntlm_core::scheme::{may_break_lines, may_put_credentials};
 
 use crate::conf::{CONF_ERROR, compile};
-use crate::group::{Location, Value};
+use crate::group::{Defaults, Location, Value};
 use crate::ngx::{Pool, commands_of, http_modules, name_of};
 use crate::peer::stand_before_content;
 use crate::proxy;
@@ -83,7 +83,13 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
         (*child).varies_target = proxy::has_variables(cf) || may_method_break_lines(cf);
         (*child).may_taint =
             (*child).puts_credentials || (*child).varies_target || !(*child).values.is_null();
-        (*child).replaces_defaults = replaces_connection && !may_close && is_after_http_1_0(cf);
+        (*child).defaults.set(match replaces_connection {
+            _ if may_close || !is_after_http_1_0(cf) => Defaults::Possible,
+            true => Defaults::Absent,
+            // The value of `proxy_pass` names another server each time: the first request shows nothing of the others.
+            false if (*child).varies_target => Defaults::Possible,
+            false => Defaults::Unknown,
+        });
     }
     null_mut()
 }

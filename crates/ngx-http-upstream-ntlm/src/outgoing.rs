@@ -54,6 +54,15 @@ impl Outgoing {
         Ok(None)
     }
 
+    /// Whether it has neither default.
+    #[inline(never)]
+    pub fn has_no_defaults(self) -> bool {
+        self.header.is_some_and(|mut header| {
+            let bytes = header.bytes();
+            bytes.starts_with(NEW_VERSION) && find_close(bytes).is_none()
+        })
+    }
+
     /// Lifts the defaults of a request that has a binding, or may make one.
     #[inline(never)]
     pub fn lift_defaults(self) {

@@ -38,7 +38,7 @@ use crate::bound::Bound;
 use crate::client::{self, Client};
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
-use crate::group::{Group, Location};
+use crate::group::{Defaults, Group, Location};
 use crate::log::debug;
 use crate::ngx::{Connection, Peer, Request, Status, Upstream, context_index};
 use crate::original::{self, Original};
@@ -143,7 +143,7 @@ impl NtlmPeer {
     ///
     /// The quick way is that of a main request over HTTP/1.x without credentials, whose client has a binding for its address. Others turn off.
     pub fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
-        if !r.is_http1() || Carried::may_be_by(r, u) || !Location::of(r).replaces_defaults {
+        if !r.is_http1() || Carried::may_be_by(r, u) || !has_no_defaults(r) {
             return Self::init_slowly(r, u, group);
         }
         let owner = r.connection();
@@ -206,7 +206,12 @@ impl NtlmPeer {
         let owner = r.client_connection();
         let known = client::find(owner);
         let credentials = Carried::may_be_by(r, u) && Carried::by(r, u).any();
-        let replaced = Location::of(r).replaces_defaults && !may_change();
+        let defaults = &Location::of(r).defaults;
+        if defaults.get() == Defaults::Unknown && !may_change() {
+            let absent = Outgoing::of(u).has_no_defaults();
+            defaults.set(if absent { Defaults::Absent } else { Defaults::Possible });
+        }
+        let replaced = has_no_defaults(r) && !may_change();
         if known.is_none() && !credentials && !may_change() && !is_beside_first_login(r, owner) {
             if !replaced {
                 Outgoing::of(u).lift_defaults_in_force();
@@ -397,6 +402,11 @@ impl NtlmPeer {
     fn asked(&self) -> Option<&Original> {
         self.original().filter(|_| matches!(self.source.get(), Source::Original))
     }
+}
+
+/// Whether nginx sends a request as a handshake needs it.
+fn has_no_defaults(r: Request) -> bool {
+    Location::of(r).defaults.get() == Defaults::Absent
 }
 
 /// A binding is about to carry a request.

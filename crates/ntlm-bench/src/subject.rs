@@ -201,7 +201,9 @@ async fn nginx(subject: Subject, setup: &Setup) -> Result<Proxy> {
     // The module sends as this says; without it, and without a pool, the proxy module does not.
     let sent = match subject {
         Subject::NoKeepAlive => "proxy_http_version 1.1; proxy_set_header Connection close;",
-        _ => "proxy_http_version 1.1; proxy_set_header Connection \"\";",
+        // Without these lines, before that version, NGINX keeps no connection, and the module has them to change.
+        _ if !pools_by_default => "proxy_http_version 1.1; proxy_set_header Connection \"\";",
+        _ => "",
     };
     let (ssl, certificate) = if setup.tls {
         (

@@ -178,8 +178,14 @@ pub const ROWS: &[Mutation] = &[
     ),
     row("location.rs", "value.contains(&b'$') || ", "", OUTGOING),
     row("location.rs", "value.eq_ignore_ascii_case(b\"close\")", "value == b\"close\"", OUTGOING),
-    row("location.rs", " && is_after_http_1_0(cf);", ";", OUTGOING),
-    row("peer.rs", "Location::of(r).replaces_defaults && !may_change()", "true", OUTGOING),
+    row("location.rs", "_ if may_close || !is_after_http_1_0(cf) =>", "_ if may_close =>", OUTGOING),
+    row(
+        "location.rs",
+        "_ if may_close || !is_after_http_1_0(cf) =>",
+        "_ if !is_after_http_1_0(cf) =>",
+        OUTGOING,
+    ),
+    row("peer.rs", "has_no_defaults(r) && !may_change()", "true", OUTGOING),
     row(
         "location.rs",
         "CHANGING.contains(&name_of(module))",

@@ -190,6 +190,26 @@ async fn close_of_a_directive_is_lifted() {
 }
 
 #[tokio::test]
+async fn close_that_comes_now_and_then_is_lifted_each_time() {
+    let origin = Origin::start().await;
+    for connection in ["proxy_set_header Connection $asked;", ""] {
+        let nginx = Nginx::builder()
+            .conf("map $arg_sends $asked { default ''; 1 close; }")
+            .conf(&format!("proxy_http_version 1.1; {connection}"))
+            .in_front_of(&[&origin], "ntlm;")
+            .start()
+            .await;
+        let mut client = Client::connect(&nginx).await;
+        // Without credentials `Connection: close` may stay.
+        client.get("/public/").await;
+        for target in ["/", "/?sends=1", "/", "/?sends=1"] {
+            client.get_with(target, "Authorization", CREDENTIALS).await;
+            assert!(is(last(&origin), LIFTED), "{connection} {target}: {:?}", last(&origin));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_group_without_ntlm_keeps_the_defaults() {
     let origin = Origin::start().await;
     let other = "upstream other { server 127.0.0.1:1; ntlm; }";
