@@ -115,7 +115,7 @@ impl Conf {
 
     fn limits(&self) -> Limits {
         let said = |value: usize| if value == 0 { u64::MAX } else { value as u64 };
-        Limits { requests: said(self.requests), time: said(self.time) }
+        Limits::new(said(self.requests), said(self.time))
     }
 }
 

@@ -200,9 +200,14 @@ impl Connection {
             let (read, write) = (&*(*self.as_ptr()).read, &*(*self.as_ptr()).write);
             read.active() != 0
                 && read.ready() == 0
+                && read.eof() == 0
+                && read.error() == 0
+                && read.timedout() == 0
                 && read.delayed() == 0
+                && write.error() == 0
+                && write.timedout() == 0
                 && write.timer_set() == 0
-                && !self.is_broken()
+                && !self.is_held_up()
         }
     }
 

@@ -62,19 +62,26 @@ pub struct Asked {
 /// The limits of a group on one binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests that a binding may carry (`ntlm_requests`).
-    pub requests: u64,
-    /// Milliseconds that a binding may last (`ntlm_time`).
-    pub time: u64,
+    requests: u64,
+    time: u64,
+    /// One of them is one.
+    any: bool,
 }
 
 impl Limits {
     /// No limits.
-    pub const NONE: Self = Limits { requests: u64::MAX, time: u64::MAX };
+    pub const NONE: Self = Limits::new(u64::MAX, u64::MAX);
+
+    /// Requests that a binding may carry (`ntlm_requests`), and milliseconds that it may last (`ntlm_time`); [`u64::MAX`] is no limit.
+    pub const fn new(requests: u64, time: u64) -> Self {
+        Limits { requests, time, any: requests != u64::MAX || time != u64::MAX }
+    }
 
     /// The limit that is reached by a binding of this many requests and this age in milliseconds.
     pub fn reached(&self, requests: u64, age: u64) -> Option<End> {
-        if requests >= self.requests {
+        if !self.any {
+            None
+        } else if requests >= self.requests {
             Some(End::RequestCap)
         } else if age > self.time {
             Some(End::TimeCap)

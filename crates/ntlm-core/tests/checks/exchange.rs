@@ -16,7 +16,7 @@ const STATUSES: [usize; 8] = [0, 200, 302, 401, 403, 404, 407, 500];
 /// Plays exchanges, each of [`WIDTH`] bytes, over one connection of a client, and checks each verdict.
 pub fn check(data: &[u8]) {
     let secret = Secret::default();
-    let limits = Limits { requests: 6, time: 1000 };
+    let limits = Limits::new(6, 1000);
     let mut progress = Progress::default();
     // The targets that the origin demanded a login for, so far.
     let mut demanded: Vec<Digest> = Vec::new();

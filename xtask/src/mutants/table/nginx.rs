@@ -59,7 +59,8 @@ pub const ROWS: &[Mutation] = &[
     ),
     row("ngx/connection.rs", "                && read.delayed() == 0\n", "", &["lifetime::"]),
     row("ngx/connection.rs", "                && write.timer_set() == 0\n", "", &["lifetime::"]),
-    row("ngx/connection.rs", "                && !self.is_broken()\n", "", &["lifetime::", "faults::"]),
+    row("ngx/connection.rs", "                && read.eof() == 0\n", "", &["lifetime::", "faults::"]),
+    row("ngx/connection.rs", "                && !self.is_held_up()\n", "", &["lifetime::", "faults::"]),
     row(
         "ngx/connection.rs",
         "                && read.ready() == 0\n",

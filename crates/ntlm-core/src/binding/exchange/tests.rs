@@ -83,12 +83,14 @@ fn each_condition_alone_ends_the_connection() {
 
 #[test]
 fn limits_count_this_request_and_passed_milliseconds() {
-    let by =
-        |exchange: Exchange, requests, time| match exchange.verdict(&Limits { requests, time }).connection {
-            Fate::Close(end) => Some(end),
-            _ => None,
-        };
-    let Limits { requests: any, time: ever } = Limits::NONE;
+    let by = |exchange: Exchange, requests, time| match exchange
+        .verdict(&Limits::new(requests, time))
+        .connection
+    {
+        Fate::Close(end) => Some(end),
+        _ => None,
+    };
+    let (any, ever) = (u64::MAX, u64::MAX);
     assert_eq!(by(HEALTHY, 4, ever), None);
     assert_eq!(by(HEALTHY, 3, ever), Some(End::RequestCap));
     assert_eq!(by(HEALTHY, any, 500), None);
@@ -98,7 +100,7 @@ fn limits_count_this_request_and_passed_milliseconds() {
 #[test]
 fn limits_never_cut_a_handshake() {
     let challenge = Exchange { status: 401, token: true, ..HEALTHY };
-    let limits = Limits { requests: 1, time: 1 };
+    let limits = Limits::new(1, 1);
     assert_eq!(challenge.verdict(&limits).connection, Fate::Keep(Phase::Handshaking));
 }
 
