@@ -34,7 +34,7 @@ struct Inner {
     is_server_kept: bool,
     /// The client speaks HTTP/1.x.
     http1: bool,
-    /// Of the last two requests, a bit each: it came too late to use the timer of the one before.
+    /// A bit for each of the last two requests, if they came too late to use the timer of the one before. One that came soon clears both.
     late: u8,
     /// The server's number among those that are counted.
     number: Number,
@@ -111,7 +111,7 @@ impl Transport {
         true
     }
 
-    /// Whether a request of this protocol takes this way, without TLS and from whatever local address.
+    /// Whether a request of this protocol takes this way, without TLS and without `proxy_bind`.
     pub fn is_direct(&self, protocol: usize) -> bool {
         self.is_plain() && self.protocol == protocol
     }

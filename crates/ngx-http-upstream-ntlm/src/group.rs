@@ -77,16 +77,6 @@ impl Group {
         }
     }
 
-    /// [`Group::of`] of a group for which it is not `None`.
-    ///
-    /// # Safety
-    ///
-    /// `us` is a live group's configuration, in which this module has its own.
-    pub unsafe fn at(us: *mut ngx_http_upstream_srv_conf_t) -> NonNull<Group> {
-        // SAFETY: vouched for by the caller.
-        unsafe { NonNull::new_unchecked((*(*us).srv_conf.add(context_index())).cast()) }
-    }
-
     /// Whether every login over HTTP/2 is turned back to HTTP/1.1.
     pub fn turns_all_back(&self) -> bool {
         !self.multiplexing && !self.is_guarded()
@@ -124,7 +114,7 @@ pub struct Value {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Defaults {
-    /// Its first request shows it. NGINX before 1.29.7 has both.
+    /// nginx speaks HTTP/1.1, and the first request of the location shows whether it says `Connection: close`, as it does before 1.29.7.
     Unknown = 0,
     /// No request of the location has one.
     Absent,

@@ -86,8 +86,8 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
         (*child).defaults.set(match replaces_connection {
             _ if may_close || !is_after_http_1_0(cf) => Defaults::Possible,
             true => Defaults::Absent,
-            // The value of `proxy_pass` names another server each time: the first request shows nothing of the others.
-            false if (*child).varies_target => Defaults::Possible,
+            // A client that can bring line ends into its request can make it look as if it had none of them, or both.
+            false if (*child).may_taint => Defaults::Possible,
             false => Defaults::Unknown,
         });
     }

@@ -133,7 +133,7 @@ enum Source {
 /// peer, and for one that has gone on to another upstream.
 pub fn peer_of<'a>(r: Request) -> Option<&'a NtlmPeer> {
     // SAFETY: only `found_at` sets this module's context, to a peer that lives as long as the request, and so as the uses of
-    // its handle.
+    // its handle. nginx clears the context before a request goes on to another location, and so before another peer is written there.
     let peer = unsafe { r.context::<NtlmPeer>(context_index())?.as_ref() };
     r.goes_through(peer.u).then_some(peer)
 }
@@ -305,7 +305,7 @@ impl NtlmPeer {
     ///
     /// # Safety
     ///
-    /// It lives as long as the request.
+    /// It lives as long as the request, or until the next upstream of the request has its peer there.
     unsafe fn found_at<'a>(place: NonNull<Self>) -> &'a Self {
         // SAFETY: vouched for by the caller.
         unsafe {
@@ -421,26 +421,26 @@ fn begin(u: Upstream, bound: Bound) {
 ///
 /// # Safety
 ///
-/// Called by `ngx_http_upstream_init_request` with a live request, and the configuration of a group for which `stand_before_group` has set it.
+/// Called by `ngx_http_upstream_init_request` with a live request and the group's configuration.
 unsafe extern "C" fn ngx_http_upstream_init_ntlm_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     // SAFETY: ngx_http_upstream_init_request passes a live request, whose upstream it sets up, and its group.
-    unsafe { NtlmPeer::init(Request::new(r), Upstream::new((*r).upstream), Group::at(us)).0 }
+    let (r, u, group) = unsafe { (Request::new(r), Upstream::new((*r).upstream), Group::of(us)) };
+    group.map_or(Status::ERROR, |group| NtlmPeer::init(r, u, group)).0
 }
 
 /// `pc->get`.
 ///
 /// # Safety
 ///
-/// Called by `ngx_event_connect_peer` with the peer that `stand_before` set up and its data.
+/// Called by `ngx_event_connect_peer` with the peer that `stand_alone` set up and its data.
 unsafe extern "C" fn ngx_http_upstream_get_ntlm_peer(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: ngx_event_connect_peer passes the peer and the data that `stand_before` set; the request, and so the data in its
-    // pool, lives through the call.
+    // SAFETY: ngx_event_connect_peer passes the peer and the data that `stand_alone` set, which lives until nginx has freed the peer.
     unsafe { (*data.cast::<NtlmPeer>()).get(Peer::new(pc)).0 }
 }
 

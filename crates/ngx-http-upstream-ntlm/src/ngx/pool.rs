@@ -67,7 +67,7 @@ impl Pool {
         Some(Slice(ngx_str_t { len: bytes.len(), data: data.as_ptr() }))
     }
 
-    /// The data of the pool's cleanup with this handler, which only [`Pool::add_cleanup`] adds. The linker may make one function of all handlers that do nothing, so that one
+    /// The data of the pool's cleanup with this handler. The linker may make one function of all handlers that do nothing, so that one
     /// kind of pool has at most one of these.
     pub fn cleanup_data<T>(self, handler: ngx_pool_cleanup_pt) -> Option<NonNull<T>> {
         // SAFETY: the pool is alive, and so are the cleanups in its list.
@@ -76,8 +76,7 @@ impl Pool {
             // SAFETY: as above.
             let cleanup = unsafe { cleanup.as_ref() };
             if cleanup.handler.map(|f| f as usize) == handler.map(|f| f as usize) {
-                // SAFETY: a cleanup has data since ngx_pool_cleanup_add (see `add_cleanup`).
-                return Some(unsafe { NonNull::new_unchecked(cleanup.data.cast()) });
+                return NonNull::new(cleanup.data.cast());
             }
             next = cleanup.next;
         }
@@ -87,7 +86,6 @@ impl Pool {
     /// Adds a cleanup that owns a value, which is not dropped. `None` when there is no memory; then nothing was added.
     pub fn add_cleanup<T>(self, handler: ngx_pool_cleanup_pt, value: T) -> Option<NonNull<T>> {
         const { assert!(align_of::<T>() <= nginx_sys::NGX_ALIGNMENT && !core::mem::needs_drop::<T>()) };
-        const { assert!(size_of::<T>() > 0) };
         // SAFETY: the pool is alive (from_raw).
         let cleanup = NonNull::new(unsafe { ngx_pool_cleanup_add(self.as_ptr(), size_of::<T>()) })?;
         // SAFETY: ngx_pool_cleanup_add returned a live cleanup whose data has the size asked for.

@@ -7,7 +7,8 @@ use core::ptr::NonNull;
 use nginx_sys::{
     NGX_HTTP_BAD_REQUEST, NGX_HTTP_MODULE, NGX_OK, ngx_connection_t, ngx_http_block_reading,
     ngx_http_cleanup_add, ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_request_t,
-    ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+    ngx_http_test_reading, ngx_http_variable_value_t, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_str_t,
+    ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::{Connection, Pool, Slice, Status};
@@ -275,12 +276,15 @@ impl Request {
     }
 
     /// A first look, which costs less: where this is true, somebody waits for it. nginx looks out for the client of a main request while
-    /// its upstream is at work, but for `post_action`, `proxy_ignore_client_abort` and `proxy_store` (ngx_http_upstream_init_request).
+    /// its upstream is at work, but for `post_action`, `proxy_ignore_client_abort` and `proxy_store` (ngx_http_upstream_init_request). For those
+    /// the handler is still the one of a request that is not read any more, or that was delayed (`auth_delay`).
     pub fn is_watched(self) -> bool {
         // SAFETY: alive (from_raw).
         let handler = unsafe { (*self.as_ptr()).read_event_handler };
-        self.is_main()
-            && handler.map(|function| function as usize) != Some(ngx_http_block_reading as *const () as usize)
+        let is = |function: unsafe extern "C" fn(*mut ngx_http_request_t)| {
+            handler.is_some_and(|handler| handler as usize == function as usize)
+        };
+        self.is_main() && !is(ngx_http_block_reading) && !is(ngx_http_test_reading)
     }
 
     /// Makes nginx close an HTTP/1.x client connection after the response, and say so if its header is not out yet.

@@ -210,6 +210,27 @@ async fn close_that_comes_now_and_then_is_lifted_each_time() {
 }
 
 #[tokio::test]
+async fn close_is_lifted_after_a_request_that_hides_it() {
+    let recorder = Recorder::start(http_is_complete, OK).await;
+    let nginx = Nginx::builder()
+        .conf(&format!(
+            "upstream bound {{ server {}; ntlm; }}\n\
+             server {{ listen 127.0.0.1:{{{{port}}}}; proxy_http_version 1.1; proxy_set_header X-Original $uri; \
+               location / {{ proxy_pass http://bound; }} }}",
+            recorder.address
+        ))
+        .start()
+        .await;
+    // The fields of directives come before the defaults.
+    assert_eq!(Client::connect(&nginx).await.get("/%0D%0A%0D%0A").await.status, 200);
+    let hidden = recorder.take();
+    assert!(hidden.windows(4).filter(|four| four == b"\r\n\r\n").count() > 1);
+    Client::connect(&nginx).await.get_with("/", "Authorization", CREDENTIALS).await;
+    let text = String::from_utf8(recorder.take()).unwrap();
+    assert!(text.contains("HTTP/1.1\r\n") && !text.contains("Connection:"), "{text}");
+}
+
+#[tokio::test]
 async fn a_group_without_ntlm_keeps_the_defaults() {
     let origin = Origin::start().await;
     let other = "upstream other { server 127.0.0.1:1; ntlm; }";

@@ -301,20 +301,28 @@ async fn x_accel_redirect_stays_with_the_client() {
 
 #[tokio::test]
 async fn a_post_action_leaves_the_binding_alone() {
-    let origin = Origin::start().await;
-    let nginx = server(
-        &origin,
-        "location / { proxy_pass http://backend; post_action @after; } \
-         location @after { proxy_pass http://backend; proxy_set_header X-Client after; }",
-    )
-    .await;
-    let mut alice = Client::connect(&nginx).await;
-    let bound = bound(&alice.login("alice", "/").await);
-    for _ in 0..3 {
-        serves(&alice.get("/").await, "alice", bound);
+    let delayed = "auth_basic x; auth_basic_user_file none; auth_delay 10ms; error_page 401 = @after;";
+    let kept = "proxy_http_version 1.1; proxy_set_header Connection '';";
+    for (name, lines, location) in [("after", "", ""), ("after", "", kept), ("delayed", delayed, kept)] {
+        let origin = Origin::start().await;
+        let nginx = server(
+            &origin,
+            &format!(
+                "location / {{ proxy_pass http://backend; post_action @{name}; }} location @delayed {{ {lines} }} \
+                 location @after {{ proxy_pass http://backend; proxy_set_header X-Client after; {location} }}"
+            ),
+        )
+        .await;
+        let mut alice = Client::connect(&nginx).await;
+        let bound = bound(&alice.login("alice", "/").await);
+        for _ in 0..3 {
+            serves(&alice.get("/").await, "alice", bound);
+        }
+        origin.wait_for(|ledger| marked(ledger).count() >= 3).await;
+        let alone =
+            marked(&origin.ledger()).all(|entry| entry.connection != bound && entry.identity.is_none());
+        assert!(alone, "{name}, {location}");
     }
-    origin.wait_for(|ledger| marked(ledger).count() == 5).await;
-    assert!(marked(&origin.ledger()).all(|entry| entry.connection != bound && entry.identity.is_none()));
 }
 
 #[tokio::test]
