@@ -1,5 +1,5 @@
-//! What hangs on a client connection: one cleanup of its pool, by which its bindings are found and with which they end, with room for the peer of
-//! the request that the connection has.
+//! What hangs on a client connection: one cleanup of its pool, by which its bindings are found and with which they end; and, where the pool need not
+//! grow for it, room for the peer of its request.
 //!
 //! Must never let a binding outlive the client connection it belongs to: without a cleanup there is no binding.
 #![expect(unsafe_code, reason = "a pool cleanup's trampoline")]
@@ -14,49 +14,37 @@ use ntlm_core::binding::table::Left;
 use ntlm_core::binding::turn_back::Protocol;
 
 use crate::idle;
-use crate::ngx::{Connection, Request};
+use crate::ngx::{Connection, Pool, Request};
 use crate::worker::with_table;
 
-/// What hangs on the connection of a client that ever had a binding, in its pool.
+/// A client connection that ever had a binding. The cleanup of its pool owns it.
+#[derive(Clone, Copy)]
 pub struct Client {
-    id: ClientId,
-    room: Room,
+    /// The client in the table.
+    pub id: ClientId,
+    /// Room in the pool of the connection. Over HTTP/1.x a connection has one main request at a time, and that one upstream; so one peer at a time is
+    /// there, and it is not used any more when the next one is written.
+    pub room: Option<NonNull<MaybeUninit<Room>>>,
 }
 
-/// As large as a peer (peer.rs).
-type Room = MaybeUninit<[usize; 11]>;
+/// Room for a peer (peer.rs).
+pub type Room = [usize; 11];
 
 impl Client {
-    /// That of a client connection.
+    /// That of a connection.
     ///
     /// The walk is over the cleanups of this one connection.
-    pub fn find(connection: Connection) -> Option<NonNull<Self>> {
-        connection.pool()?.cleanup_data(Some(ngx_http_upstream_ntlm_client_cleanup))
-    }
-
-    /// The client in the table.
-    ///
-    /// # Safety
-    ///
-    /// [`Client::find`] has returned it, and the connection is open.
-    pub unsafe fn id(client: NonNull<Self>) -> ClientId {
-        // SAFETY: vouched for by the caller; only `find_or_enter` adds cleanups with that handler, and each owns a Client.
-        unsafe { (*client.as_ptr()).id }
-    }
-
-    /// Memory that lives as long as the connection, for one value at a time: the peer of the one main request that a connection of HTTP/1.x has.
-    pub fn room<T>(client: NonNull<Self>) -> NonNull<T> {
-        const { assert!(size_of::<T>() <= size_of::<Room>() && align_of::<T>() <= align_of::<usize>()) };
-        const { assert!(!core::mem::needs_drop::<T>()) };
-        // SAFETY: a field's address is not null.
-        unsafe { NonNull::new_unchecked(&raw mut (*client.as_ptr()).room).cast() }
+    pub fn find<'a>(connection: Connection) -> Option<&'a Self> {
+        let data = connection.pool()?.cleanup_data::<Self>(Some(ngx_http_upstream_ntlm_client_cleanup))?;
+        // SAFETY: only `find_or_enter` adds cleanups with this handler, and each owns a Client, which lives as long as the uses of the handle of the
+        // connection.
+        Some(unsafe { data.as_ref() })
     }
 }
 
 /// The client in the table, if this connection ever had a binding.
 pub fn find(client: Connection) -> Option<ClientId> {
-    // SAFETY: it was found, and the caller has the connection.
-    Client::find(client).map(|client| unsafe { Client::id(client) })
+    Client::find(client).map(|client| client.id)
 }
 
 /// The client in the table, entered now if it is not there yet.
@@ -70,10 +58,14 @@ pub fn find_or_enter(client: Connection) -> Result<ClientId, End> {
     }
     let entered = with_table(|table| table.enter(client.number(), client));
     let id = entered.and_then(Result::ok).ok_or(End::NoMemory)?;
-    let data = Client { id, room: Room::uninit() };
-    let cleanup =
-        client.pool().and_then(|pool| pool.add_cleanup(Some(ngx_http_upstream_ntlm_client_cleanup), data));
-    if cleanup.is_none() {
+    let add = |pool: Pool| {
+        let client = Client { id, room: None };
+        let data = pool.add_cleanup(Some(ngx_http_upstream_ntlm_client_cleanup), client)?;
+        // SAFETY: the data of a cleanup, just written.
+        unsafe { data.write(Client { id, room: pool.take() }) };
+        Some(())
+    };
+    if client.pool().and_then(add).is_none() {
         leave(id);
         return Err(End::NoMemory);
     }
@@ -108,6 +100,6 @@ unsafe extern "C" fn ngx_http_upstream_ntlm_client_cleanup(data: *mut c_void) {
     if let Some(client) = NonNull::new(data.cast::<Client>()) {
         // SAFETY: ngx_destroy_pool passes the data of a cleanup that `find_or_enter` added, and frees the pool after its
         // cleanups have run.
-        leave(unsafe { Client::id(client) });
+        leave(unsafe { client.read() }.id);
     }
 }

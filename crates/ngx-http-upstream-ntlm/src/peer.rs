@@ -23,6 +23,7 @@ mod turns;
 
 use core::cell::Cell;
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use nginx_sys::{
@@ -35,7 +36,7 @@ use ntlm_core::binding::turn_back::Way;
 use ntlm_core::diagnosis::Diagnosis;
 
 use crate::bound::Bound;
-use crate::client::{self, Client};
+use crate::client::{self, Client, Room};
 use crate::credentials::{Carried, may_change};
 use crate::diagnose::diagnose;
 use crate::group::{Defaults, Group, Location};
@@ -148,21 +149,46 @@ impl NtlmPeer {
         }
         let owner = r.connection();
         let Some(client) = Client::find(owner) else { return original::init(r, u, group) };
-        // SAFETY: it was found, and the request has the connection. The configuration of a group outlives its requests.
-        let (id, conf) = unsafe { (Client::id(client), group.as_ref()) };
         let is_direct = !u.is_tls() && !u.peer().has_local_address();
-        if !r.is_watched() || !is_direct || !Parts::is_address_alone(conf) {
+        // SAFETY: the configuration of a group outlives its requests.
+        if !r.is_watched() || !is_direct || !Parts::is_address_alone(unsafe { group.as_ref() }) {
             return Self::init_with_client(r, u, group);
         }
+        match client.room {
+            Some(room) => Self::init_at(room, r, u, group, client.id),
+            None => Self::init_in_pool(r, u, group, client.id),
+        }
+    }
+
+    /// The quick way, where the pool of the client connection had no room for a peer.
+    #[inline(never)]
+    fn init_in_pool(r: Request, u: Upstream, group: NonNull<Group>, id: ClientId) -> Status {
+        match r.pool().take() {
+            Some(room) => Self::init_at(room, r, u, group, id),
+            None => Self::init_with_client(r, u, group),
+        }
+    }
+
+    /// Gives a request the binding that its client's address names.
+    #[inline(always)]
+    fn init_at(
+        room: NonNull<MaybeUninit<Room>>,
+        r: Request,
+        u: Upstream,
+        group: NonNull<Group>,
+        id: ClientId,
+    ) -> Status {
+        const { assert!(size_of::<Self>() <= size_of::<Room>() && align_of::<Self>() <= align_of::<Room>()) };
         let Some(mut bindings) = table() else { return Self::init_with_client(r, u, group) };
+        // SAFETY: the configuration of a group outlives its requests.
+        let (owner, conf) = (r.connection(), unsafe { group.as_ref() });
         let fits = |bound: Bound| bound.transport().is_direct(u.protocol());
         let taken = bindings.claim_by_address(id, owner.number(), conf.id, owner.address(), fits);
         drop(bindings);
         let Some(taken) = taken else { return Self::init_with_client(r, u, group) };
-        let (place, peer) = (Client::room(client), NtlmPeer::new(r, u, group, Facts::NONE, None, None));
+        let (place, peer) = (room.cast::<Self>(), NtlmPeer::new(r, u, group, Facts::NONE, None, None));
         peer.take(taken);
-        // SAFETY: it lives as long as the client connection. There is one main request of HTTP/1.x at a time, and one upstream of it: those before
-        // have let go of their peers, and their contexts are gone.
+        // SAFETY: it lies in the pool of the request or of its connection, has room for a peer, and no peer that is used (`Client::room`).
         let peer = unsafe {
             place.write(peer);
             Self::found_at(place)

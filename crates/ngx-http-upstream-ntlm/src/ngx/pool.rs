@@ -1,6 +1,7 @@
 //! nginx's pools: memory that lives as long as its request, connection or configuration.
 #![expect(unsafe_code, reason = "hands out memory of nginx's pools")]
 
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use nginx_sys::{
@@ -46,6 +47,31 @@ impl Pool {
         // SAFETY: the memory just allocated is large enough and nobody else's.
         unsafe { place.write(value) };
         Some(place)
+    }
+
+    /// Memory for a value, where ngx_palloc would take it. `None` where the pool would have to grow for it.
+    pub fn take<T>(self) -> Option<NonNull<MaybeUninit<T>>> {
+        const { assert!(align_of::<T>() <= nginx_sys::NGX_ALIGNMENT && !core::mem::needs_drop::<T>()) };
+        // With NGX_DEBUG_PALLOC each value has memory of its own.
+        if cfg!(nginx_debug_palloc) {
+            return None;
+        }
+        // SAFETY: the pool is alive (from_raw), and its blocks with it. As ngx_palloc_small, this takes what lies from `last` on in the first
+        // block where that ends before `end`.
+        unsafe {
+            let mut pool = (*self.as_ptr()).current;
+            while !pool.is_null() {
+                let block = &raw mut (*pool).d;
+                let start = (*block).last.map_addr(|addr| addr.next_multiple_of(nginx_sys::NGX_ALIGNMENT));
+                let last = start.wrapping_add(size_of::<T>());
+                if last <= (*block).end {
+                    (*block).last = last;
+                    return NonNull::new(start.cast());
+                }
+                pool = (*block).next;
+            }
+        }
+        None
     }
 
     /// Zeroed memory for a configuration struct, for which all zeroes must be a value. `None` when there is no memory.

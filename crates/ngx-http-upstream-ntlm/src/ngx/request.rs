@@ -280,10 +280,8 @@ impl Request {
     /// the handler is still the one of a request that is not read any more, or that was delayed (`auth_delay`).
     pub fn is_watched(self) -> bool {
         // SAFETY: alive (from_raw).
-        let handler = unsafe { (*self.as_ptr()).read_event_handler };
-        let is = |function: unsafe extern "C" fn(*mut ngx_http_request_t)| {
-            handler.is_some_and(|handler| handler as usize == function as usize)
-        };
+        let handler = unsafe { (*self.as_ptr()).read_event_handler }.map_or(0, |function| function as usize);
+        let is = |function: unsafe extern "C" fn(*mut ngx_http_request_t)| handler == function as usize;
         self.is_main() && !is(ngx_http_block_reading) && !is(ngx_http_test_reading)
     }
 

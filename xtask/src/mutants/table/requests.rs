@@ -212,7 +212,7 @@ pub const ROWS: &[Mutation] = &[
     row("peer.rs", "!u.is_tls() && !u.peer().has_local_address()", "!u.is_tls()", WAYS),
     row("peer.rs", "!u.is_tls() && !u.peer().has_local_address()", "!u.peer().has_local_address()", WAYS),
     row("peer.rs", "!r.is_watched() || ", "", SUBREQUESTS),
-    row("peer.rs", " || !Parts::is_address_alone(conf)", "", KEYS),
+    row("peer.rs", " || !Parts::is_address_alone(unsafe { group.as_ref() })", "", KEYS),
     row("ngx/request.rs", "self.is_main() && !is(", "!is(", SUBREQUESTS),
     row("ngx/request.rs", "!is(ngx_http_block_reading) && ", "", SUBREQUESTS),
     row("ngx/request.rs", " && !is(ngx_http_test_reading)", "", SUBREQUESTS),

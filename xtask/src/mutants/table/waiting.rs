@@ -92,7 +92,7 @@ pub const ROWS: &[Mutation] = &[
     // Clients.
     row(
         "client.rs",
-        "        leave(unsafe { Client::id(client) });\n",
+        "        leave(unsafe { client.read() }.id);\n",
         "        let _ = client;\n",
         &["lifetime::expired_client", "isolation::client_in_recycled"],
     ),
