@@ -15,7 +15,7 @@ fn main() {
         ("nginx_cache", has("http_cache")),
         // proxy_ssl_certificate takes variables.
         ("nginx_tls_certificate_value", version >= 1_021_000),
-        // Pools take each value from malloc, so that memory checkers see each end of one.
+        // Pools take each value from malloc, so that memory checkers see both its ends.
         ("nginx_debug_palloc", flags.contains("NGX_DEBUG_PALLOC")),
     ] {
         println!("cargo::rustc-check-cfg=cfg({capability})");

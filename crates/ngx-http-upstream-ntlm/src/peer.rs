@@ -163,7 +163,8 @@ impl NtlmPeer {
     /// The quick way, where the pool of the client connection had no room for a peer.
     #[inline(never)]
     fn init_in_pool(r: Request, u: Upstream, group: NonNull<Group>, id: ClientId) -> Status {
-        match r.pool().take() {
+        // Where no binding is free and fits, it is of no use until the request ends.
+        match r.pool().take_free() {
             Some(room) => Self::init_at(room, r, u, group, id),
             None => Self::init_with_client(r, u, group),
         }
@@ -188,7 +189,8 @@ impl NtlmPeer {
         let Some(taken) = taken else { return Self::init_with_client(r, u, group) };
         let (place, peer) = (room.cast::<Self>(), NtlmPeer::new(r, u, group, Facts::NONE, None, None));
         peer.take(taken);
-        // SAFETY: it lies in the pool of the request or of its connection, has room for a peer, and no peer that is used (`Client::room`).
+        // SAFETY: the room is as large as a peer, and lies in the pool of the request or of its connection; a peer that was there before is not used any
+        // more (`Client::room`).
         let peer = unsafe {
             place.write(peer);
             Self::found_at(place)

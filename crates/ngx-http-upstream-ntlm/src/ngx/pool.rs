@@ -49,15 +49,15 @@ impl Pool {
         Some(place)
     }
 
-    /// Memory for a value, where ngx_palloc would take it. `None` where the pool would have to grow for it.
-    pub fn take<T>(self) -> Option<NonNull<MaybeUninit<T>>> {
+    /// Memory for a small value, where ngx_palloc would take it. `None` where the pool would have to grow for it, or there is no memory.
+    pub fn take_free<T>(self) -> Option<NonNull<MaybeUninit<T>>> {
         const { assert!(align_of::<T>() <= nginx_sys::NGX_ALIGNMENT && !core::mem::needs_drop::<T>()) };
-        // With NGX_DEBUG_PALLOC each value has memory of its own.
         if cfg!(nginx_debug_palloc) {
-            return None;
+            // SAFETY: the pool is alive (from_raw); ngx_palloc returns null or aligned memory of that size.
+            return NonNull::new(unsafe { ngx_palloc(self.as_ptr(), size_of::<T>()) }.cast());
         }
         // SAFETY: the pool is alive (from_raw), and its blocks with it. As ngx_palloc_small, this takes what lies from `last` on in the first
-        // block where that ends before `end`.
+        // block from `current` on in which that does not end after `end`.
         unsafe {
             let mut pool = (*self.as_ptr()).current;
             while !pool.is_null() {
