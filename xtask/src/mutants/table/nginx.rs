@@ -50,7 +50,8 @@ pub const ROWS: &[Mutation] = &[
     ),
     row("ngx/connection.rs", "            (*c).set_idle(1);\n", "", &["lifetime::reloads::"]).known(),
     row("ngx/connection.rs", "            (*c).set_idle(0);\n", "", &["lifetime::reloads::"]).known(),
-    row("ngx/pool.rs", "                    (*block).last = last;\n", "", &["smoke::", "isolation::"]),
+    row("ngx/pool.rs", "                    (*block).last = last;\n", "", &["smoke::", "isolation::"])
+        .on_1_30(),
     row("ngx/pool.rs", "if last <= (*block).end {", "if true {", &["smoke::", "isolation::"]),
     row("ngx/connection.rs", "            (*c).sent = 0;\n", "", VARIABLES),
     row(
