@@ -329,7 +329,12 @@ impl Builder {
         for (name, value) in &self.values {
             http = http.replace(&format!("{{{{{name}}}}}"), value);
         }
-        let form = if self.as_written { Form::Group } else { Form::of_run() };
+        let form = match Form::of_run() {
+            // Its groups are kept.
+            Form::Replaced => Form::Replaced,
+            _ if self.as_written => Form::Group,
+            form => form,
+        };
         form.write(&http).filter(|_| self.module).unwrap_or(http)
     }
 

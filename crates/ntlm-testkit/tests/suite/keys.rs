@@ -5,6 +5,20 @@ use ntlm_testkit::{Client, Nginx, Origin, Request, Response, password_of};
 
 use crate::common::front;
 
+#[tokio::test]
+async fn login_without_a_forwarding_field_serves_no_request_with_one() {
+    let (_origin, nginx) = front("ntlm;").await;
+    let mut proxy = Client::connect(&nginx).await;
+    let bound = proxy.login("alice", "/").await[1].connection();
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        for _ in 0..2 {
+            let own = proxy.get("/").await;
+            assert_eq!((own.identity(), own.connection()), ("alice", bound));
+        }
+        assert_nobody(&proxy.get_with("/", "X-Forwarded-For", address).await, address);
+    }
+}
+
 /// A group with a pool, keyed by a field of the request.
 async fn keyed(origin: &Origin) -> Nginx {
     Nginx::builder().in_front_of(&[origin], "ntlm; ntlm_key $http_x_session; keepalive 8;").start().await

@@ -60,10 +60,11 @@ pub const ROWS: &[Mutation] = &[
         "        true || sooner < (timeout / 16)",
         TIMEOUTS,
     ),
-    row("ngx/connection.rs", "                && read.delayed() == 0\n", "", &["lifetime::"]),
-    row("ngx/connection.rs", "                && write.timer_set() == 0\n", "", &["lifetime::"]),
-    row("ngx/connection.rs", "                && read.eof() == 0\n", "", &["lifetime::", "faults::"]),
-    row("ngx/connection.rs", "                && !self.is_held_up()\n", "", &["lifetime::", "faults::"]),
+    row("ngx/connection.rs", "                && read.delayed() == 0\n", "", &["lifetime::"]).known(),
+    row("ngx/connection.rs", "                && write.timer_set() == 0\n", "", &["lifetime::"]).known(),
+    row("ngx/connection.rs", "                && read.eof() == 0\n", "", &["lifetime::", "faults::"]).known(),
+    row("ngx/connection.rs", "                && !self.is_held_up()\n", "", &["faults::renegotiations::"])
+        .known(),
     row(
         "ngx/connection.rs",
         "                && read.ready() == 0\n",

@@ -110,7 +110,7 @@ pub const ROWS: &[Mutation] = &[
         TIMEOUTS,
     ),
     row("bound.rs", "        if !(comes_soon && u.is_sent_at_once()) {", "        if false {", TIMEOUTS),
-    row("bound.rs", "!inner.is_server_kept || ", "", &["balancing::", "variables::"]),
+    row("bound.rs", "!inner.is_server_kept || ", "", &["balancing::", "variables::"]).known(),
     row("idle.rs", "if c.take_timeout() {", "if false {", &["lifetime::"]),
     row("peer.rs", "Facts::PROVEN.when(standing.proven)", "Facts::NONE", &["fairness::", "eviction::"]),
     row("peer.rs", "Facts::PROVEN.when(standing.proven)", "Facts::PROVEN", &["fairness::", "eviction::"]),
@@ -255,8 +255,9 @@ pub const ROWS: &[Mutation] = &[
     row("peer/free.rs", "Facts::CREDENTIALS.or(Facts::TOKEN))\n", "Facts::CREDENTIALS)\n", VARIABLES),
     row("peer/free.rs", "            || matches!(self.u.status(), 401 | 407)\n", "", VARIABLES),
     row("peer/free.rs", "            || !bound.connection().is_quiet()\n", "", &["lifetime::", "faults::"]),
-    row("peer/free.rs", "            && idle::is_prepared()\n", "", &["eviction::", "fairness::", "status"]),
-    row("peer/free.rs", "if is_leg {", "if true {", VARIABLES),
+    row("peer/free.rs", "            && idle::is_prepared()\n", "", &["eviction::", "fairness::", "status"])
+        .known(),
+    row("peer/free.rs", "if is_leg {", "if true {", VARIABLES).known(),
     row(
         "peer/free.rs",
         "            self.source.set(Source::Nowhere);\n            pc.set_connection(None);\n",

@@ -210,7 +210,8 @@ pub const ROWS: &[Mutation] = &[
     row("bound.rs", "self.is_plain() && self.protocol == protocol", "self.is_plain()", WAYS),
     row("bound.rs", "self.is_plain() && self.protocol == protocol", "self.protocol == protocol", WAYS),
     row("peer.rs", "!u.is_tls() && !u.peer().has_local_address()", "!u.is_tls()", WAYS),
-    row("peer.rs", "!u.is_tls() && !u.peer().has_local_address()", "!u.peer().has_local_address()", WAYS),
+    row("peer.rs", "!u.is_tls() && !u.peer().has_local_address()", "!u.peer().has_local_address()", WAYS)
+        .known(),
     row("peer.rs", "!r.is_watched() || ", "", SUBREQUESTS),
     row("peer.rs", " || !Parts::is_address_alone(unsafe { group.as_ref() })", "", KEYS),
     row("ngx/request.rs", "self.is_main() && !is(", "!is(", SUBREQUESTS),

@@ -98,7 +98,7 @@ pub const ROWS: &[Mutation] = &[
     ),
     row("client.rs", "        leave(id);\n        return", "        return", &["faults::memory"]).known(),
     row("bound.rs", "|kept| *kept == server", "|_| true", &["balancing::", "variables::"]),
-    row("bound.rs", "kept.is_to(server, &transport)", "kept.is_to(server, &kept.transport)", WAYS),
+    row("bound.rs", "kept.is_to(server, &transport)", "kept.is_to(server, &kept.transport)", WAYS).known(),
     row("worker.rs", "if end.by() == EndedBy::Server {", "if true {", &["status::"]),
     row("worker.rs", "bound.number(), end == End::Broken", "bound.number(), true", &["status::"]),
     row(

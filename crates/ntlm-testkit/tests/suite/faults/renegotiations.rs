@@ -23,15 +23,20 @@ async fn tls_want_write_connection_is_not_parked() {
     let nginx = start(&below, &origin).await;
     let workers = nginx.worker_pids();
 
-    // With the end of an answer.
-    let mut alice = Client::connect(&nginx).await;
-    let bound = alice.login("alice", "/").await[1].connection();
-    below.hold_up();
-    let response = alice.get("/").await;
-    assert_eq!((response.identity(), response.connection()), ("alice", bound));
-    origin.wait_closed(bound).await;
-    alice.closed().await;
-    below.let_go();
+    // With the end of an answer: of the first after the login, and of a later one.
+    for before in 0..2 {
+        let mut alice = Client::connect(&nginx).await;
+        let bound = alice.login("alice", "/").await[1].connection();
+        for _ in 0..before {
+            alice.get("/").await;
+        }
+        below.hold_up();
+        let response = alice.get("/").await;
+        assert_eq!((response.identity(), response.connection()), ("alice", bound));
+        origin.wait_closed(bound).await;
+        alice.closed().await;
+        below.let_go();
+    }
 
     // While it waits for the next request.
     let mut alice = Client::connect(&nginx).await;

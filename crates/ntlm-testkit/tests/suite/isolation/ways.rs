@@ -102,6 +102,9 @@ async fn binding_remembers_an_address_that_a_request_brought() {
     for (group, own, other) in [
         ("ntlm;", "127.0.0.11", "127.0.0.12"),
         ("ntlm;", "127.0.0.12", "127.0.0.11"),
+        // No value, no address.
+        ("ntlm;", "", "127.0.0.11"),
+        ("ntlm;", "127.0.0.11", ""),
         ("ntlm; ntlm_key $remote_addr;", "127.0.0.11", "127.0.0.12"),
     ] {
         let origin = Origin::start().await;
