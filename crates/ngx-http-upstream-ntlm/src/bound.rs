@@ -338,17 +338,12 @@ impl Bound {
         self.connection().requests().wrapping_sub(self.inner().requests_before.into())
     }
 
-    /// [`Bound::carried`] of the request that is about to have the connection: nginx counts it then (ngx_http_upstream_connect).
-    pub fn carried_next(self) -> u64 {
-        self.carried() + 1
-    }
-
     /// Milliseconds since it was bound.
     pub fn age(self) -> u64 {
         now().wrapping_sub(self.inner().since)
     }
 
-    /// [`Bound::offer`], where nothing has to be copied, nor a timer removed. False where that has to be done, and nothing was.
+    /// Offers it as [`Bound::offer`] does, unless the server has to be copied or the timer removed for that: then it does nothing and returns false.
     pub fn offer_at_once(self, u: Upstream) -> bool {
         let inner = self.inner();
         let comes_soon = inner.connection.comes_soon(u.read_timeout());
@@ -375,6 +370,8 @@ impl Bound {
         true
     }
 
+    /// Ends the wait, and gives the connection to the request of `u`.
+    ///
     /// # Safety
     ///
     /// The server lives until the request is logged.

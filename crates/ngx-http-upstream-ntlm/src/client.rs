@@ -1,5 +1,5 @@
-//! What hangs on a client connection: one cleanup of its pool, by which its bindings are found and with which they end; and, where the pool need not
-//! grow for it, room for the peer of its request.
+//! What the module hangs on a client connection: one cleanup in the pool of the connection. By it the module finds the client's bindings, and when nginx
+//! runs it they end. If the pool has enough bytes left, the module also takes room there for the peer of the request that the connection has.
 //!
 //! Must never let a binding outlive the client connection it belongs to: without a cleanup there is no binding.
 #![expect(unsafe_code, reason = "a pool cleanup's trampoline")]
@@ -30,9 +30,7 @@ pub struct Client {
 pub type Room = [usize; 11];
 
 impl Client {
-    /// That of a connection.
-    ///
-    /// The walk is over the cleanups of this one connection.
+    /// Finds the client of a connection. It looks at the cleanups of this one connection only.
     pub fn find<'a>(connection: Connection) -> Option<&'a Self> {
         let data = connection.pool()?.cleanup_data::<Self>(Some(ngx_http_upstream_ntlm_client_cleanup))?;
         // SAFETY: only `find_or_enter` adds cleanups with this handler, and each owns a Client, which lives as long as the uses of the handle of the
@@ -60,7 +58,7 @@ pub fn find_or_enter(client: Connection) -> Result<ClientId, End> {
     let add = |pool: Pool| {
         let client = Client { id, room: None };
         let data = pool.add_cleanup(Some(ngx_http_upstream_ntlm_client_cleanup), client)?;
-        // Last, so that the pool does not grow for it. Memory checkers see more of a peer in the pool of its request.
+        // The room comes last, so that the pool need not grow for the cleanup. Memory checkers see more of a peer that lies in the pool of its request.
         if !cfg!(nginx_debug_palloc) {
             // SAFETY: the data of a cleanup, just written.
             unsafe { (*data.as_ptr()).room = pool.take_free() };

@@ -110,15 +110,16 @@ pub struct Value {
     pub next: *mut Value,
 }
 
-/// What is known of the two defaults of `proxy_pass` that no handshake survives (`outgoing.rs`), in the requests of a location.
+/// Whether nginx sends the requests of a location with the two defaults of `proxy_pass` that no handshake survives (`outgoing.rs`), as far as the worker
+/// knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Defaults {
     /// nginx speaks HTTP/1.1, and the first request of the location shows whether it says `Connection: close`, as it does before 1.29.7.
     Unknown = 0,
-    /// No request of the location has one.
+    /// nginx sends no request of the location with one of them.
     Absent,
-    /// Its requests may have them.
+    /// nginx may send requests of the location with one of them, or both.
     Possible,
 }
 
@@ -139,7 +140,7 @@ pub struct Location {
     pub replaces_authorization: bool,
     /// And of the client's `Proxy-Authorization`.
     pub replaces_proxy_authorization: bool,
-    /// The defaults that requests have.
+    /// Whether nginx sends requests with its defaults.
     pub defaults: Cell<Defaults>,
     /// The line `proxy_ntlm` that holds; null without one.
     pub place: *mut ProxyNtlm,
@@ -152,6 +153,11 @@ impl Location {
     pub fn of(r: Request) -> &'static Location {
         // SAFETY: `create_loc_conf` returned it; a configuration outlives its requests.
         unsafe { r.location_conf::<Location>(context_index()).as_ref() }
+    }
+
+    /// Whether nginx sends each request of the location as a handshake needs it.
+    pub fn has_no_defaults(&self) -> bool {
+        self.defaults.get() == Defaults::Absent
     }
 
     /// The group that [`Location::group`] points to.

@@ -39,12 +39,12 @@ pub fn wait(bound: Bound, expire_by: Option<u64>) {
     }
 }
 
-/// Whether all is set up for another connection that waits.
+/// Whether the worker already has what [`wait`] sees to before a connection waits: an entry in nginx's queue, and a time to publish the live numbers.
 pub fn is_prepared() -> bool {
     STAND_IN.stands() && will_publish()
 }
 
-/// [`wait`], where all is set up and the connection is quiet. The caller stops the timer of one that is rarely used.
+/// Lets a quiet connection wait that has waited before, where [`is_prepared`] holds. The caller stops the timer of one that is rarely used.
 #[inline(always)]
 pub fn wait_again(bound: Bound) {
     let c = bound.connection();

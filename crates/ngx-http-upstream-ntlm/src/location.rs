@@ -86,7 +86,7 @@ pub unsafe extern "C" fn ngx_http_upstream_ntlm_merge_loc_conf(
         (*child).defaults.set(match replaces_connection {
             _ if may_close || !is_after_http_1_0(cf) => Defaults::Possible,
             true => Defaults::Absent,
-            // A client that can bring line ends into its request can make it look as if it had none of them, or both.
+            // Here a client can bring line ends into its request, and so hide the defaults from the module, or show it some that nginx did not write.
             false if (*child).may_taint => Defaults::Possible,
             false => Defaults::Unknown,
         });

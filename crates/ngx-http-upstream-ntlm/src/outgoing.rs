@@ -54,9 +54,9 @@ impl Outgoing {
         Ok(None)
     }
 
-    /// Whether it has neither default.
+    /// Whether the request has neither of the two defaults.
     #[inline(never)]
-    pub fn has_no_defaults(self) -> bool {
+    pub fn lacks_defaults(self) -> bool {
         self.header.is_some_and(|mut header| {
             let bytes = header.bytes();
             bytes.starts_with(NEW_VERSION) && find_close(bytes).is_none()

@@ -98,7 +98,7 @@ impl Facts {
     /// The login of the binding was proven before this request.
     const PROVEN: Self = Facts(1 << 5);
 
-    /// What the table says of a binding that a request takes.
+    /// The facts that the table tells a request about the binding that it takes.
     fn of(standing: Standing) -> Self {
         Facts::CHALLENGED.when(standing.challenged).or(Facts::PROVEN.when(standing.proven))
     }
@@ -142,9 +142,9 @@ pub fn peer_of<'a>(r: Request) -> Option<&'a NtlmPeer> {
 impl NtlmPeer {
     /// Gives a request its peer: the client's binding, if there is one that is free and fits, else the balancer's.
     ///
-    /// The quick way is that of a main request over HTTP/1.x without credentials, whose client has a binding for its address. Others turn off.
+    /// A main request over HTTP/1.x without credentials takes the quick way, if the key of its client's binding is the client's address alone.
     pub fn init(r: Request, u: Upstream, group: NonNull<Group>) -> Status {
-        if !r.is_http1() || Carried::may_be_by(r, u) || !has_no_defaults(r) {
+        if !r.is_http1() || Carried::may_be_by(r, u) || !Location::of(r).has_no_defaults() {
             return Self::init_slowly(r, u, group);
         }
         let owner = r.connection();
@@ -160,17 +160,17 @@ impl NtlmPeer {
         }
     }
 
-    /// The quick way, where the pool of the client connection had no room for a peer.
+    /// Goes the quick way on where the pool of the client connection had no room for a peer.
     #[inline(never)]
     fn init_in_pool(r: Request, u: Upstream, group: NonNull<Group>, id: ClientId) -> Status {
-        // Where no binding is free and fits, it is of no use until the request ends.
+        // If the client has no binding that is free and fits, nothing uses this memory until the request ends.
         match r.pool().take_free() {
             Some(room) => Self::init_at(room, r, u, group, id),
             None => Self::init_with_client(r, u, group),
         }
     }
 
-    /// Gives a request the binding that its client's address names.
+    /// Writes the request's peer to `room` if the client has a binding that is free and fits; else the request leaves the quick way.
     #[inline(always)]
     fn init_at(
         room: NonNull<MaybeUninit<Room>>,
@@ -234,12 +234,12 @@ impl NtlmPeer {
         let owner = r.client_connection();
         let known = client::find(owner);
         let credentials = Carried::may_be_by(r, u) && Carried::by(r, u).any();
-        let defaults = &Location::of(r).defaults;
-        if defaults.get() == Defaults::Unknown && !may_change() {
-            let absent = Outgoing::of(u).has_no_defaults();
-            defaults.set(if absent { Defaults::Absent } else { Defaults::Possible });
+        let location = Location::of(r);
+        if location.defaults.get() == Defaults::Unknown && !may_change() {
+            let absent = Outgoing::of(u).lacks_defaults();
+            location.defaults.set(if absent { Defaults::Absent } else { Defaults::Possible });
         }
-        let replaced = has_no_defaults(r) && !may_change();
+        let replaced = location.has_no_defaults() && !may_change();
         if known.is_none() && !credentials && !may_change() && !is_beside_first_login(r, owner) {
             if !replaced {
                 Outgoing::of(u).lift_defaults_in_force();
@@ -333,7 +333,7 @@ impl NtlmPeer {
     ///
     /// # Safety
     ///
-    /// It lives as long as the request, or until the next upstream of the request has its peer there.
+    /// The peer lives as long as the request, or until the module writes the peer of the request's next upstream to the same place.
     unsafe fn found_at<'a>(place: NonNull<Self>) -> &'a Self {
         // SAFETY: vouched for by the caller.
         unsafe {
@@ -354,7 +354,7 @@ impl NtlmPeer {
         if self.original().is_some() { Status::OK } else { Status::ERROR }
     }
 
-    /// Makes the peer's callbacks this module's: those that nginx calls where the balancer is not asked, and TLS not spoken.
+    /// Sets the two callbacks that nginx calls of every peer, and their data.
     fn stand_alone(&self, pc: Peer) {
         let pc = pc.as_ptr();
         // SAFETY: the peer is part of the request's upstream, and what its data points to lives as long as the request.
@@ -395,7 +395,8 @@ impl NtlmPeer {
         self.note(Facts::of(standing));
         self.binding.set(bound.binding());
         self.binding_use.set(BindingUse::Reused);
-        self.carried.set(bound.carried_next());
+        // nginx counts this request when it has the connection (ngx_http_upstream_connect).
+        self.carried.set(bound.carried() + 1);
         self.notes.set(Some(standing.notes));
         self.source.set(Source::Binding(bound));
     }
@@ -430,11 +431,6 @@ impl NtlmPeer {
     fn asked(&self) -> Option<&Original> {
         self.original().filter(|_| matches!(self.source.get(), Source::Original))
     }
-}
-
-/// Whether nginx sends a request as a handshake needs it.
-fn has_no_defaults(r: Request) -> bool {
-    Location::of(r).defaults.get() == Defaults::Absent
 }
 
 /// A binding is about to carry a request.

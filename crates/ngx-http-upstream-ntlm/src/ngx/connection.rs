@@ -192,22 +192,17 @@ impl Connection {
         unsafe { NonNull::new((*self.as_ptr()).data.cast()) }
     }
 
-    /// Whether there is nothing to do before the connection may wait without a request: it is not broken, watched for reading, has nothing to read,
-    /// and no write timer.
+    /// Whether the connection can wait without a request as it is: nginx watches it for reading, it has nothing to read, no write timer, and is not
+    /// broken.
     pub fn is_quiet(self) -> bool {
         // SAFETY: alive (from_raw), and its two events with it.
         unsafe {
             let (read, write) = (&*(*self.as_ptr()).read, &*(*self.as_ptr()).write);
             read.active() != 0
                 && read.ready() == 0
-                && read.eof() == 0
-                && read.error() == 0
-                && read.timedout() == 0
                 && read.delayed() == 0
-                && write.error() == 0
-                && write.timedout() == 0
                 && write.timer_set() == 0
-                && !self.is_held_up()
+                && !self.is_broken()
         }
     }
 

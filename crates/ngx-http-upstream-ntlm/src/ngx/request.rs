@@ -275,9 +275,10 @@ impl Request {
         unsafe { ngx_http_upstream_ntlm_is_background(self.as_ptr()) != 0 }
     }
 
-    /// A first look, which costs less: where this is true, somebody waits for it. nginx looks out for the client of a main request while
-    /// its upstream is at work, but for `post_action`, `proxy_ignore_client_abort` and `proxy_store` (ngx_http_upstream_init_request). For those
-    /// the handler is still the one of a request that is not read any more, or that was delayed (`auth_delay`).
+    /// Whether nginx watches the client of this main request while the upstream is at work, as ngx_http_upstream_init_request has it do. If so, the
+    /// client waits for the answer. This costs less than [`Request::is_background`], and may be false where somebody waits, too: nginx watches no
+    /// client with `post_action`, `proxy_ignore_client_abort` or `proxy_store`. Then the request still has the handler that nginx gives one whose body
+    /// it does not read now, or one that `auth_delay` holds back.
     pub fn is_watched(self) -> bool {
         // SAFETY: alive (from_raw).
         let handler = unsafe { (*self.as_ptr()).read_event_handler }.map_or(0, |function| function as usize);

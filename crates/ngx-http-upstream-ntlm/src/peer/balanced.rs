@@ -1,4 +1,4 @@
-//! The callbacks of a peer, beside `get` and `free`, that the module passes on to the balancer.
+//! The callbacks of a peer, beside `get` and `free`, by which nginx tells the balancer something: the module stands before them and passes them on.
 //!
 //! Must never call the balancer about an attempt that it was not asked for.
 #![expect(unsafe_code, reason = "peer callbacks' trampolines, and where nginx finds them")]
@@ -16,7 +16,7 @@ use crate::ngx::Status;
 use crate::original::Original;
 
 impl NtlmPeer {
-    /// Makes the peer's callbacks this module's.
+    /// Sets all callbacks of a peer before which the module stands.
     pub(super) fn stand_before(&self, pc: Peer) {
         self.stand_alone(pc);
         let pc = pc.as_ptr();

@@ -75,7 +75,7 @@ impl NtlmPeer {
             && self.group().limits.reached(self.carried.get(), bound.age()).is_none()
     }
 
-    /// [`NtlmPeer::free`] of any connection but a bound one that waits again at once.
+    /// Does what [`NtlmPeer::free`] has to do where no bound connection can wait again at once.
     #[inline(never)]
     fn free_slowly(&self, pc: Peer, state: ngx_uint_t) {
         let outcome = match state {

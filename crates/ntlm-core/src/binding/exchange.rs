@@ -64,7 +64,7 @@ pub struct Asked {
 pub struct Limits {
     requests: u64,
     time: u64,
-    /// One of them is one.
+    /// Whether there is a limit at all.
     any: bool,
 }
 
@@ -72,7 +72,7 @@ impl Limits {
     /// No limits.
     pub const NONE: Self = Limits::new(u64::MAX, u64::MAX);
 
-    /// Requests that a binding may carry (`ntlm_requests`), and milliseconds that it may last (`ntlm_time`); [`u64::MAX`] is no limit.
+    /// A binding may carry so many requests (`ntlm_requests`), and last so many milliseconds (`ntlm_time`); [`u64::MAX`] is no limit.
     pub const fn new(requests: u64, time: u64) -> Self {
         Limits { requests, time, any: requests != u64::MAX || time != u64::MAX }
     }

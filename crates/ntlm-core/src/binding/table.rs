@@ -442,8 +442,8 @@ impl<C: Copy, U: Copy> Bindings<C, U> {
         Ok(if in_ring { None } else { self.join_ring(id, deadline, now) })
     }
 
-    /// Parks a busy binding in the phase it was parked in before, where nothing else has to be done: false where its group is full or the login goes
-    /// on, and once in a while when its place in the lists has to change. [`Bindings::park`] does that, and until then the binding is busy.
+    /// Parks a busy binding in the phase that it was parked in before. Does nothing and returns false where there is more to do, so that the caller has
+    /// [`Bindings::park`] do it: the group is full, the login goes on or has just ended, or the binding has to move in its list, as it does now and then.
     pub fn park_again(&mut self, id: BindingId, now: u64, connections: usize) -> bool {
         let Some(binding) = self.bindings.get_mut(id) else { return false };
         let Some(group) = group_in(&mut self.groups, binding.group) else { return false };

@@ -25,7 +25,7 @@ pub enum Form {
     Name,
 }
 
-/// What takes the place of the defaults of `proxy_pass`. A location that sets fields of its own takes over none of these.
+/// These two directives replace the defaults of `proxy_pass`. A location that has a `proxy_set_header` of its own does not inherit the second one.
 const REPLACED: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\";";
 
 /// An `upstream` block.

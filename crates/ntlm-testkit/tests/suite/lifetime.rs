@@ -94,7 +94,7 @@ async fn end_arriving_with_the_response_is_seen() {
         ["", "&size=0", "&status=204"].into_iter().flat_map(|body| [true, false].map(|first| (body, first)))
     {
         let (mut alice, bound) = logged_in(&nginx).await;
-        // What was noted of the login is forgotten with the first request after it, on the long way.
+        // At the end of the first request after a login the table forgets what it had noted of the login. Later requests end in a quicker way.
         if !first {
             alice.get("/").await;
         }

@@ -62,9 +62,7 @@ pub const ROWS: &[Mutation] = &[
     ),
     row("ngx/connection.rs", "                && read.delayed() == 0\n", "", &["lifetime::"]).known(),
     row("ngx/connection.rs", "                && write.timer_set() == 0\n", "", &["lifetime::"]).known(),
-    row("ngx/connection.rs", "                && read.eof() == 0\n", "", &["lifetime::", "faults::"]).known(),
-    row("ngx/connection.rs", "                && !self.is_held_up()\n", "", &["faults::renegotiations::"])
-        .known(),
+    row("ngx/connection.rs", "                && !self.is_broken()\n", "", &["lifetime::", "faults::"]),
     row(
         "ngx/connection.rs",
         "                && read.ready() == 0\n",

@@ -41,8 +41,8 @@ pub const ROWS: &[Mutation] = &[
     ),
     row(
         "peer.rs",
-        "let credentials = Carried::may_be_by(r, u) && Carried::by(r, u).any();\n        let defaults",
-        "let credentials = false;\n        let defaults",
+        "let credentials = Carried::may_be_by(r, u) && Carried::by(r, u).any();\n        let location",
+        "let credentials = false;\n        let location",
         &["isolation::ticket_logs_in", "handshakes::"],
     ),
     row("peer.rs", "            Outgoing::of(u).lift_defaults();\n", "", OUTGOING),
@@ -88,11 +88,11 @@ pub const ROWS: &[Mutation] = &[
     row("peer.rs", "if !r.is_http1() || Carried", "if Carried", &["multiplexed::"]),
     row(
         "peer.rs",
-        "Carried::may_be_by(r, u) || !has_no_defaults",
-        "!has_no_defaults",
+        "Carried::may_be_by(r, u) || !Location",
+        "!Location",
         &["handshakes::", "isolation::ways::"],
     ),
-    row("peer.rs", " || !has_no_defaults(r) {", " {", OUTGOING),
+    row("peer.rs", " || !Location::of(r).has_no_defaults() {", " {", OUTGOING),
     row("peer.rs", "Facts::CHALLENGED.when(standing.challenged)", "Facts::CHALLENGED", VARIABLES),
     row("peer.rs", "        self.notes.set(Some(standing.notes));\n", "", &["variables::", "multiplexed::"]),
     row(

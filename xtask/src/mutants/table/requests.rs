@@ -185,7 +185,7 @@ pub const ROWS: &[Mutation] = &[
         "_ if !is_after_http_1_0(cf) =>",
         OUTGOING,
     ),
-    row("peer.rs", "has_no_defaults(r) && !may_change()", "true", OUTGOING),
+    row("peer.rs", "location.has_no_defaults() && !may_change()", "true", OUTGOING),
     row(
         "location.rs",
         "CHANGING.contains(&name_of(module))",
